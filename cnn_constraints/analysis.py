@@ -1,0 +1,197 @@
+"""From the results of a run to what they say: means with intervals over seeds, and paired comparisons of two cells.
+
+An arm is everything about a trial except its seed. The seeds of an arm differ in training subset, initial weights and
+order of batches, so an interval over seeds covers all three; the test images are the same for all.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas
+import scipy.stats
+
+from cnn_constraints.constraints import ties
+from cnn_constraints.errors import InputError, unknown_name
+
+CELL, DELTA, N_TRAIN, READOUT = "model.constraint", "model.delta", "data.n_train", "model.readout"
+
+CONDITIONS = ("data.source", "data.intervention", READOUT)
+"""What cells are compared under: tables and panels are split by those of these that vary."""
+
+
+class Interval(NamedTuple):
+    """A mean over seeds and its confidence interval, in the unit of the values; the bounds are NaN below two seeds."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
+    """Student's t interval of a mean: mean +- t((1 + confidence) / 2, n - 1) s / sqrt(n), with s^2 over n - 1.
+
+    It is exact for normally distributed values, and is not cut to the range of the values: an accuracy's upper bound may
+    lie above 1. One value has no spread, so its bounds are NaN; no value at all has a mean of NaN too.
+
+    Raises InputError for a value that is not finite, and for a confidence not strictly between 0 and 1.
+    """
+    sample = np.asarray(list(values), dtype=float)
+    if not 0 < confidence < 1:
+        raise InputError(f"The confidence is {confidence}: it must lie between 0 and 1.")
+    if not np.isfinite(sample).all():
+        raise InputError("A mean needs finite values: leave out the trials that diverged, and count them.")
+    if len(sample) < 2:
+        return Interval(float(sample[0]) if len(sample) else np.nan, np.nan, np.nan, len(sample))
+    quantile = scipy.stats.t.ppf((1 + confidence) / 2, len(sample) - 1)
+    half = float(quantile * scipy.stats.sem(sample))
+    mean = float(sample.mean())
+    return Interval(mean, mean - half, mean + half, len(sample))
+
+
+def verdict(difference: Interval) -> str:
+    """better or worse where the interval excludes zero, else undecided, as with a single seed."""
+    if difference.low > 0:
+        return "better"
+    return "worse" if difference.high < 0 else "undecided"
+
+
+def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
+    """The table of `store.read`, ready to be grouped: lists as tuples, delta a nullable integer (missing: all offsets).
+
+    A column `diverged` says which trials never had a finite validation loss, in any lane. Their test accuracy, which is
+    that of the initial weights if it was read at all, becomes NaN.
+    """
+    table = results.reset_index(drop=True)
+    for name in _fields(table):
+        if name != DELTA:
+            table[name] = [tuple(value) if isinstance(value, list) else value for value in table[name]]
+    # Through float: a column of nothing but None is of type object.
+    table[DELTA] = table[DELTA].astype(float).astype("Int64")
+    # The store drops a column in which every trial is null.
+    for name in ("test_accuracy", "train_accuracy", "validation_accuracy"):
+        table[name] = table[name].astype(float) if name in table else np.nan
+    table["diverged"] = table["test_accuracy"].isna() | (table["validation_accuracy"] < 0)
+    table["test_accuracy"] = table["test_accuracy"].mask(table["diverged"])
+    return table
+
+
+def arm_fields(table: pandas.DataFrame) -> list[str]:
+    """The conditions, n_train, cell and delta, and every other config field but the seed in which trials differ.
+
+    Where the archives of a named data set lie is no difference; which folder the source `folder` reads is one.
+    """
+    always = [*CONDITIONS, N_TRAIN, CELL, DELTA]
+    fields = [name for name in _fields(table) if name not in always and table[name].nunique(dropna=False) > 1]
+    if "folder" not in set(table["data.source"]):
+        fields = [name for name in fields if name != "data.folder"]
+    return always + fields
+
+
+def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
+    """One row an arm, of a table of `store.read` with at least one row.
+
+    Columns: the `arm_fields`; `seeds` in the means; `diverged` trials, which are in no mean; `parameters`; means over
+    seeds of `test_accuracy`, with `test_accuracy_low` and `test_accuracy_high` (95%), and `train_accuracy`, as fractions;
+    the median `learning_rate` chosen. Sorted by condition, n_train, cell (in the order of the registry) and delta.
+    """
+    table = prepare(results)
+    fields = arm_fields(table)
+    rows = []
+    for arm, trials in table.groupby(fields, dropna=False, sort=False):
+        done = trials[~trials["diverged"]]
+        test = mean_interval(done["test_accuracy"])
+        rows.append(
+            dict(zip(fields, arm, strict=True))
+            | {"seeds": test.seeds, "diverged": len(trials) - test.seeds, "parameters": trials["parameters"].iloc[0]}
+            | {"test_accuracy": test.mean, "test_accuracy_low": test.low, "test_accuracy_high": test.high}
+            | {"train_accuracy": done["train_accuracy"].mean(), "learning_rate": done["learning_rate"].median()}
+        )
+    return in_order(pandas.DataFrame(rows).astype({DELTA: "Int64"}))
+
+
+def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFrame:
+    """Test accuracy of cell `first` minus that of cell `second`, paired by seed, so on the same training images.
+
+    Both trials of a pair agree in everything about the data and in the readout. In any other field they agree if both
+    cells were run with several of its values, some of them in common (a sweep over delta, for conv against local); else
+    every value of one meets every value of the other (conv at each delta against dense, or arms matched in size).
+
+    Columns: the conditions, `data.n_train` and other data fields that vary; `<field>_first` and `<field>_second` for
+    `model.delta` and every other field that varies; `seeds` paired; pairs in which a trial `diverged`, left out of the
+    rest; the mean `difference`, a fraction, its 95% interval `low` to `high` (Student's t), and `verdict` on `first`.
+    The intervals are not corrected for how many of them there are. Seeds that only one of the cells has are left out.
+
+    Raises InputError for a cell that has no results.
+    """
+    table = prepare(results)
+    for cell in (first, second):
+        if cell not in set(table[CELL]):
+            raise unknown_name("cell of this run", cell, set(table[CELL]))
+    fields = [name for name in arm_fields(table) if name != CELL]
+    equal = [name for name in fields if name.startswith("data.") or name == READOUT]
+    other = [name for name in fields if name not in equal]
+    sides = [
+        table.loc[table[CELL] == cell, [*fields, "seed", "test_accuracy", "diverged"]] for cell in (first, second)
+    ]
+    pairs = sides[0].merge(sides[1], on=[*equal, "seed"], suffixes=("_first", "_second"))
+    for name in other:
+        values = [set(side[name].dropna()) for side in sides]
+        if min(map(len, values)) > 1 and values[0] & values[1]:
+            pairs = pairs[pairs[f"{name}_first"] == pairs[f"{name}_second"]]
+    keys = equal + [f"{name}_{side}" for name in other for side in ("first", "second")]
+    rows = []
+    for key, group in pairs.groupby(keys, dropna=False, sort=False):
+        done = group[~(group["diverged_first"] | group["diverged_second"])]
+        difference = mean_interval(done["test_accuracy_first"] - done["test_accuracy_second"])
+        rows.append(
+            dict(zip(keys, key, strict=True))
+            | {"seeds": difference.seeds, "diverged": len(group) - difference.seeds, "difference": difference.mean}
+            | {"low": difference.low, "high": difference.high, "verdict": verdict(difference)}
+        )
+    columns = [*keys, "seeds", "diverged", "difference", "low", "high", "verdict"]
+    deltas = {f"{DELTA}_first": "Int64", f"{DELTA}_second": "Int64"}
+    return in_order(pandas.DataFrame(rows, columns=columns).astype(deltas))
+
+
+def cells(table: pandas.DataFrame) -> list[str]:
+    """The constraints in a table, in the order of their registry: dense, shared, local, conv, others."""
+    return sorted(set(table[CELL]), key=cell_rank)
+
+
+def cell_rank(name: str) -> tuple[int, str]:
+    """A sorting key: the place in the registry; a name that has left it comes last."""
+    registry = list(ties.CONSTRAINTS)
+    return (registry.index(name) if name in registry else len(registry), name)
+
+
+def in_order(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Rows sorted by the conditions, n_train, cell and delta (all offsets last), of those that the table has."""
+    wanted = [*CONDITIONS, N_TRAIN, CELL, DELTA, f"{DELTA}_first", f"{DELTA}_second"]
+    by = [name for name in wanted if name in table]
+
+    def key(column: pandas.Series) -> pandas.Series:
+        return column.map(lambda name: cell_rank(name)) if column.name == CELL else column
+
+    return table.sort_values(by, key=key, kind="stable", na_position="last", ignore_index=True)
+
+
+def telling_fields(table: pandas.DataFrame, known: Sequence[str], candidates: Iterable[str]) -> list[str]:
+    """The candidates that still differ between rows that agree in all `known` columns: without them two rows look alike.
+
+    A batch size that follows from n_train is none of them, and neither is a grid of learning rates that each cell has.
+    """
+    groups = table.groupby(list(known), dropna=False)
+    return [name for name in candidates if name not in known and (groups[name].nunique(dropna=False) > 1).any()]
+
+
+def in_words(value: Any) -> str:
+    """A config value in a table or legend: `8, 16` for a tuple, `all` for a missing delta."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return "all" if value is None or value is pandas.NA else str(value)
+
+
+def _fields(table: pandas.DataFrame) -> list[str]:
+    return [name for name in table.columns if name.startswith(("data.", "model.", "training."))]

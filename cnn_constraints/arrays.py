@@ -1,0 +1,34 @@
+"""The names of the arrays that travel between rooms, and the records that carry them."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Int32, UInt8
+
+Activations = Float[Array, "channels height width batch"]
+"""Images inside a network. The batch is the innermost axis: every shifted window is then one contiguous run."""
+
+FreeWeights = Float[Array, "in_channels weights out_channels"]
+"""The weights a constraint leaves free; `weights` counts them per pair of channels."""
+
+AbsoluteWeights = Float[Array, "i j k l in_channels out_channels"]
+"""W of D2L 7.1.2: output site (i, j), input site (k, l)."""
+
+OffsetWeights = Float[Array, "i j a b in_channels out_channels"]
+"""V of D2L 7.1.2: output site (i, j), offset (a, b); index 0 of an offset axis is its lowest offset."""
+
+
+class Split(NamedTuple):
+    """Images as intensities 0 to 255 and their labels 0 to classes - 1."""
+
+    images: UInt8[np.ndarray, "examples height width channels"]
+    labels: Int32[np.ndarray, " examples"]
+
+
+class Dataset(NamedTuple):
+    """A training split, from which validation images are taken too, and a test split, read once."""
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]

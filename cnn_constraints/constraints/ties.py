@@ -1,0 +1,254 @@
+"""A constraint is a tie between the entries of W: `ties[p, q]` names the free weight of output p and input q.
+
+Sites are numbered row by row, p = i * output_width + j and q = k * width + l; -1 says that the pair has no weight.
+Locality writes -1 beyond delta; translation invariance gives all pairs of one offset the same name. The four cells are
+the corners of two delta-sweeps (tied and untied). What a table allows is a linear subspace of all W, and the subspaces
+form a lattice: `leq` is inclusion, `meet` imposes both constraints, `join` is the strongest constraint weaker than both.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from cnn_constraints.constraints.geometry import Axis, Geometry
+from cnn_constraints.errors import InputError, unknown_name
+
+Ties = Int[np.ndarray, "outputs inputs"]
+
+LARGEST_TABLE = 2**28
+"""Pairs of sites above which no table is written: at 8 bytes each, 2 GiB. Counts do not need the table."""
+
+
+class Sizes(NamedTuple):
+    """Per pair of channels: the free weights, and the products X W that the definition sums over an image."""
+
+    weights: int
+    connections: int
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A member of the lattice.
+
+    field_name: what the literature calls the layer.
+    write: the tie table for a geometry and a delta.
+    local: whether delta means anything to it.
+    bias_per_site: whether its own bias is U[i, j] (True) or one constant u (False), per output channel.
+    sizes, inverse_fan_in: what the functions of these names return, in closed form; without them the table is written.
+    """
+
+    field_name: str
+    write: Callable[[Geometry, int | None], Ties]
+    local: bool
+    bias_per_site: bool
+    sizes: Callable[[Geometry, int | None], Sizes] | None = None
+    inverse_fan_in: Callable[[Geometry, int | None], Float[np.ndarray, " weights"]] | None = None
+
+
+def write_tied(geometry: Geometry, delta: int | None) -> Ties:
+    """Translation invariance: one weight an offset (a, b), numbered row by row; -1 where |a| > delta or |b| > delta."""
+    row = _offset_names(geometry.rows, delta)[:, None, :, None]
+    column = _offset_names(geometry.columns, delta)[None, :, None, :]
+    names = np.where((row < 0) | (column < 0), -1, row * len(geometry.columns.offsets(delta)) + column)
+    return names.reshape(geometry.output_sites, geometry.input_sites)
+
+
+def write_untied(geometry: Geometry, delta: int | None) -> Ties:
+    """Locality alone: a weight of its own for every pair within delta, numbered by (i, a, j, b).
+
+    That order makes the free weights of a layer the product of those of its two axes.
+    """
+    row = _pair_names(geometry.rows, delta)[:, None, :, None]
+    column = _pair_names(geometry.columns, delta)[None, :, None, :]
+    names = np.where((row < 0) | (column < 0), -1, row * geometry.columns.connections(delta) + column)
+    return names.reshape(geometry.output_sites, geometry.input_sites)
+
+
+def write_dense(geometry: Geometry, delta: None) -> Ties:
+    """No constraint: a weight for every pair, numbered by (q, p), the order in which one matrix product reads them."""
+    names = np.arange(geometry.input_sites * geometry.output_sites)
+    return names.reshape(geometry.input_sites, geometry.output_sites).T
+
+
+def _offset_names(axis: Axis, delta: int | None) -> Int[np.ndarray, "outputs inputs"]:
+    offset, allowed = axis.offset_of_pair(), axis.offsets(delta)
+    return np.where((offset >= allowed[0]) & (offset <= allowed[-1]), offset - allowed[0], -1)
+
+
+def _pair_names(axis: Axis, delta: int | None) -> Int[np.ndarray, "outputs inputs"]:
+    """Connected pairs numbered in the order of `Axis.windows`, which on a torus starts at the lowest offset."""
+    windows = axis.windows(delta)
+    inputs = (windows.starts[:, None] + np.arange(windows.size) - windows.padding[0]) % axis.size
+    names = np.full((axis.outputs, axis.size), -1)
+    outputs = np.broadcast_to(np.arange(axis.outputs)[:, None], inputs.shape)
+    names[outputs[windows.connected], inputs[windows.connected]] = np.arange(windows.connected.sum())
+    return names
+
+
+def _tied_sizes(geometry: Geometry, delta: int | None) -> Sizes:
+    return Sizes(
+        len(geometry.rows.offsets(delta)) * len(geometry.columns.offsets(delta)),
+        geometry.rows.connections(delta) * geometry.columns.connections(delta),
+    )
+
+
+def _untied_sizes(geometry: Geometry, delta: int | None) -> Sizes:
+    connections = geometry.rows.connections(delta) * geometry.columns.connections(delta)
+    return Sizes(connections, connections)
+
+
+def _tied_inverse_fan_in(geometry: Geometry, delta: int | None) -> Float[np.ndarray, " weights"]:
+    return _outer(*(_mean_inverse_fan_in(_offset_names(axis, delta)) for axis in (geometry.rows, geometry.columns)))
+
+
+def _untied_inverse_fan_in(geometry: Geometry, delta: int | None) -> Float[np.ndarray, " weights"]:
+    return _outer(*(_mean_inverse_fan_in(_pair_names(axis, delta)) for axis in (geometry.rows, geometry.columns)))
+
+
+def _outer(rows: np.ndarray, columns: np.ndarray) -> Float[np.ndarray, " weights"]:
+    return np.multiply.outer(rows, columns).ravel()
+
+
+def _mean_inverse_fan_in(names: Ties) -> Float[np.ndarray, " names"]:
+    """For each name, the mean over its pairs (p, q) of 1 / (number of inputs of p)."""
+    used = names >= 0
+    inverse = np.broadcast_to(1 / used.sum(axis=1, keepdims=True), names.shape)
+    return np.bincount(names[used], weights=inverse[used]) / np.bincount(names[used])
+
+
+def _dense_inverse_fan_in(geometry: Geometry, delta: None) -> Float[np.ndarray, " weights"]:
+    return np.full(geometry.input_sites * geometry.output_sites, 1 / geometry.input_sites)
+
+
+CONSTRAINTS: dict[str, Constraint] = {
+    "dense": Constraint(
+        field_name="fully connected",
+        write=write_dense,
+        local=False,
+        bias_per_site=True,
+        sizes=_untied_sizes,
+        inverse_fan_in=_dense_inverse_fan_in,
+    ),
+    "shared": Constraint(
+        field_name="global convolution",
+        write=write_tied,
+        local=False,
+        bias_per_site=False,
+        sizes=_tied_sizes,
+        inverse_fan_in=_tied_inverse_fan_in,
+    ),
+    "local": Constraint(
+        field_name="locally connected",
+        write=write_untied,
+        local=True,
+        bias_per_site=True,
+        sizes=_untied_sizes,
+        inverse_fan_in=_untied_inverse_fan_in,
+    ),
+    "conv": Constraint(
+        field_name="convolution",
+        write=write_tied,
+        local=True,
+        bias_per_site=False,
+        sizes=_tied_sizes,
+        inverse_fan_in=_tied_inverse_fan_in,
+    ),
+}
+
+
+def find(name: str) -> Constraint:
+    """The constraint of that name. Raises InputError with the nearest name where there is none."""
+    if name not in CONSTRAINTS:
+        raise unknown_name("constraint", name, CONSTRAINTS)
+    return CONSTRAINTS[name]
+
+
+def tie_table(name: str, geometry: Geometry, delta: int | None = None) -> Ties:
+    """The table of a registered constraint.
+
+    Raises InputError for an unknown name, a delta the image does not have, or a table too large to write.
+    """
+    constraint = find(name)
+    geometry.check_delta(delta)
+    pairs = geometry.output_sites * geometry.input_sites
+    if pairs > LARGEST_TABLE:
+        raise InputError(
+            f"The tie table of a {geometry.height} x {geometry.width} image has {pairs:,} entries, {8 * pairs:,} "
+            f"bytes: at most {LARGEST_TABLE:,} entries are written (counts and the fast layers do not need it)."
+        )
+    return constraint.write(geometry, delta if constraint.local else None)
+
+
+def sizes(name: str, geometry: Geometry, delta: int | None = None) -> Sizes:
+    """Free weights and connections of a constraint, per pair of channels; in closed form where it has one."""
+    constraint = find(name)
+    geometry.check_delta(delta)
+    if constraint.sizes is not None:
+        return constraint.sizes(geometry, delta if constraint.local else None)
+    ties = tie_table(name, geometry, delta)
+    return Sizes(int(ties.max()) + 1, int((ties >= 0).sum()))
+
+
+def inverse_fan_in(name: str, geometry: Geometry, delta: int | None = None) -> Float[np.ndarray, " weights"]:
+    """For each free weight, the mean over the pairs (p, q) that use it of 1 / (number of input sites of output p).
+
+    Weights drawn with these variances give pre-activations whose variance, averaged over output sites, is that of the
+    input; where weights are not tied it is so at every single site. At a border, outputs have fewer inputs: the kernel
+    size is not the fan-in (and for `shared` it is nearly four times too large).
+    """
+    constraint = find(name)
+    geometry.check_delta(delta)
+    if constraint.inverse_fan_in is not None:
+        return constraint.inverse_fan_in(geometry, delta if constraint.local else None)
+    return _mean_inverse_fan_in(tie_table(name, geometry, delta))
+
+
+def leq(stronger: Ties, weaker: Ties) -> bool:
+    """Whether every W that `stronger` allows is allowed by `weaker`: inclusion of the two subspaces."""
+    return bool(np.array_equal(meet(stronger, weaker), canonical(stronger)))
+
+
+def meet(first: Ties, second: Ties) -> Ties:
+    """Both constraints imposed: the intersection of the two subspaces.
+
+    Pairs that either table ties are tied, through any chain of such ties; a class that reaches a missing pair is missing
+    as a whole.
+    """
+    pairs = first.size
+    missing = pairs
+    edges = [_edges_to_class_head(ties.ravel(), missing) for ties in (first, second)]
+    heads, members = np.concatenate(edges, axis=1)
+    graph = coo_array((np.ones(len(heads), np.int8), (heads, members)), shape=(pairs + 1, pairs + 1))
+    _, component = connected_components(graph, directed=False)
+    names = np.where(component[:pairs] == component[missing], -1, component[:pairs])
+    return canonical(names.reshape(first.shape))
+
+
+def join(first: Ties, second: Ties) -> Ties:
+    """The strongest constraint weaker than both: pairs are tied where both tie them, missing where both miss them."""
+    names = (first.astype(np.int64) + 1) * (int(second.max()) + 2) + second + 1
+    return canonical(np.where((first < 0) & (second < 0), -1, names))
+
+
+def canonical(ties: Ties) -> Ties:
+    """The same constraint with its names renumbered in the order in which they first appear."""
+    flat = ties.ravel()
+    used = flat >= 0
+    _, first_seen, inverse = np.unique(flat[used], return_index=True, return_inverse=True)
+    rank = np.empty(len(first_seen), np.int64)
+    rank[np.argsort(first_seen)] = np.arange(len(first_seen))
+    names = np.full(flat.shape, -1, np.int64)
+    names[used] = rank[inverse]
+    return names.reshape(ties.shape)
+
+
+def _edges_to_class_head(names: np.ndarray, missing: int) -> Int[np.ndarray, "2 pairs"]:
+    """One edge from each pair to the first pair of its class, or to the node `missing`."""
+    used, first_seen, inverse = np.unique(names, return_index=True, return_inverse=True)
+    head = np.where(used < 0, missing, first_seen)
+    return np.stack([head[inverse], np.arange(len(names))])

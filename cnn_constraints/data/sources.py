@@ -1,0 +1,165 @@
+"""Where images come from: one registry of functions, each of which returns a whole dataset as arrays in memory."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.data.archives import DATA_VARIABLE, load_archives
+from cnn_constraints.errors import InputError, unknown_name
+
+DIGITS_TEST_PER_CLASS = 40
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def load(name: str, folder: str | Path | None = None) -> Dataset:
+    """The dataset of the source `name`: uint8 images (examples, height, width, channels), 0 to 255, and int32 labels.
+
+    `folder` holds the original archives of mnist, fashion_mnist or cifar10, directly or in a subfolder named after the
+    source; without it they are looked for in the folder that the environment variable CNN_CONSTRAINTS_DATA names, and
+    where that is not set they are downloaded. The source `folder` needs one; `digits` reads none.
+
+    Raises InputError for an unknown name, for a folder that does not exist, and for whatever the source finds wrong.
+    """
+    if name not in SOURCES:
+        raise unknown_name("data source", name, SOURCES)
+    return SOURCES[name](None if folder is None else _existing(folder))
+
+
+def _existing(folder: str | Path, origin: str = "") -> Path:
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise InputError(f"There is no data folder {str(folder)!r}{origin}: name a folder that exists.")
+    return path
+
+
+def archives(name: str, folder: Path | None) -> Dataset:
+    """A dataset from its original archives, in the order of the archives; see `load_archives`."""
+    if folder is None and (given := os.environ.get(DATA_VARIABLE)):
+        folder = _existing(given, f", which the environment variable {DATA_VARIABLE} names")
+    return load_archives(name, folder)
+
+
+def digits(folder: Path | None) -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 x 1; its intensities v = 0..16 become round(255 v / 16).
+
+    Test examples are 40 of each class, evenly spaced within it: of its n examples, in scikit-learn's order, those at
+    floor(n t / 40) for t = 0..39. Every writer is then in both splits. The other 1,397 examples are for training.
+    The images come with scikit-learn, so `folder` is not read.
+    """
+    from sklearn.datasets import load_digits
+
+    intensities, labels = (np.asarray(array) for array in load_digits(return_X_y=True))
+    images = np.rint(intensities * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    labels = labels.astype(np.int32)
+    is_test = np.zeros(len(labels), bool)
+    for label in range(10):
+        members = np.flatnonzero(labels == label)
+        is_test[members[len(members) * np.arange(DIGITS_TEST_PER_CLASS) // DIGITS_TEST_PER_CLASS]] = True
+    return Dataset(
+        name="digits",
+        train=Split(images[~is_test], labels[~is_test]),
+        test=Split(images[is_test], labels[is_test]),
+        classes=tuple(str(digit) for digit in range(10)),
+    )
+
+
+def image_folder(folder: Path | None) -> Dataset:
+    """The images train/<class>/*.png|jpg|jpeg and test/<class>/... of one folder, sorted by class and by file name.
+
+    Classes are the sorted names of the class folders. Images have one channel where all of them are 8-bit grayscale
+    without alpha (Pillow's mode L), and are turned into RGB otherwise. Other files, and hidden ones, are passed over.
+
+    Raises InputError where train/ or test/ is missing, where they have not the same two or more classes, and where a
+    class is empty, an image cannot be read or has more than 8 bits, or two images differ in size.
+    """
+    if folder is None:
+        raise InputError("The data source 'folder' needs a folder of train/<class>/ and test/<class>/: give its path.")
+    train, test = _image_files(folder / "train"), _image_files(folder / "test")
+    _require_same_classes(folder, train, test)
+    paths = [path for files in (train, test) for members in files.values() for path in members]
+    pixels = [_pixels(path) for path in paths]
+    _require_one_size(paths, pixels)
+    channels = max(image.shape[2] for image in pixels)
+    images = np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in pixels])
+    count = sum(len(members) for members in train.values())
+    return Dataset(
+        name="folder",
+        train=Split(images[:count], _labels(train)),
+        test=Split(images[count:], _labels(test)),
+        classes=tuple(train),
+    )
+
+
+def _require_same_classes(folder: Path, train: dict[str, list[Path]], test: dict[str, list[Path]]) -> None:
+    for split, other, extra in (("train", "test", train.keys() - test), ("test", "train", test.keys() - train)):
+        if extra:
+            raise InputError(
+                f"The class {min(extra)!r} is in {str(folder / split)!r} and not in {str(folder / other)!r}: "
+                f"both need the same class folders."
+            )
+    if len(train) == 1:
+        raise InputError(f"{str(folder)!r} holds only one class, {min(train)!r}: at least two are needed.")
+
+
+def _require_one_size(paths: list[Path], pixels: list[np.ndarray]) -> None:
+    sizes = [f"{image.shape[0]} x {image.shape[1]}" for image in pixels]
+    for path, size in zip(paths, sizes, strict=True):
+        if size != sizes[0]:
+            raise InputError(
+                f"All images must have one size (height x width), and {str(paths[0])!r} is {sizes[0]} while "
+                f"{str(path)!r} is {size}: resize or remove what differs."
+            )
+
+
+def _labels(files: dict[str, list[Path]]) -> np.ndarray:
+    return np.repeat(np.arange(len(files), dtype=np.int32), [len(paths) for paths in files.values()])
+
+
+def _image_files(split: Path) -> dict[str, list[Path]]:
+    """The sorted image files of each class folder of one split, by sorted class name."""
+    if not split.is_dir():
+        raise InputError(f"{str(split)!r} is missing: an image folder needs train/<class>/ and test/<class>/.")
+    classes = sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not classes:
+        raise InputError(
+            f"{str(split)!r} has no class folders: put the images of each class into a folder of its name."
+        )
+    files = {}
+    for folder in classes:
+        images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        files[folder.name] = sorted(path for path in images if not path.name.startswith("."))
+        if not files[folder.name]:
+            raise InputError(
+                f"{str(folder)!r} holds no image: allowed are files that end in {', '.join(IMAGE_SUFFIXES)}."
+            )
+    return files
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """One image, uint8 (height, width, channels), with one channel if it is grayscale and three if it is not."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"The image {str(path)!r} cannot be read ({error}): replace or remove it.") from error
+    # Pillow would clip these at 255 without a word.
+    if image.mode.startswith(("I", "F")):
+        raise InputError(
+            f"The image {str(path)!r} has more than 8 bits per channel: convert it to 8-bit grayscale or RGB."
+        )
+    return np.asarray(image)[..., None] if image.mode == "L" else np.asarray(image.convert("RGB"))
+
+
+SOURCES: dict[str, Callable[[Path | None], Dataset]] = {
+    "mnist": partial(archives, "mnist"),
+    "fashion_mnist": partial(archives, "fashion_mnist"),
+    "cifar10": partial(archives, "cifar10"),
+    "digits": digits,
+    "folder": image_folder,
+}

@@ -1,0 +1,76 @@
+"""Which images a trial sees, and in which order. Everything is drawn on the host by NumPy, from named streams."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from cnn_constraints.arrays import Split
+from cnn_constraints.errors import InputError
+
+SUBSET, ORDER = 1, 2
+"""Names of the streams: default_rng((seed, stream, ...)). Two streams of one seed never share a number."""
+
+
+class Subset(NamedTuple):
+    """Indices into a training split, and the standardisation that its training part defines.
+
+    mean and deviation: per channel, over the training images only; a channel that is constant has deviation 1.
+    """
+
+    train: Int32[np.ndarray, " n_train"]
+    validation: Int32[np.ndarray, " n_validation"]
+    mean: Float32[np.ndarray, " channels"]
+    deviation: Float32[np.ndarray, " channels"]
+
+
+def draw_subset(split: Split, seed: int, n_train: int, n_validation: int) -> Subset:
+    """Class-balanced and nested: for one seed, a smaller training subset is the beginning of every larger one.
+
+    Validation images come first in the seed's order, so they are the same for all n_train and never trained on.
+    Raises InputError where the split holds too few images.
+    """
+    check_sizes(split, n_train, n_validation)
+    order = _balanced_order(split.labels, seed)
+    validation, train = np.split(order[: n_validation + n_train], [n_validation])
+    mean, deviation = _moments(split.images, train)
+    return Subset(train, validation, mean, deviation)
+
+
+def check_sizes(split: Split, n_train: int, n_validation: int) -> None:
+    """Raises InputError where the split holds too few images."""
+    available = len(split.labels)
+    if n_train + n_validation > available:
+        raise InputError(
+            f"data.n_train + data.n_validation is {n_train} + {n_validation}: the training split has {available} images."
+        )
+
+
+def draw_batches(n_train: int, batch_size: int, updates: int, seed: int) -> Int32[np.ndarray, "updates batch"]:
+    """Positions in a training subset for every update: shuffled epochs end to end, cut into batches.
+
+    A batch may straddle two epochs; after any number of updates no image has been seen twice as often more than another.
+    """
+    epochs = -(-updates * batch_size // n_train)
+    orders = [np.random.default_rng((seed, ORDER, epoch)).permutation(n_train) for epoch in range(epochs)]
+    return np.concatenate(orders)[: updates * batch_size].reshape(updates, batch_size).astype(np.int32)
+
+
+def _balanced_order(labels: Int32[np.ndarray, " examples"], seed: int) -> Int32[np.ndarray, " examples"]:
+    """All images in rounds: each round takes one image of every class that still has one, classes in random order."""
+    generator = np.random.default_rng((seed, SUBSET))
+    order = generator.permutation(len(labels))
+    shuffled = labels[order]
+    by_class = np.argsort(shuffled, kind="stable")
+    counts = np.bincount(shuffled)
+    first_of_class = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    rounds = np.empty(len(labels), np.int64)
+    rounds[by_class] = np.arange(len(labels)) - np.repeat(first_of_class, counts)
+    within_round = generator.permutation(len(labels))
+    return order[np.lexsort((within_round, rounds))].astype(np.int32)
+
+
+def _moments(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    pixels = images[np.sort(train)].astype(np.float64)
+    mean, deviation = pixels.mean(axis=(0, 1, 2)), pixels.std(axis=(0, 1, 2))
+    return mean.astype(np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32)

@@ -1,0 +1,136 @@
+"""Runs groups one after the other on this machine: trials in, rows for the store out."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import jax
+
+from cnn_constraints import config, trials
+from cnn_constraints.arrays import Dataset
+from cnn_constraints.config import Data, Experiment
+from cnn_constraints.data import subsets
+from cnn_constraints.data.interventions import INTERVENTIONS
+from cnn_constraints.data.sources import load
+from cnn_constraints.sweep import Group
+from cnn_constraints.training import ensemble
+from cnn_constraints.training.run import Images
+
+Row = dict[str, Any]
+
+
+class Progress(Protocol):
+    """Told what is going on; see progress.py."""
+
+    def compiling(self, group: Group) -> None: ...
+
+    def compiled(self, seconds: float) -> None: ...
+
+    def running(self, trial: Experiment) -> None: ...
+
+    def advanced(self, updates: int) -> None: ...
+
+
+class LocalExecutor:
+    """Holds what groups have in common: data sets in memory and on the device, each loaded once."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._datasets: dict[tuple, Dataset] = {}
+        self._on_device: dict[tuple, tuple[Images, Images]] = {}
+        self.programs = 0
+
+    def dataset(self, data: Data) -> Dataset:
+        """The images of a config, after its intervention. Raises InputError for data that cannot be read."""
+        key = (data.source, data.folder, data.intervention)
+        if key not in self._datasets:
+            self._datasets[key] = INTERVENTIONS[data.intervention](load(data.source, data.folder))
+        return self._datasets[key]
+
+    def run(self, group: Group) -> Iterator[list[Row]]:
+        """Train and test every trial of the group; rows come as they are measured, each trial's result row last."""
+        segment = None
+        for experiment in group.trials:
+            dataset = self.dataset(experiment.data)
+            task = trials.build_task(experiment, dataset)
+            trial = trials.build_trial(experiment, dataset)
+            splits = self._splits(experiment.data)
+            evaluate_every = experiment.training.evaluate_every
+            if segment is None:
+                segment = self._compile(group, lambda: ensemble.compile_segment(task, trial, *splits, evaluate_every))
+            self._progress.running(experiment)
+            started = time.perf_counter()
+            for part in ensemble.train(segment, task, trial, *splits, evaluate_every):
+                self._progress.advanced(evaluate_every)
+                rows = _evaluation_rows(experiment, trial, part)
+                if part.update == task.updates:
+                    rows.append(_result_row(experiment, trial, part, trials.cost(experiment, dataset), started))
+                yield rows
+
+    def _splits(self, data: Data) -> tuple[Images, Images]:
+        key = (data.source, data.folder, data.intervention)
+        if key not in self._on_device:
+            # One data set at a time: a device's memory is for models.
+            dataset = self.dataset(data)
+            self._on_device = {key: (trials.to_device(dataset.train), trials.to_device(dataset.test))}
+        return self._on_device[key]
+
+    def _compile(self, group: Group, compile_segment: Callable[[], Callable]) -> Callable:
+        self._progress.compiling(group)
+        started = time.perf_counter()
+        segment = compile_segment()
+        self.programs += 1
+        self._progress.compiled(time.perf_counter() - started)
+        return segment
+
+
+def check_before_running(executor: LocalExecutor, groups: list[Group]) -> None:
+    """Everything that can be refused is refused before anything is trained. Raises InputError."""
+    for group in groups:
+        for experiment in group.trials:
+            dataset = executor.dataset(experiment.data)
+            trials.build_task(experiment, dataset)
+            subsets.check_sizes(dataset.train, experiment.data.n_train, experiment.data.n_validation)
+
+
+def _evaluation_rows(experiment: Experiment, trial: ensemble.Trial, part: ensemble.Segment) -> list[Row]:
+    rates, decays = trial.hyperparameters
+    return [
+        {
+            "event": "evaluation",
+            "trial": config.name(experiment),
+            "lane": lane,
+            "learning_rate": float(rates[lane]),
+            "weight_decay": float(decays[lane]),
+            "update": part.update,
+            "train_loss": float(part.train.loss[lane]),
+            "train_accuracy": float(part.train.accuracy[lane]),
+            "validation_loss": float(part.validation.loss[lane]),
+            "validation_accuracy": float(part.validation.accuracy[lane]),
+        }
+        for lane in range(len(rates))
+    ]
+
+
+def _result_row(
+    experiment: Experiment, trial: ensemble.Trial, part: ensemble.Segment, cost: trials.Cost, started: float
+) -> Row:
+    lane = int(part.test.lane)
+    return {
+        "event": "result",
+        "trial": config.name(experiment),
+        "lane": lane,
+        "learning_rate": float(trial.hyperparameters.learning_rate[lane]),
+        "weight_decay": float(trial.hyperparameters.weight_decay[lane]),
+        "update": int(part.test.update),
+        "train_loss": float(part.train.loss[lane]),
+        "train_accuracy": float(part.train.accuracy[lane]),
+        "validation_loss": float(part.test.validation.loss),
+        "validation_accuracy": float(part.test.validation.accuracy),
+        "test_loss": float(part.test.metrics.loss),
+        "test_accuracy": float(part.test.metrics.accuracy),
+        "parameters": cost.parameters,
+        "multiply_adds": cost.multiply_adds,
+        "seconds": time.perf_counter() - started,
+        "device": jax.devices()[0].device_kind,
+    }

@@ -1,0 +1,73 @@
+"""What is compiling, what is running, and the time left: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cnn_constraints.config import Experiment
+from cnn_constraints.sweep import Group
+
+LINE_EVERY = 10.0
+"""Seconds between two plain lines."""
+
+
+class ProgressBar:
+    """Counts the updates of all trials. A context manager; prints to standard error and nothing else."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        self._console = Console(stderr=True)
+        self._total = sum(trial.training.updates for group in groups for trial in group.trials)
+        self._done = 0
+        self._compile_seconds = 0.0
+        self._last_line = self._began = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=self._total)
+
+    def __enter__(self) -> "ProgressBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def compiling(self, group: Group) -> None:
+        self._say(f"compiling {describe(group.trials[0])}")
+
+    def compiled(self, seconds: float) -> None:
+        self._compile_seconds += seconds
+
+    def running(self, trial: Experiment) -> None:
+        self._say(f"{describe(trial)}, n = {trial.data.n_train}, seed {trial.seed}", throttled=True)
+
+    def advanced(self, updates: int) -> None:
+        self._done += updates
+        self._bar.advance(self._task, updates)
+
+    def _say(self, message: str, throttled: bool = False) -> None:
+        self._bar.update(self._task, description=message)
+        now = time.monotonic()
+        if self._console.is_terminal or (throttled and now - self._last_line < LINE_EVERY):
+            return
+        self._last_line = now
+        spent = now - self._began - self._compile_seconds
+        left = f", about {spent / self._done * (self._total - self._done):.0f} s left" if self._done else ""
+        print(f"{self._done / self._total:4.0%}  {message}{left}", file=sys.stderr, flush=True)
+
+
+def describe(trial: Experiment) -> str:
+    """The arm of a trial: its cell, reach and readout."""
+    model = trial.model
+    reach = "" if model.delta is None else f" delta {model.delta}"
+    return f"{model.constraint}{reach}, {model.readout}"

@@ -1,0 +1,146 @@
+"""The Flax modules: one constrained layer, and the network made of them. The only file that knows Flax."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from cnn_constraints.arrays import Activations
+from cnn_constraints.constraints import ties
+from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.ops import choose
+
+
+class Activation(NamedTuple):
+    """gain: what a layer's initial variance is multiplied with so that the function keeps the scale of its input."""
+
+    apply: Callable[[jax.Array], jax.Array]
+    gain: float
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation(nn.relu, 2.0),  # He et al. 2015, equation 10
+    "tanh": Activation(nn.tanh, 1.0),  # LeCun et al. 1998, section 4.6
+    "gelu": Activation(nn.gelu, 2.0),
+    "quadratic": Activation(jnp.square, 1.0),
+    "identity": Activation(lambda x: x, 1.0),
+}
+
+
+def mean_pool(x: Activations, size: int) -> Activations:
+    """The mean over squares of size x size pixels; a remainder at the lower and right border is dropped."""
+    # One axis after the other: XLA on CPU reduces two axes that are not neighbours several times slower.
+    return _squares(x, size).mean(axis=2).mean(axis=3)
+
+
+def max_pool(x: Activations, size: int) -> Activations:
+    """The maximum over squares of size x size pixels; a remainder at the lower and right border is dropped."""
+    return _squares(x, size).max(axis=2).max(axis=3)
+
+
+def _squares(x: Activations, size: int) -> Float[Array, "channels rows size columns size batch"]:
+    channels, height, width, batch = x.shape
+    x = x[:, : height // size * size, : width // size * size]
+    return x.reshape(channels, height // size, size, width // size, size, batch)
+
+
+POOLINGS: dict[str, Callable[[Activations, int], Activations]] = {"mean": mean_pool, "max": max_pool}
+
+
+def flatten(x: Activations) -> Float[Array, "batch features"]:
+    """Every site keeps its own features: the classifier may use where something was seen."""
+    return x.reshape(-1, x.shape[-1]).T
+
+
+def global_average(x: Activations) -> Float[Array, "batch channels"]:
+    """The mean over all sites: the classifier sees what, not where."""
+    return x.mean(axis=1).mean(axis=1).T
+
+
+READOUTS: dict[str, Callable[[Activations], Float[Array, "batch features"]]] = {
+    "flatten": flatten,
+    "global_average": global_average,
+}
+
+BIASES = ("own", "site", "channel", "none")
+"""The constraint's own; U[i, j] for each output site and channel; one u for each channel (D2L 7.1.2.1); none."""
+
+
+class ConstrainedLayer(nn.Module):
+    """H = bias + W X with W under a registered constraint (D2L 7.1.2).
+
+    Weights are normal with variance gain * inverse fan-in (see `ties.inverse_fan_in`), divided by the input channels.
+    """
+
+    constraint: str
+    geometry: Geometry
+    out_channels: int
+    delta: int | None = None
+    bias: str = "own"
+    gain: float = 1.0
+    formulation: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Activations) -> Activations:
+        weights = self.param("weights", self._initial_weights, x.shape[0])
+        activations = choose.apply(self.constraint, x, weights, self.geometry, self.delta, self.formulation)
+        if self.bias == "none":
+            return activations
+        sites = (self.geometry.output_height, self.geometry.output_width) if self._bias_per_site() else (1, 1)
+        return activations + self.param("bias", nn.initializers.zeros, (self.out_channels, *sites, 1))
+
+    def _bias_per_site(self) -> bool:
+        return self.bias == "site" or (self.bias == "own" and ties.find(self.constraint).bias_per_site)
+
+    def _initial_weights(self, key: jax.Array, in_channels: int) -> jax.Array:
+        inverse_fan_in = ties.inverse_fan_in(self.constraint, self.geometry, self.delta)
+        deviation = np.sqrt(self.gain * inverse_fan_in / in_channels).astype(np.float32)
+        shape = (in_channels, len(deviation), self.out_channels)
+        return jax.random.normal(key, shape, jnp.float32) * deviation[:, None]
+
+
+class LayerShape(NamedTuple):
+    """What one layer of a network adds to those before it."""
+
+    geometry: Geometry
+    out_channels: int
+    delta: int | None
+    pool_size: int
+
+
+class Network(nn.Module):
+    """Constrained layers, each followed by the activation and pooling; a readout; a linear classifier.
+
+    Called with images [batch, height, width, channels], returns logits [batch, classes].
+    """
+
+    constraint: str
+    layers: tuple[LayerShape, ...]
+    classes: int
+    activation: str = "relu"
+    pooling: str = "mean"
+    readout: str = "flatten"
+    bias: str = "own"
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
+        activation = ACTIVATIONS[self.activation]
+        x = images.transpose(3, 1, 2, 0)
+        for number, layer in enumerate(self.layers):
+            x = ConstrainedLayer(
+                self.constraint,
+                layer.geometry,
+                layer.out_channels,
+                layer.delta,
+                self.bias,
+                activation.gain,
+                name=f"layer_{number}",
+            )(x)
+            x = activation.apply(x)
+            if layer.pool_size > 1:
+                x = POOLINGS[self.pooling](x, layer.pool_size)
+        return nn.Dense(self.classes, name="classifier")(READOUTS[self.readout](x))

@@ -1,0 +1,101 @@
+"""Which formulation computes a cell where. One table, read from the top; every entry gives the same numbers."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+
+from cnn_constraints.arrays import Activations, FreeWeights
+from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.constraints.ties import tie_table
+from cnn_constraints.errors import unknown_name
+from cnn_constraints.ops import conv, dense, local, shared
+
+Formulation = Callable[[Activations, FreeWeights, Geometry, int | None], Activations]
+
+TIED: dict[str, Formulation] = {
+    "patches": conv.patches,
+    "row_toeplitz": conv.row_toeplitz,
+    "library": conv.library,
+    "fourier": shared.fourier,
+    "row_fourier": shared.row_fourier,
+    "row_scan": shared.row_scan,
+}
+UNTIED: dict[str, Formulation] = {"sites": local.sites, "row_scan": local.row_scan, "masked": local.masked}
+
+FORMULATIONS: dict[str, dict[str, Formulation]] = {
+    "dense": {"matrix": dense.matrix},
+    "shared": TIED,
+    "local": UNTIED,
+    "conv": TIED,
+}
+"""A constraint that is not listed here runs through its tie table (`dense.expanded`)."""
+
+
+class Choice(NamedTuple):
+    """Use `formulation` for the constraint on the backend, while delta, channels and input sites stay within bounds."""
+
+    backends: tuple[str, ...]
+    constraint: str
+    formulation: str
+    largest_delta: float = float("inf")
+    largest_in_channels: float = float("inf")
+    largest_sites: float = float("inf")
+
+
+CPU, ACCELERATORS = ("cpu",), ("gpu", "tpu")
+
+TABLE = (
+    Choice(CPU, "dense", "matrix"),
+    Choice(CPU, "shared", "row_fourier"),
+    Choice(CPU, "local", "sites", largest_delta=5),
+    Choice(CPU, "local", "masked", largest_sites=32 * 32),
+    Choice(CPU, "local", "row_scan"),
+    Choice(CPU, "conv", "patches", largest_delta=5),
+    Choice(CPU, "conv", "row_toeplitz", largest_in_channels=3),
+    Choice(CPU, "conv", "patches"),
+    Choice(ACCELERATORS, "dense", "matrix"),
+    Choice(ACCELERATORS, "shared", "fourier"),
+    Choice(ACCELERATORS, "local", "sites"),
+    Choice(ACCELERATORS, "conv", "library"),
+)
+
+
+def formulation_name(constraint: str, geometry: Geometry, delta: int | None, in_channels: int, backend: str) -> str:
+    """The table's choice; backends it does not know are treated as GPUs."""
+    backend = backend if backend in CPU else "gpu"
+    reach = max(geometry.height, geometry.width) - 1 if delta is None else delta
+    for choice in TABLE:
+        if (
+            backend in choice.backends
+            and choice.constraint == constraint
+            and reach <= choice.largest_delta
+            and in_channels <= choice.largest_in_channels
+            and geometry.input_sites <= choice.largest_sites
+        ):
+            return choice.formulation
+    return "expanded"
+
+
+def apply(
+    constraint: str,
+    x: Activations,
+    weights: FreeWeights,
+    geometry: Geometry,
+    delta: int | None = None,
+    formulation: str | None = None,
+) -> Activations:
+    """H = W X for a constrained layer, without bias: D2L 7.1.2 with W = expand(weights).
+
+    formulation: None for the table's choice on the default backend, "expanded" for the definition, or a name from
+    FORMULATIONS. Raises InputError for a name the constraint does not have.
+    """
+    if formulation is None:
+        formulation = formulation_name(constraint, geometry, delta, x.shape[0], jax.default_backend())
+    if formulation == "expanded":
+        return dense.expanded(x, weights, tie_table(constraint, geometry, delta), geometry)
+    available = FORMULATIONS.get(constraint, {})
+    if formulation not in available:
+        raise unknown_name(f"formulation of {constraint}", formulation, ["expanded", *available])
+    return partial(available[formulation], geometry=geometry, delta=delta)(x, weights)

@@ -1,0 +1,185 @@
+"""The only code that reads or writes a run folder.
+
+    config.json               the resolved trials of the sweep, by name
+    environment.json          versions, device and commit of every attempt to run it
+    metrics/<attempt>-<group>.jsonl     while the group runs: one line an event, one writer a file
+    metrics/<attempt>-<group>.parquet   when it has ended: the same rows
+"""
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from cnn_constraints import config
+from cnn_constraints.config import Experiment
+from cnn_constraints.errors import InputError
+
+FORMAT = 1
+
+EVENTS = ("result", "evaluation")
+"""A trial's one result, and what each of its lanes measured at each look at the validation data."""
+
+
+class GroupWriter:
+    """Appends rows of one group to one file of its own; every row is a whole line or nothing."""
+
+    def __init__(self, folder: Path, attempt: int, group: str) -> None:
+        self._path = folder / "metrics" / f"{attempt:04d}-{group}.jsonl"
+        self._file = self._path.open("x", encoding="utf-8")
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append rows and see them to the disk. A number that is not finite is written as null."""
+        for row in rows:
+            self._file.write(json.dumps({key: _finite(value) for key, value in row.items()}, allow_nan=False) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """End the group: compact its rows to Parquet."""
+        self._file.close()
+        _compact(self._path)
+
+
+def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[str, Any]) -> int:
+    """Create the run folder, or add to it, and return the number of this attempt, from 1.
+
+    Trials of earlier attempts stay. Raises InputError where the folder holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: a run needs a folder.")
+    described = _read_json(folder / "config.json") if (folder / "config.json").exists() else None
+    if described is None and folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty and holds no config.json: choose an empty or a new folder.")
+    _check_format(folder, described)
+    (folder / "metrics").mkdir(parents=True, exist_ok=True)
+    known = described["trials"] if described else {}
+    named = {config.name(trial): config.to_json(trial) for trial in trials}
+    environment_path = folder / "environment.json"
+    attempts = _read_json(environment_path)["attempts"] if environment_path.exists() else []
+    _write_json(folder / "config.json", {"format": FORMAT, "trials": known | named})
+    _write_json(environment_path, {"attempts": [*attempts, dict(environment)]})
+    for leftover in sorted((folder / "metrics").glob("*.jsonl")):
+        _compact(leftover)
+    return len(attempts) + 1
+
+
+def finished(folder: Path) -> set[str]:
+    """The names of the trials that have a result."""
+    return set(_rows(folder)["trial"]) if (folder / "config.json").exists() else set()
+
+
+def read(folder: str | Path, event: str = "result") -> pandas.DataFrame:
+    """The rows of a run as a table: "result", one row a trial, or "evaluation", one row a trial, lane and update.
+
+    Columns are the trial's config fields by dotted name, then what was measured: accuracies as fractions 0 to 1, losses
+    in nats, times in seconds. Only finished trials are in it. Raises InputError, naming the file, where a part is
+    missing, damaged or of another format; an unfinished last line, left by a killed process, is passed over with a
+    warning.
+    """
+    if event not in EVENTS:
+        raise InputError(f"Unknown event {event!r}: allowed are {', '.join(EVENTS)}.")
+    folder = Path(folder)
+    described = _read_json(folder / "config.json")
+    _check_format(folder, described)
+    rows = _rows(folder, event)
+    fields = {name: _flatten(trial) for name, trial in described["trials"].items()}
+    unknown = set(rows["trial"]) - set(fields)
+    if unknown:
+        raise InputError(f"{folder / 'config.json'} lacks the trial {min(unknown)}, which has metrics: it was altered.")
+    configs = pandas.DataFrame([fields[trial] for trial in rows["trial"]], index=rows.index)
+    return pandas.concat([rows[["trial"]], configs, rows.drop(columns=["trial", "event"])], axis=1)
+
+
+def _rows(folder: Path, event: str = "result") -> pandas.DataFrame:
+    """Rows of finished trials; where a trial was finished twice, its first result counts."""
+    tables = [_read_parquet(path) for path in sorted((folder / "metrics").glob("*.parquet"))]
+    tables += [_read_lines(path) for path in sorted((folder / "metrics").glob("*.jsonl"))]
+    tables = [_one_result_each(table) for table in tables if len(table)]
+    seen: set[str] = set()
+    parts = []
+    for table in tables:
+        part = table[~table["trial"].isin(seen)]
+        seen |= set(part["trial"])
+        parts.append(part[part["event"] == event].dropna(axis=1, how="all"))
+    if not parts:
+        return pandas.DataFrame({"trial": [], "event": []})
+    return pandas.concat(parts, ignore_index=True)
+
+
+def _one_result_each(table: pandas.DataFrame) -> pandas.DataFrame:
+    done = table.loc[table["event"] == "result", "trial"]
+    return table[table["trial"].isin(done)]
+
+
+def _compact(path: Path) -> None:
+    """Turn a JSON Lines file into Parquet with the rows of its finished trials. The lines go when the table is safe."""
+    table = _one_result_each(_read_lines(path))
+    if len(table):
+        temporary = path.with_suffix(".parquet.partial")
+        table.to_parquet(temporary, index=False)
+        os.replace(temporary, path.with_suffix(".parquet"))
+    path.unlink()
+
+
+def _read_lines(path: Path) -> pandas.DataFrame:
+    text = path.read_text(encoding="utf-8")
+    whole, _, torn = text.rpartition("\n")
+    if torn:
+        warnings.warn(f"{path}: the last line is unfinished and passed over.", stacklevel=2)
+    rows = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            raise InputError(f"{path}, line {number}, is damaged: delete the file to compute its trials again.") from None
+    return pandas.DataFrame(rows, columns=None if rows else ["trial", "event"])
+
+
+def _read_parquet(path: Path) -> pandas.DataFrame:
+    try:
+        table = pandas.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete it to compute its trials again.") from None
+    if not {"trial", "event"} <= set(table.columns):
+        raise InputError(f"{path} is not a table of metrics: it lacks the columns trial and event.")
+    return table
+
+
+def _check_format(folder: Path, described: dict[str, Any] | None) -> None:
+    if described is not None and described.get("format") != FORMAT:
+        raise InputError(f"{folder} has format {described.get('format')}: this version reads format {FORMAT}.")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} is not a run folder: it has no {path.name}.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise InputError(f"{path} is damaged: it is not JSON.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: it does not hold an object.")
+    return content
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    temporary = path.with_suffix(".json.partial")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _flatten(trial: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in trial.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,77 @@
+"""From a sweep to a plan: axes of fields, products of axes, and groups of trials that share one compiled program."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from cnn_constraints import config
+from cnn_constraints.config import Experiment
+from cnn_constraints.errors import InputError
+
+Axis = list[dict[str, Any]]
+"""A list of changes to dotted fields. Axes are chained with +."""
+
+
+class Group(NamedTuple):
+    """Trials of one shape, in the order of the sweep."""
+
+    name: str
+    trials: tuple[Experiment, ...]
+
+
+def axis(fields: str | Sequence[str], values: Iterable[Any]) -> Axis:
+    """One field taking each value; or several fields changing together (a zip), each value then being a sequence.
+
+    >>> axis("seed", [0, 1])
+    [{'seed': 0}, {'seed': 1}]
+    >>> axis(("model.constraint", "model.delta"), [("conv", 2), ("dense", None)])[1]
+    {'model.constraint': 'dense', 'model.delta': None}
+    """
+    if isinstance(fields, str):
+        return [{fields: value} for value in values]
+    changes = []
+    for value in values:
+        if len(value) != len(fields):
+            raise InputError(f"The axis over {', '.join(fields)} has the entry {value!r}: it needs {len(fields)} values.")
+        changes.append(dict(zip(fields, value, strict=True)))
+    return changes
+
+
+def product(base: Experiment, *axes: Axis) -> list[Experiment]:
+    """Every combination of the axes' entries; the last axis changes fastest. Raises InputError for an unknown field."""
+    experiments = [base]
+    for changes in axes:
+        experiments = [config.replace(experiment, change) for experiment in experiments for change in changes]
+    return experiments
+
+
+def resolve(experiments: Iterable[Experiment]) -> list[Experiment]:
+    """Checked, each written in its one way, and each once.
+
+    A delta-sweep at "all offsets" and the cell it ends in are the same trial. Raises InputError where nothing is left.
+    """
+    resolved = {config.name(trial): trial for trial in map(config.resolve, experiments)}
+    if not resolved:
+        raise InputError("The sweep is empty: get_sweep() returned no experiments.")
+    return list(resolved.values())
+
+
+def plan(trials: Iterable[Experiment]) -> list[Group]:
+    """Groups of trials that differ only in what is an array to the program; lane counts must agree."""
+    groups: dict[str, list[Experiment]] = {}
+    for trial in trials:
+        lanes = len(trial.training.learning_rates) * len(trial.training.weight_decays)
+        neutral = {
+            "seed": 0,
+            "data.n_train": max(1, trial.training.batch_size),
+            "data.intervention": "none",
+            "training.learning_rates": tuple(float(i + 1) for i in range(lanes)),
+            "training.weight_decays": (0.0,),
+        }
+        groups.setdefault(config.name(config.replace(trial, neutral)), []).append(trial)
+    return [Group(name, tuple(members)) for name, members in groups.items()]
+
+
+def differing_fields(experiments: Sequence[Experiment]) -> list[str]:
+    """The dotted fields in which the experiments are not all alike: the axes of the sweep."""
+    fields = [config.flat(experiment) for experiment in experiments]
+    return [name for name in fields[0] if any(other[name] != fields[0][name] for other in fields)]

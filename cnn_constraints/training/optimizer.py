@@ -1,0 +1,34 @@
+"""Optimisers whose hyper-parameters are arrays, so that lanes of one program may differ in them."""
+
+from collections.abc import Callable
+
+import jax
+import optax
+from jaxtyping import Array, Float
+
+Scalar = Float[Array, ""] | float
+LearningRate = Scalar | optax.Schedule
+
+
+def _only_weights(parameters: optax.Params) -> optax.Params:
+    """True for weights, False for biases: decay is a prior on functions, and a bias has no scale to shrink."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "bias", parameters)
+
+
+def adam(learning_rate: LearningRate, weight_decay: Scalar) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2)."""
+    return optax.adamw(learning_rate, weight_decay=weight_decay, mask=_only_weights)
+
+
+def sgd(learning_rate: LearningRate, weight_decay: Scalar) -> optax.GradientTransformation:
+    """Stochastic gradient descent, momentum 0.9, with the decay as part of the gradient."""
+    decay = optax.add_decayed_weights(weight_decay, mask=_only_weights)
+    return optax.chain(decay, optax.sgd(learning_rate, momentum=0.9))
+
+
+OPTIMIZERS: dict[str, Callable[[LearningRate, Scalar], optax.GradientTransformation]] = {"adam": adam, "sgd": sgd}
+
+SCHEDULES: dict[str, Callable[[Scalar, int], LearningRate]] = {
+    "constant": lambda learning_rate, updates: learning_rate,
+    "cosine": optax.cosine_decay_schedule,
+}

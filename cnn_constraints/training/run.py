@@ -1,0 +1,147 @@
+"""One lane: a network, trained with one learning rate and weight decay. Pure functions of keys, data, hyper-parameters.
+
+`train` is the ordinary loop that anyone would write. It is the reference that the ensemble engine is tested against.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, UInt8
+
+from cnn_constraints.model import Network
+from cnn_constraints.training.metrics import Metrics, better, measure, worst
+from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
+
+INITIAL_WEIGHTS = 0
+"""Name of the stream of `jax.random.key(seed)` from which initial weights come."""
+
+EVALUATION_CHUNK = 500
+"""Images evaluated at once: bounds the memory of activations, and does not change the result."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is compiled in: everything that changes shapes or the program. Hashable."""
+
+    network: Network
+    image_shape: tuple[int, int, int]
+    optimizer: str
+    schedule: str
+    updates: int
+
+
+class Hyperparameters(NamedTuple):
+    """What may differ from lane to lane without another program."""
+
+    learning_rate: Float[Array, "*lanes"]
+    weight_decay: Float[Array, "*lanes"]
+
+
+class Images(NamedTuple):
+    """A split on the device: intensities 0 to 255 and labels."""
+
+    images: UInt8[Array, "examples height width channels"]
+    labels: Int[Array, " examples"]
+
+
+class Standardisation(NamedTuple):
+    """Per channel, of the training subset."""
+
+    mean: Float[Array, " channels"]
+    deviation: Float[Array, " channels"]
+
+
+class Best(NamedTuple):
+    """The parameters with the best validation metrics so far, and the number of updates that led to them."""
+
+    parameters: Any
+    update: Int[Array, ""]
+    metrics: Metrics
+
+
+class Lane(NamedTuple):
+    """The state of one lane between two updates."""
+
+    parameters: Any
+    optimizer_state: Any
+    best: Best
+
+
+def start(task: Task, key: jax.Array) -> Lane:
+    """Initial weights from the trial's key, which lanes of one trial have in common."""
+    image = jnp.zeros((1, *task.image_shape))
+    parameters = task.network.init(jax.random.fold_in(key, INITIAL_WEIGHTS), image)["params"]
+    # The structure of an optimiser's state does not depend on the values of its hyper-parameters.
+    optimizer_state = _optimizer(task, Hyperparameters(jnp.array(0.0), jnp.array(0.0))).init(parameters)
+    return Lane(parameters, optimizer_state, Best(parameters, jnp.array(0), worst()))
+
+
+def prepare(
+    split: Images, indices: Int[Array, " batch"], standardisation: Standardisation
+) -> tuple[Float[Array, "batch height width channels"], Int[Array, " batch"]]:
+    """(intensity - mean) / deviation, for the images at `indices`."""
+    images = split.images[indices].astype(jnp.float32)
+    return (images - standardisation.mean) / standardisation.deviation, split.labels[indices]
+
+
+def update(
+    task: Task,
+    lane: Lane,
+    images: Float[Array, "batch height width channels"],
+    labels: Int[Array, " batch"],
+    hyperparameters: Hyperparameters,
+) -> tuple[Lane, Metrics]:
+    """One gradient step on the mean cross-entropy, and the metrics of the batch before it."""
+
+    def objective(parameters: Any) -> tuple[Float[Array, ""], Metrics]:
+        metrics = jax.tree.map(jnp.mean, measure(task.network.apply({"params": parameters}, images), labels))
+        return metrics.loss, metrics
+
+    gradient, metrics = jax.grad(objective, has_aux=True)(lane.parameters)
+    changes, optimizer_state = _optimizer(task, hyperparameters).update(
+        gradient, lane.optimizer_state, lane.parameters
+    )
+    return Lane(optax.apply_updates(lane.parameters, changes), optimizer_state, lane.best), metrics
+
+
+def evaluate(task: Task, parameters: Any, images: Float[Array, "batch height width channels"], labels: Int[Array, " batch"]) -> Metrics:
+    """Metrics of each example."""
+    return measure(task.network.apply({"params": parameters}, images), labels)
+
+
+def keep_best(lane: Lane, update: Int[Array, ""] | int, validation: Metrics) -> Lane:
+    """The lane, remembering its present parameters if they are the best so far on validation data."""
+    now = Best(lane.parameters, jnp.asarray(update), validation)
+    keep = better(validation, lane.best.metrics)
+    return lane._replace(best=jax.tree.map(lambda new, old: jnp.where(keep, new, old), now, lane.best))
+
+
+def train(
+    task: Task,
+    key: jax.Array,
+    hyperparameters: Hyperparameters,
+    split: Images,
+    batches: Int[Array, "updates batch"],
+    validation: Int[Array, " n_validation"],
+    standardisation: Standardisation,
+    evaluate_every: int,
+) -> tuple[Lane, list[Metrics]]:
+    """The ordinary loop: one lane, one jitted update at a time. Returns the lane and its validation metrics."""
+    step = jax.jit(lambda lane, images, labels: update(task, lane, images, labels, hyperparameters))
+    test = jax.jit(lambda parameters, images, labels: evaluate(task, parameters, images, labels))
+    lane, history = start(task, key), []
+    for number, batch in enumerate(batches, start=1):
+        lane, _ = step(lane, *prepare(split, batch, standardisation))
+        if number % evaluate_every == 0:
+            metrics = jax.tree.map(jnp.mean, test(lane.parameters, *prepare(split, validation, standardisation)))
+            lane = keep_best(lane, number, metrics)
+            history.append(metrics)
+    return lane, history
+
+
+def _optimizer(task: Task, hyperparameters: Hyperparameters) -> optax.GradientTransformation:
+    learning_rate = SCHEDULES[task.schedule](hyperparameters.learning_rate, task.updates)
+    return OPTIMIZERS[task.optimizer](learning_rate, hyperparameters.weight_decay)

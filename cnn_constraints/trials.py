@@ -1,0 +1,100 @@
+"""From a trial's config to what the ensemble engine takes: network, task and arrays; and what its network costs."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.config import Experiment, Model
+from cnn_constraints.constraints import counts
+from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.data import subsets
+from cnn_constraints.errors import InputError
+from cnn_constraints.model import LayerShape, Network
+from cnn_constraints.training.ensemble import Trial
+from cnn_constraints.training.run import Hyperparameters, Images, Standardisation, Task
+
+
+class Cost(NamedTuple):
+    """Of the whole network: parameters with biases and classifier, and multiply-adds of the definition per image."""
+
+    parameters: int
+    multiply_adds: int
+
+
+def build_task(experiment: Experiment, dataset: Dataset) -> Task:
+    """What is compiled. Raises InputError where the network does not fit the images."""
+    training = experiment.training
+    image_shape = dataset.train.images.shape[1:]
+    network = build_network(experiment.model, image_shape, len(dataset.classes))
+    return Task(network, image_shape, training.optimizer, training.schedule, training.updates)
+
+
+def build_network(model: Model, image_shape: tuple[int, int, int], classes: int) -> Network:
+    """The network of a config for images [height, width, channels].
+
+    delta is that of the first layer; where a later layer's image is smaller than it reaches, the layer sees all of it.
+    Raises InputError where delta is larger than the image, or pooling and strides leave no pixel.
+    """
+    height, width, _ = image_shape
+    Geometry(height, width).check_delta(model.delta)
+    layers = []
+    for channels, stride, pool_size in zip(model.channels, model.strides, model.pool_sizes, strict=True):
+        geometry = Geometry(height, width, stride, model.boundary)
+        delta = None if model.delta is None else min(model.delta, max(height, width) - 1)
+        layers.append(LayerShape(geometry, channels, delta, pool_size))
+        height, width = geometry.output_height // pool_size, geometry.output_width // pool_size
+        if not height or not width:
+            raise InputError(
+                f"model.strides {model.strides} and model.pool_sizes {model.pool_sizes} leave no pixel of an image of "
+                f"{image_shape[0]} x {image_shape[1]} after layer {len(layers)}: make them smaller."
+            )
+    return Network(
+        model.constraint, tuple(layers), classes, model.activation, model.pooling, model.readout, model.bias
+    )
+
+
+def cost(experiment: Experiment, dataset: Dataset) -> Cost:
+    """Parameters and multiply-adds of the network of a trial, from the closed forms."""
+    image_shape = dataset.train.images.shape[1:]
+    network = build_network(experiment.model, image_shape, len(dataset.classes))
+    parameters = multiply_adds = 0
+    channels = image_shape[2]
+    height = width = 0
+    for layer in network.layers:
+        per_site = {"site": True, "channel": False}.get(network.bias)
+        layer_count = counts.count(
+            network.constraint, layer.geometry, layer.delta, channels, layer.out_channels, bias_per_site=per_site
+        )
+        parameters += layer_count.weights + (layer_count.bias if network.bias != "none" else 0)
+        multiply_adds += layer_count.multiply_adds
+        channels = layer.out_channels
+        height, width = (size // layer.pool_size for size in (layer.geometry.output_height, layer.geometry.output_width))
+    features = channels * (height * width if network.readout == "flatten" else 1)
+    classifier = features * network.classes
+    return Cost(parameters + classifier + network.classes, multiply_adds + classifier)
+
+
+def build_trial(experiment: Experiment, dataset: Dataset) -> Trial:
+    """The arrays of one trial; lanes are the product of learning rates and weight decays, the latter fastest.
+
+    Raises InputError where the data set holds too few images.
+    """
+    data, training = experiment.data, experiment.training
+    subset = subsets.draw_subset(dataset.train, experiment.seed, data.n_train, data.n_validation)
+    positions = subsets.draw_batches(data.n_train, training.batch_size, training.updates, experiment.seed)
+    rates, decays = np.meshgrid(training.learning_rates, training.weight_decays, indexing="ij")
+    return Trial(
+        key=jax.random.key(experiment.seed),
+        hyperparameters=Hyperparameters(jnp.float32(rates.ravel()), jnp.float32(decays.ravel())),
+        batches=jnp.asarray(subset.train[positions]),
+        validation=jnp.asarray(subset.validation),
+        standardisation=Standardisation(jnp.asarray(subset.mean), jnp.asarray(subset.deviation)),
+    )
+
+
+def to_device(split: Split) -> Images:
+    """A split, once, on the default device."""
+    return Images(jnp.asarray(split.images), jnp.asarray(split.labels))

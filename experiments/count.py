@@ -1,0 +1,57 @@
+"""Count the ladder of D2L 7.1.2: `python -m experiments.count --height 1000 --width 1000 --delta 10`."""
+
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from cnn_constraints.constraints import ties
+from cnn_constraints.constraints.counts import approximation_in_text, count
+from cnn_constraints.constraints.geometry import Geometry
+from experiments.entry import check_flags, entry_point, parse_flags
+
+
+@dataclass(frozen=True)
+class Command:
+    """Weights, multiply-adds and bytes of one layer under every constraint, exact and in closed form."""
+
+    height: int = 1000
+    """Pixels."""
+    width: int = 1000
+    """Pixels."""
+    delta: int = 10
+    """The radius of the local layers."""
+    in_channels: int = 1
+    out_channels: int = 1
+    stride: int = 1
+    boundary: str = "zero"
+    """zero or circular."""
+    dtype: str = "float32"
+    """bfloat16, float16, float32 or float64."""
+
+
+def main(arguments: list[str]) -> None:
+    check_flags(arguments, ["--" + name.replace("_", "-") for name in Command.__dataclass_fields__])
+    command = parse_flags(Command, arguments, prog="python -m experiments.count")
+    geometry = Geometry(command.height, command.width, command.stride, command.boundary)
+    table = Table(title=f"One layer on {command.height} x {command.width} pixels, delta = {command.delta}", box=None)
+    columns = ("constraint", "weights", "the text says", "bias", "multiply-adds", f"{command.dtype} bytes")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "constraint" else "right", no_wrap=True)
+    for name in ties.CONSTRAINTS:
+        exact = count(name, geometry, command.delta, command.in_channels, command.out_channels, command.dtype)
+        text = approximation_in_text(name, geometry, command.delta)
+        table.add_row(
+            name,
+            f"{exact.weights:,}",
+            "" if text is None else f"{text:,}",
+            f"{exact.bias:,}",
+            f"{exact.multiply_adds:,}",
+            f"{exact.bytes:,}",
+        )
+    Console(width=max(120, Console().width)).print(table)
+    print("The text counts one channel and no bias, rounds shared to 2H x 2W (4 x 10^6) and conv to 4 delta^2.")
+
+
+if __name__ == "__main__":
+    entry_point(main)()

@@ -1,0 +1,113 @@
+"""What all entry points share: one sentence and exit code 2 for bad input, config files, and settings of JAX."""
+
+import contextlib
+import difflib
+import importlib.util
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import tyro
+
+from cnn_constraints.errors import InputError
+
+
+T = TypeVar("T")
+
+
+def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
+    """Run `main` on the command line's arguments. Bad input ends in its sentence and exit code 2, Ctrl-C in 130."""
+
+    def run() -> None:
+        try:
+            main(sys.argv[1:])
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print("stopped: run the same command again to go on.", file=sys.stderr)
+            sys.exit(130)
+        except BrokenPipeError:
+            # The reader, `head` say, has seen enough; without this Python complains once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return run
+
+
+def check_flags(arguments: Sequence[str], allowed: Sequence[str]) -> None:
+    """Raises InputError, with the nearest flag, for a flag that is not allowed."""
+    for argument in arguments:
+        flag = argument.split("=")[0]
+        if not flag.startswith("--") or flag.replace("_", "-") in [*allowed, "--help"]:
+            continue
+        nearest = difflib.get_close_matches(flag, allowed, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else "--help lists them."
+        raise InputError(f"Unknown flag {flag}: {hint}")
+
+
+def parse_flags(command: type[T], arguments: list[str], **tyro_options: Any) -> T:
+    """tyro's command line, its panels of error text turned into one sentence. Raises InputError for bad values."""
+    panel = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(panel):
+            return tyro.cli(command, args=arguments, **tyro_options)
+    except SystemExit as exit_:
+        if not exit_.code:
+            raise
+        words = re.sub(r"[\u2500-\u257f]+", " ", panel.getvalue()).split("For full helptext")[0].split()
+        raise InputError(" ".join(words).removeprefix("Parsing error ")) from None
+
+
+def load_config(path: Path) -> ModuleType:
+    """Run a config file. Raises InputError where it is missing, fails, or lacks get_config()."""
+    if not path.is_file():
+        configs = sorted(str(other) for other in Path("configs").glob("*.py"))
+        nearest = difflib.get_close_matches(str(path), configs, n=1, cutoff=0.5)
+        raise InputError(f"There is no config file {path}" + (f": did you mean {nearest[0]}?" if nearest else "."))
+    spec = importlib.util.spec_from_file_location("config_file", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file: a config file ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    try_config(path, lambda: spec.loader.exec_module(module))
+    if not callable(getattr(module, "get_config", None)):
+        raise InputError(f"{path} lacks get_config(), which returns the Experiment it is about.")
+    return module
+
+
+def try_config(path: Path, call: Callable[[], T]) -> T:
+    """Call into a config file; what goes wrong there becomes a sentence that names the file."""
+    try:
+        return call()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (TypeError, AttributeError, NameError, SyntaxError, ImportError, ValueError) as error:
+        raise InputError(f"{path}: {_in_words(error)}") from None
+
+
+def _in_words(error: Exception) -> str:
+    """A misspelt field of a config dataclass, with the nearest field; any other mistake as Python tells it."""
+    from cnn_constraints import config
+
+    match = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    section = getattr(config, match[1], None) if match else None
+    if match is None or section is None:
+        return f"{type(error).__name__}: {error}."
+    fields = list(section.__dataclass_fields__)
+    nearest = difflib.get_close_matches(match[2], fields, n=1, cutoff=0.5)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
+    return f"{match[1]} has no field {match[2]!r}: allowed are {', '.join(fields)}{hint}"
+
+
+def keep_compiled_programs() -> None:
+    """Let JAX keep compiled programs on disk, so that a program is compiled once a machine and not once a command."""
+    import jax
+
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cnn_constraints"
+    folder = Path(os.environ.get("CNN_CONSTRAINTS_CACHE", default)) / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,0 +1,300 @@
+"""The sources hand over exactly what their originals hold, in order, and refuse anything else in one sentence."""
+
+import gzip
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+from sklearn.datasets import load_digits
+from tensorflow_datasets.core.download.checksums import compute_url_info
+
+from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.data import archives, sources
+from cnn_constraints.errors import InputError
+
+IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
+Register = Callable[..., None]
+DAMAGES = ["cut", "emptied", "one bit"]
+
+
+def damaged(path: Path, damage: str) -> bytes:
+    """Damages the file; returns what it was."""
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    path.write_bytes({"cut": content[:middle], "emptied": b"", "one bit": flipped}[damage])
+    return content
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(archives.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.delenv(archives.DATA_VARIABLE, raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def real_mnist_folder() -> Path:
+    folder = os.environ.get(archives.DATA_VARIABLE)
+    if not folder:
+        stop = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        stop(f"{archives.DATA_VARIABLE} names no folder that holds the original MNIST archives")
+    subfolder = Path(folder) / "mnist"
+    return subfolder if subfolder.is_dir() else Path(folder)
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Register:
+    """Makes tensorflow-datasets take the archives in a folder for the originals, as if they came from `address`."""
+
+    def substitute(name: str, folder: Path, address: str = "http://localhost:1") -> None:
+        stock: Any = tfds.builder_cls(name)
+        files = [folder / info.filename for info in stock.url_infos.values()]
+        monkeypatch.setattr(stock, "url_infos", {f"{address}/{file.name}": compute_url_info(file) for file in files})
+
+    return substitute
+
+
+@pytest.fixture
+def idx_folder(tmp_path: Path) -> Path:
+    """Two splits of random images in MNIST's format."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    for prefix, count in (("train", 37), ("t10k", 11)):
+        images = np.array([2051, count, 28, 28], ">i4").tobytes() + random.bytes(count * 28 * 28)
+        labels = np.array([2049, count], ">i4").tobytes() + random.integers(0, 10, count, np.uint8).tobytes()
+        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    return folder
+
+
+def assert_same(split: Split, images: np.ndarray, labels: Sequence[int] | np.ndarray) -> None:
+    assert split.images.dtype == np.uint8 and split.labels.dtype == np.int32
+    np.testing.assert_array_equal(split.images, images)
+    np.testing.assert_array_equal(split.labels, labels)
+
+
+def assert_equal_to_archives(dataset: Dataset, folder: Path) -> None:
+    for split, prefix in ((dataset.train, "train"), (dataset.test, "t10k")):
+        images = gzip.decompress((folder / f"{prefix}-images-idx3-ubyte.gz").read_bytes())[16:]
+        labels = gzip.decompress((folder / f"{prefix}-labels-idx1-ubyte.gz").read_bytes())[8:]
+        assert_same(split, np.frombuffer(images, np.uint8).reshape(-1, 28, 28, 1), np.frombuffer(labels, np.uint8))
+
+
+def refused(name: str, folder: Path | None, *parts: str) -> None:
+    """Loading must fail with one sentence that holds all parts."""
+    with pytest.raises(InputError) as caught:
+        sources.load(name, folder)
+    sentence = str(caught.value)
+    assert "\n" not in sentence and sentence[-1] in ".?"
+    assert [part for part in parts if part not in sentence] == [], sentence
+
+
+def test_real_mnist_is_its_archives(real_mnist_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    first = sources.load("mnist", real_mnist_folder)
+    assert capfd.readouterr() == ("", "")
+    assert_equal_to_archives(first, real_mnist_folder)
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(first.train.labels).tolist() == counts and first.classes == tuple("0123456789")
+
+    monkeypatch.setattr(archives, "_prepared", None)
+    second = sources.load("mnist", real_mnist_folder)
+    assert_equal_to_archives(second, real_mnist_folder)
+    assert (second.name, second.classes) == (first.name, first.classes)
+
+
+@pytest.mark.parametrize(("name", "last_class"), [("mnist", "9"), ("fashion_mnist", "Ankle boot")])
+@pytest.mark.parametrize("subfolder", [False, True])
+def test_archives_are_found_where_they_are_said_to_be(
+    name: str, last_class: str, subfolder: bool, idx_folder: Path, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(name, idx_folder)
+    told = idx_folder.parent / "data"
+    told.mkdir()
+    archive_folder = idx_folder.rename(told / name if subfolder else told)
+    dataset = sources.load(name, str(told))
+    assert_equal_to_archives(dataset, archive_folder)
+    assert dataset.name == name and dataset.classes[-1] == last_class
+    monkeypatch.setenv(archives.CACHE_VARIABLE, str(told / "other cache"))
+    monkeypatch.setenv(archives.DATA_VARIABLE, str(told))
+    assert_equal_to_archives(sources.load(name), archive_folder)
+
+
+def test_cifar10_is_in_the_order_of_its_batches_with_channels_last(tmp_path: Path, register: Register) -> None:
+    random = np.random.default_rng(0)
+    classes = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+    (tmp_path / "batches.meta.txt").write_text("\n".join(classes) + "\n\n")
+    records = {}
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
+        for count, number in enumerate((4, 2, 5, 0, 1, 3), start=3):
+            records[number] = random.integers(0, 256, (count, 3073), np.uint8)
+            records[number][:, 0] %= 10
+            path = tmp_path / (f"data_batch_{number}.bin" if number else "test_batch.bin")
+            path.write_bytes(records[number].tobytes())
+            archive.add(path, f"cifar-10-batches-bin/{path.name}")
+        archive.add(tmp_path / "batches.meta.txt", "cifar-10-batches-bin/batches.meta.txt")
+    register("cifar10", tmp_path)
+
+    dataset = sources.load("cifar10", tmp_path)
+    assert dataset.classes == classes and dataset.test.images.shape == (6, 32, 32, 3)
+    train = np.concatenate([records[number] for number in range(1, 6)])
+    for split, expected in ((dataset.train, train), (dataset.test, records[0])):
+        planes = [expected[:, 1 + 1024 * channel :][:, :1024].reshape(-1, 32, 32) for channel in range(3)]
+        assert_same(split, np.stack(planes, axis=-1), expected[:, 0])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_archive_is_refused_by_name(damage: str, idx_folder: Path, register: Register) -> None:
+    # Well-formed archives, but the checksums that tensorflow-datasets ships are in force.
+    refused("mnist", idx_folder, "is not the original archive", "https://storage.googleapis.com/cvdf-datasets/mnist/")
+    register("mnist", idx_folder)
+    original = damaged(idx_folder / IMAGES, damage)
+    refused("mnist", idx_folder, str(idx_folder / IMAGES), "fresh copy")
+    (idx_folder / IMAGES).write_bytes(original)
+    assert_equal_to_archives(sources.load("mnist", idx_folder), idx_folder)
+
+
+def test_what_does_not_exist_is_refused(tmp_path: Path, idx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused("minst", None, "'minst'", "cifar10, digits, fashion_mnist, folder, mnist", "'mnist'?")
+    refused("folder", None, "needs a folder")
+    refused("digits", tmp_path / "no", f"{tmp_path}/no")
+    monkeypatch.setenv(archives.DATA_VARIABLE, f"{tmp_path}/no")
+    refused("mnist", None, f"{tmp_path}/no", archives.DATA_VARIABLE)
+    monkeypatch.setenv(archives.CACHE_VARIABLE, str(idx_folder / LABELS))
+    refused("mnist", idx_folder, str(idx_folder / LABELS), archives.CACHE_VARIABLE)
+    monkeypatch.delenv(archives.CACHE_VARIABLE)
+    (idx_folder / LABELS).unlink()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    refused("mnist", idx_folder, LABELS, str(idx_folder), archives.DATA_VARIABLE)
+    assert (tmp_path / ".cache" / "cnn_constraints").is_dir()
+
+
+def test_without_network_the_way_out_is_told_promptly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "REACH_SECONDS", 0.3)
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        refused("mnist", None, "cannot be reached", IMAGES, LABELS, archives.DATA_VARIABLE)
+        proxy.listen()  # now it lets everyone in and never says a word
+        start = time.monotonic()
+        refused("mnist", None, "cannot be reached", IMAGES, LABELS, archives.DATA_VARIABLE)
+        assert time.monotonic() - start < 5
+
+
+def test_downloads_are_checked(idx_folder: Path, register: Register, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(idx_folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        register("mnist", idx_folder, address)
+        original = damaged(idx_folder / IMAGES, "one bit")
+        refused("mnist", None, f"{address}/{IMAGES}", "not the original archive", archives.DATA_VARIABLE)
+        (idx_folder / IMAGES).unlink()
+        refused("mnist", None, "the transfer failed", archives.DATA_VARIABLE)
+        (idx_folder / IMAGES).write_bytes(original)
+        assert_equal_to_archives(sources.load("mnist"), idx_folder)
+        server.shutdown()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_made_again(damage: str, idx_folder: Path, own_cache: Path, register: Register) -> None:
+    register("mnist", idx_folder)
+    sources.load("mnist", idx_folder)
+    (arrays,) = own_cache.rglob("arrays.npz")
+    whole = damaged(arrays, damage)
+    # No folder and no server: the prepared dataset is enough for that.
+    assert_equal_to_archives(sources.load("mnist"), idx_folder)
+    assert arrays.read_bytes() == whole
+    arrays.unlink()
+    for records in own_cache.rglob("*.array_record*"):
+        damaged(records, damage)
+    assert_equal_to_archives(sources.load("mnist", idx_folder), idx_folder)
+
+
+def test_two_processes_can_prepare_at_the_same_time(idx_folder: Path, own_cache: Path, register: Register) -> None:
+    script = """
+import pathlib, sys, tensorflow_datasets as tfds
+from tensorflow_datasets.core.download.checksums import compute_url_info
+from cnn_constraints.data.sources import load
+folder, stock = pathlib.Path(sys.argv[1]), tfds.builder_cls("mnist")
+stock.url_infos = {url: compute_url_info(folder / info.filename) for url, info in stock.url_infos.items()}
+sys.stdout.write(load("mnist", folder).train.images.tobytes().hex())
+"""
+    command = [sys.executable, "-W", "error", "-c", script, str(idx_folder)]
+    start = partial(subprocess.Popen, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with start() as one, start() as other:
+        results = {one.communicate(), other.communicate()}
+    assert not list(own_cache.rglob("*.tmp")) and not list(own_cache.rglob("*incomplete*"))
+    register("mnist", idx_folder)
+    dataset = sources.load("mnist")
+    assert_equal_to_archives(dataset, idx_folder)
+    assert results == {(dataset.train.images.tobytes().hex(), "")}
+
+
+def test_digits_are_split_by_class_and_scaled_to_255() -> None:
+    dataset = sources.load("digits")
+    raw, classes = (np.asarray(array) for array in load_digits(return_X_y=True))
+    assert np.bincount(dataset.test.labels).tolist() == [40] * 10
+    assert dataset.train.images.shape == (1397, 8, 8, 1) and dataset.train.labels.dtype == np.int32
+    together = [(image.tobytes(), label) for split in dataset[1:3] for image, label in zip(*split, strict=True)]
+    scaled = np.array([int(v * 255 / 16 + 0.5) for v in range(17)], np.uint8)[raw.astype(int)]
+    assert sorted(together) == sorted((image.tobytes(), label) for image, label in zip(scaled, classes, strict=True))
+
+
+def write_images(root: Path, grays: int) -> np.ndarray:
+    """Two classes in two splits, the first `grays` images of mode L; returns the pixels, in sorted order."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)
+    pixels[:grays] = pixels[:grays, ..., :1]
+    names = "train/cat/1.png train/cat/2.PNG train/dog/1.png train/dog/2.png test/cat/3.png test/dog/3.png".split()
+    for index, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[index]).convert("L" if index < grays else "RGB").save(root / name)
+    return pixels
+
+
+@pytest.mark.parametrize(("grays", "channels"), [(6, 1), (4, 3), (0, 3)])
+def test_an_image_folder_is_read_in_sorted_order(grays: int, channels: int, tmp_path: Path) -> None:
+    pixels = write_images(tmp_path, grays)[..., :channels]
+    (tmp_path / "train/cat/notes.txt").write_text("no image")
+    (tmp_path / "train/.hidden").mkdir()
+    dataset = sources.load("folder", tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert_same(dataset.train, pixels[:4], [0, 0, 1, 1])
+    assert_same(dataset.test, pixels[4:], [0, 1])
+
+
+FAULTS = {
+    "rm -r train": "/train' is missing",
+    "rm -r test/*": "/test' has no class folders",
+    "mv train/dog train/cow": "/train' and not in",
+    "rm -r train/dog": "/test' and not in",
+    "rm -r */dog": "only one class, 'cat'",
+    "rm test/dog/*": "/test/dog' holds no image",
+    "truncate -s -30 train/dog/2.png": "/train/dog/2.png' cannot be read",
+    "mv 16bit.png test/cat/3.png": "/test/cat/3.png' has more than 8 bits",
+    "mv taller.png train/dog/1.png": "/train/dog/1.png' is 6 x 4",
+}
+
+
+@pytest.mark.parametrize(("fault", "told"), FAULTS.items())
+def test_a_faulty_image_folder_is_refused(fault: str, told: str, tmp_path: Path) -> None:
+    write_images(tmp_path, grays=6)
+    Image.fromarray(np.zeros((5, 4), np.uint16)).save(tmp_path / "16bit.png")
+    Image.fromarray(np.zeros((6, 4), np.uint8)).save(tmp_path / "taller.png")
+    subprocess.run(fault, shell=True, cwd=tmp_path, check=True)
+    refused("folder", tmp_path, told)
