@@ -4,12 +4,12 @@ An arm is everything about a trial except its seed. The seeds of an arm differ i
 order of batches, so an interval over seeds covers all three; the test images are the same for all.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas
-import scipy.stats
+from scipy.special import stdtrit
 
 from cnn_constraints.constraints import ties
 from cnn_constraints.errors import InputError, unknown_name
@@ -32,8 +32,8 @@ class Interval(NamedTuple):
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
     """Student's t interval of a mean: mean +- t((1 + confidence) / 2, n - 1) s / sqrt(n), with s^2 over n - 1.
 
-    It is exact for normally distributed values, and is not cut to the range of the values: an accuracy's upper bound may
-    lie above 1. One value has no spread, so its bounds are NaN; no value at all has a mean of NaN too.
+    It is exact for normally distributed values, and not cut to their range: the upper bound of an accuracy may lie
+    above 1. One value has no spread, so its bounds are NaN; no value at all has a mean of NaN too.
 
     Raises InputError for a value that is not finite, and for a confidence not strictly between 0 and 1.
     """
@@ -44,8 +44,8 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval
         raise InputError("A mean needs finite values: leave out the trials that diverged, and count them.")
     if len(sample) < 2:
         return Interval(float(sample[0]) if len(sample) else np.nan, np.nan, np.nan, len(sample))
-    quantile = scipy.stats.t.ppf((1 + confidence) / 2, len(sample) - 1)
-    half = float(quantile * scipy.stats.sem(sample))
+    quantile = stdtrit(len(sample) - 1, (1 + confidence) / 2)
+    half = float(quantile * sample.std(ddof=1) / np.sqrt(len(sample)))
     mean = float(sample.mean())
     return Interval(mean, mean - half, mean + half, len(sample))
 
@@ -69,7 +69,8 @@ def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
             table[name] = [tuple(value) if isinstance(value, list) else value for value in table[name]]
     # Through float: a column of nothing but None is of type object.
     table[DELTA] = table[DELTA].astype(float).astype("Int64")
-    # The store drops a column in which every trial is null.
+    # The store gives whole numbers as floats, and drops a column in which every trial is null.
+    table["parameters"] = table["parameters"].astype("int64")
     for name in ("test_accuracy", "train_accuracy", "validation_accuracy"):
         table[name] = table[name].astype(float) if name in table else np.nan
     table["diverged"] = table["test_accuracy"].isna() | (table["validation_accuracy"] < 0)
@@ -83,30 +84,28 @@ def arm_fields(table: pandas.DataFrame) -> list[str]:
     Where the archives of a named data set lie is no difference; which folder the source `folder` reads is one.
     """
     always = [*CONDITIONS, N_TRAIN, CELL, DELTA]
-    fields = [name for name in _fields(table) if name not in always and table[name].nunique(dropna=False) > 1]
-    if "folder" not in set(table["data.source"]):
-        fields = [name for name in fields if name != "data.folder"]
-    return always + fields
+    passed_over = [] if "folder" in set(table["data.source"]) else ["data.folder"]
+    return always + [name for name in _fields(table) if name not in always + passed_over and varies(table, name)]
 
 
 def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
     """One row an arm, of a table of `store.read` with at least one row.
 
     Columns: the `arm_fields`; `seeds` in the means; `diverged` trials, which are in no mean; `parameters`; means over
-    seeds of `test_accuracy`, with `test_accuracy_low` and `test_accuracy_high` (95%), and `train_accuracy`, as fractions;
-    the median `learning_rate` chosen. Sorted by condition, n_train, cell (in the order of the registry) and delta.
+    seeds of `test_accuracy`, with its 95% interval from `test_accuracy_low` to `test_accuracy_high`, and of
+    `train_accuracy`, all fractions; the median `learning_rate` chosen. Sorted as by `in_order`.
     """
     table = prepare(results)
-    fields = arm_fields(table)
     rows = []
-    for arm, trials in table.groupby(fields, dropna=False, sort=False):
-        done = trials[~trials["diverged"]]
+    for arm, trials in groups(table, arm_fields(table)):
+        done = trials.loc[~trials["diverged"]]
         test = mean_interval(done["test_accuracy"])
         rows.append(
-            dict(zip(fields, arm, strict=True))
+            arm
             | {"seeds": test.seeds, "diverged": len(trials) - test.seeds, "parameters": trials["parameters"].iloc[0]}
             | {"test_accuracy": test.mean, "test_accuracy_low": test.low, "test_accuracy_high": test.high}
-            | {"train_accuracy": done["train_accuracy"].mean(), "learning_rate": done["learning_rate"].median()}
+            | done[["train_accuracy"]].mean().to_dict()
+            | done[["learning_rate"]].median().to_dict()
         )
     return in_order(pandas.DataFrame(rows).astype({DELTA: "Int64"}))
 
@@ -120,8 +119,8 @@ def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFr
 
     Columns: the conditions, `data.n_train` and other data fields that vary; `<field>_first` and `<field>_second` for
     `model.delta` and every other field that varies; `seeds` paired; pairs in which a trial `diverged`, left out of the
-    rest; the mean `difference`, a fraction, its 95% interval `low` to `high` (Student's t), and `verdict` on `first`.
-    The intervals are not corrected for how many of them there are. Seeds that only one of the cells has are left out.
+    rest; the mean `difference`, a fraction, its 95% Student-t interval `difference_low` to `difference_high`, not
+    corrected for the number of comparisons; and the `verdict` on `first`. A seed that one cell lacks is left out.
 
     Raises InputError for a cell that has no results.
     """
@@ -132,9 +131,7 @@ def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFr
     fields = [name for name in arm_fields(table) if name != CELL]
     equal = [name for name in fields if name.startswith("data.") or name == READOUT]
     other = [name for name in fields if name not in equal]
-    sides = [
-        table.loc[table[CELL] == cell, [*fields, "seed", "test_accuracy", "diverged"]] for cell in (first, second)
-    ]
+    sides = [table.loc[table[CELL] == cell, [*fields, "seed", "test_accuracy", "diverged"]] for cell in (first, second)]
     pairs = sides[0].merge(sides[1], on=[*equal, "seed"], suffixes=("_first", "_second"))
     for name in other:
         values = [set(side[name].dropna()) for side in sides]
@@ -142,17 +139,31 @@ def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFr
             pairs = pairs[pairs[f"{name}_first"] == pairs[f"{name}_second"]]
     keys = equal + [f"{name}_{side}" for name in other for side in ("first", "second")]
     rows = []
-    for key, group in pairs.groupby(keys, dropna=False, sort=False):
-        done = group[~(group["diverged_first"] | group["diverged_second"])]
+    for pair, group in groups(pairs, keys):
+        done = group.loc[~(group["diverged_first"] | group["diverged_second"])]
         difference = mean_interval(done["test_accuracy_first"] - done["test_accuracy_second"])
         rows.append(
-            dict(zip(keys, key, strict=True))
+            pair
             | {"seeds": difference.seeds, "diverged": len(group) - difference.seeds, "difference": difference.mean}
-            | {"low": difference.low, "high": difference.high, "verdict": verdict(difference)}
+            | {"difference_low": difference.low, "difference_high": difference.high, "verdict": verdict(difference)}
         )
-    columns = [*keys, "seeds", "diverged", "difference", "low", "high", "verdict"]
+    measured = ["seeds", "diverged", "difference", "difference_low", "difference_high", "verdict"]
     deltas = {f"{DELTA}_first": "Int64", f"{DELTA}_second": "Int64"}
-    return in_order(pandas.DataFrame(rows, columns=columns).astype(deltas))
+    return in_order(pandas.DataFrame(rows, columns=[*keys, *measured]).astype(deltas))
+
+
+def groups(table: pandas.DataFrame, fields: Sequence[str]) -> Iterator[tuple[dict[str, Any], pandas.DataFrame]]:
+    """The values of the fields, and the rows that agree in them, in order of appearance."""
+    if not fields:
+        yield {}, table
+        return
+    for values, rows in table.groupby(list(fields), dropna=False, sort=False):
+        yield dict(zip(fields, cast(tuple, values), strict=True)), rows
+
+
+def varies(table: pandas.DataFrame, name: str) -> bool:
+    """Whether a column has more than one value, missing being one."""
+    return len(table[name].drop_duplicates()) > 1
 
 
 def cells(table: pandas.DataFrame) -> list[str]:
@@ -178,12 +189,12 @@ def in_order(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def telling_fields(table: pandas.DataFrame, known: Sequence[str], candidates: Iterable[str]) -> list[str]:
-    """The candidates that still differ between rows that agree in all `known` columns: without them two rows look alike.
+    """The candidates that differ between rows that agree in all `known` columns: without them two rows look alike.
 
     A batch size that follows from n_train is none of them, and neither is a grid of learning rates that each cell has.
     """
-    groups = table.groupby(list(known), dropna=False)
-    return [name for name in candidates if name not in known and (groups[name].nunique(dropna=False) > 1).any()]
+    alike = [rows for _, rows in groups(table, known)]
+    return [name for name in candidates if name not in known and any(varies(rows, name) for rows in alike)]
 
 
 def in_words(value: Any) -> str:
@@ -191,6 +202,15 @@ def in_words(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return "all" if value is None or value is pandas.NA else str(value)
+
+
+def conditions_in_words(table: pandas.DataFrame) -> str:
+    """The data sets, and the other conditions where they do not vary: `digits, permute_pixels, readout flatten`."""
+    words = [" and ".join(sorted(set(table["data.source"])))]
+    for name, template in (("data.intervention", "{}"), (READOUT, "readout {}")):
+        value = table[name].iloc[0]
+        words += [] if varies(table, name) or value == "none" else [template.format(value)]
+    return ", ".join(words)
 
 
 def _fields(table: pandas.DataFrame) -> list[str]:

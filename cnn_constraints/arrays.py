@@ -5,11 +5,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8
 
-Activations = Float[Array, "channels height width batch"]
-"""Images inside a network. The batch is the innermost axis: every shifted window is then one contiguous run."""
+Inputs = Float[Array, "in_channels height width batch"]
+"""What a layer reads. The batch is the innermost axis: every shifted window is then one contiguous run."""
+
+Outputs = Float[Array, "out_channels output_height output_width batch"]
+"""What a layer gives, and the next one reads."""
 
 FreeWeights = Float[Array, "in_channels weights out_channels"]
 """The weights a constraint leaves free; `weights` counts them per pair of channels."""
+
+OtherFreeWeights = Float[Array, "in_channels other_weights out_channels"]
+"""Free weights of the same layer under another constraint."""
 
 AbsoluteWeights = Float[Array, "i j k l in_channels out_channels"]
 """W of D2L 7.1.2: output site (i, j), input site (k, l)."""

@@ -5,6 +5,7 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,7 +120,7 @@ def check(experiment: Experiment) -> None:
     _check_ranges(experiment)
 
 
-def _registries() -> dict[str, typing.Iterable[str]]:
+def _registries() -> dict[str, Iterable[str]]:
     return {
         "data.source": SOURCES,
         "data.intervention": INTERVENTIONS,
@@ -135,7 +136,13 @@ def _registries() -> dict[str, typing.Iterable[str]]:
 
 
 def _check_ranges(experiment: Experiment) -> None:
-    positive = ("data.n_train", "data.n_validation", "training.batch_size", "training.updates", "training.evaluate_every")
+    positive = (
+        "data.n_train",
+        "data.n_validation",
+        "training.batch_size",
+        "training.updates",
+        "training.evaluate_every",
+    )
     for name in positive:
         if get(experiment, name) < 1:
             raise InputError(f"{name} is {get(experiment, name)}: it must be at least 1.")
@@ -166,7 +173,9 @@ def _check_lists(experiment: Experiment) -> None:
             raise InputError(f"{name} has {len(values)} entries: model.channels has {layers}, and they must agree.")
     for name, lowest in (("training.learning_rates", "above 0"), ("training.weight_decays", "at least 0")):
         values = get(experiment, name)
-        allowed = all(0 < v if lowest == "above 0" else 0 <= v for v in values) and all(v < float("inf") for v in values)
+        allowed = all(v > 0 if lowest == "above 0" else v >= 0 for v in values) and all(
+            v < float("inf") for v in values
+        )
         if not values or not allowed or len(set(values)) < len(values):
             raise InputError(f"{name} is {values}: it needs one or more different finite numbers, each {lowest}.")
 

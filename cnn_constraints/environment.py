@@ -9,7 +9,18 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("cnn-constraints", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "pandas", "pyarrow", "tensorflow-datasets")
+PACKAGES = (
+    "cnn-constraints",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "tensorflow-datasets",
+)
 
 
 def describe_environment(arguments: list[str]) -> dict[str, Any]:

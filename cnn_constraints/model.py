@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from cnn_constraints.arrays import Activations
+from cnn_constraints.arrays import Inputs, Outputs
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.ops import choose
@@ -31,37 +31,41 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def mean_pool(x: Activations, size: int) -> Activations:
+Images = Float[Array, "channels height width batch"]
+Pooled = Float[Array, "channels pooled_height pooled_width batch"]
+
+
+def mean_pool(x: Images, size: int) -> Pooled:
     """The mean over squares of size x size pixels; a remainder at the lower and right border is dropped."""
     # One axis after the other: XLA on CPU reduces two axes that are not neighbours several times slower.
     return _squares(x, size).mean(axis=2).mean(axis=3)
 
 
-def max_pool(x: Activations, size: int) -> Activations:
+def max_pool(x: Images, size: int) -> Pooled:
     """The maximum over squares of size x size pixels; a remainder at the lower and right border is dropped."""
     return _squares(x, size).max(axis=2).max(axis=3)
 
 
-def _squares(x: Activations, size: int) -> Float[Array, "channels rows size columns size batch"]:
+def _squares(x: Images, size: int) -> Float[Array, "channels rows size columns size batch"]:
     channels, height, width, batch = x.shape
     x = x[:, : height // size * size, : width // size * size]
     return x.reshape(channels, height // size, size, width // size, size, batch)
 
 
-POOLINGS: dict[str, Callable[[Activations, int], Activations]] = {"mean": mean_pool, "max": max_pool}
+POOLINGS: dict[str, Callable[[Images, int], Pooled]] = {"mean": mean_pool, "max": max_pool}
 
 
-def flatten(x: Activations) -> Float[Array, "batch features"]:
+def flatten(x: Images) -> Float[Array, "batch features"]:
     """Every site keeps its own features: the classifier may use where something was seen."""
     return x.reshape(-1, x.shape[-1]).T
 
 
-def global_average(x: Activations) -> Float[Array, "batch channels"]:
+def global_average(x: Images) -> Float[Array, "batch channels"]:
     """The mean over all sites: the classifier sees what, not where."""
     return x.mean(axis=1).mean(axis=1).T
 
 
-READOUTS: dict[str, Callable[[Activations], Float[Array, "batch features"]]] = {
+READOUTS: dict[str, Callable[[Images], Float[Array, "batch features"]]] = {
     "flatten": flatten,
     "global_average": global_average,
 }
@@ -85,7 +89,7 @@ class ConstrainedLayer(nn.Module):
     formulation: str | None = None
 
     @nn.compact
-    def __call__(self, x: Activations) -> Activations:
+    def __call__(self, x: Inputs) -> Outputs:
         weights = self.param("weights", self._initial_weights, x.shape[0])
         activations = choose.apply(self.constraint, x, weights, self.geometry, self.delta, self.formulation)
         if self.bias == "none":

@@ -1,9 +1,9 @@
 """The only code that reads or writes a run folder.
 
-    config.json               the resolved trials of the sweep, by name
-    environment.json          versions, device and commit of every attempt to run it
-    metrics/<attempt>-<group>.jsonl     while the group runs: one line an event, one writer a file
-    metrics/<attempt>-<group>.parquet   when it has ended: the same rows
+config.json               the resolved trials of the sweep, by name
+environment.json          versions, device and commit of every attempt to run it
+metrics/<attempt>-<group>.jsonl     while the group runs: one line an event, one writer a file
+metrics/<attempt>-<group>.parquet   when it has ended: the same rows
 """
 
 import json
@@ -104,9 +104,9 @@ def _rows(folder: Path, event: str = "result") -> pandas.DataFrame:
     seen: set[str] = set()
     parts = []
     for table in tables:
-        part = table[~table["trial"].isin(seen)]
+        part = table.loc[~table["trial"].isin(list(seen))]
         seen |= set(part["trial"])
-        parts.append(part[part["event"] == event].dropna(axis=1, how="all"))
+        parts.append(part.loc[part["event"] == event].dropna(axis=1, how="all"))
     if not parts:
         return pandas.DataFrame({"trial": [], "event": []})
     return pandas.concat(parts, ignore_index=True)
@@ -114,7 +114,7 @@ def _rows(folder: Path, event: str = "result") -> pandas.DataFrame:
 
 def _one_result_each(table: pandas.DataFrame) -> pandas.DataFrame:
     done = table.loc[table["event"] == "result", "trial"]
-    return table[table["trial"].isin(done)]
+    return table.loc[table["trial"].isin(list(done))]
 
 
 def _compact(path: Path) -> None:
@@ -137,7 +137,9 @@ def _read_lines(path: Path) -> pandas.DataFrame:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
-            raise InputError(f"{path}, line {number}, is damaged: delete the file to compute its trials again.") from None
+            raise InputError(
+                f"{path}, line {number}, is damaged: delete the file to compute its trials again."
+            ) from None
     return pandas.DataFrame(rows, columns=None if rows else ["trial", "event"])
 
 

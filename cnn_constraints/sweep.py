@@ -31,7 +31,9 @@ def axis(fields: str | Sequence[str], values: Iterable[Any]) -> Axis:
     changes = []
     for value in values:
         if len(value) != len(fields):
-            raise InputError(f"The axis over {', '.join(fields)} has the entry {value!r}: it needs {len(fields)} values.")
+            raise InputError(
+                f"The axis over {', '.join(fields)} has the entry {value!r}: it needs {len(fields)} values."
+            )
         changes.append(dict(zip(fields, value, strict=True)))
     return changes
 

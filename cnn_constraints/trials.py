@@ -51,9 +51,7 @@ def build_network(model: Model, image_shape: tuple[int, int, int], classes: int)
                 f"model.strides {model.strides} and model.pool_sizes {model.pool_sizes} leave no pixel of an image of "
                 f"{image_shape[0]} x {image_shape[1]} after layer {len(layers)}: make them smaller."
             )
-    return Network(
-        model.constraint, tuple(layers), classes, model.activation, model.pooling, model.readout, model.bias
-    )
+    return Network(model.constraint, tuple(layers), classes, model.activation, model.pooling, model.readout, model.bias)
 
 
 def cost(experiment: Experiment, dataset: Dataset) -> Cost:
@@ -71,7 +69,9 @@ def cost(experiment: Experiment, dataset: Dataset) -> Cost:
         parameters += layer_count.weights + (layer_count.bias if network.bias != "none" else 0)
         multiply_adds += layer_count.multiply_adds
         channels = layer.out_channels
-        height, width = (size // layer.pool_size for size in (layer.geometry.output_height, layer.geometry.output_width))
+        height, width = (
+            size // layer.pool_size for size in (layer.geometry.output_height, layer.geometry.output_width)
+        )
     features = channels * (height * width if network.readout == "flatten" else 1)
     classifier = features * network.classes
     return Cost(parameters + classifier + network.classes, multiply_adds + classifier)

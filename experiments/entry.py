@@ -16,7 +16,6 @@ import tyro
 
 from cnn_constraints.errors import InputError
 
-
 T = TypeVar("T")
 
 
@@ -59,8 +58,21 @@ def parse_flags(command: type[T], arguments: list[str], **tyro_options: Any) -> 
     except SystemExit as exit_:
         if not exit_.code:
             raise
-        words = re.sub(r"[\u2500-\u257f]+", " ", panel.getvalue()).split("For full helptext")[0].split()
-        raise InputError(" ".join(words).removeprefix("Parsing error ")) from None
+        raise InputError(_first_complaint(panel.getvalue(), arguments)) from None
+
+
+def _first_complaint(panel: str, arguments: list[str]) -> str:
+    """The flag a panel is about, what was given for it, and the values tyro says it takes."""
+    words = " ".join(re.sub(r"[\u2500-\u257f]+", " ", panel).split())
+    match = re.search(r"Argument helptext: (--[\w.-]+) (.+?) (?:\(|For full helptext|[A-Z][a-z])", words + " (")
+    if match is None:
+        return words.split("For full helptext")[0].removeprefix("Parsing error ").strip()
+    flag, takes = match[1], match[2].removesuffix(",")
+    given = next((i for i, argument in enumerate(arguments) if argument.split("=")[0].replace("_", "-") == flag), None)
+    if given is None:
+        return f"{flag} is missing: it takes {takes}."
+    value = arguments[given].partition("=")[2] or " ".join(arguments[given + 1 : given + 2])
+    return f"{flag} is {value!r}: it takes {takes}."
 
 
 def load_config(path: Path) -> ModuleType:
@@ -72,8 +84,8 @@ def load_config(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("config_file", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file: a config file ends in .py.")
-    module = importlib.util.module_from_spec(spec)
-    try_config(path, lambda: spec.loader.exec_module(module))
+    module, loader = importlib.util.module_from_spec(spec), spec.loader
+    try_config(path, lambda: loader.exec_module(module))
     if not callable(getattr(module, "get_config", None)):
         raise InputError(f"{path} lacks get_config(), which returns the Experiment it is about.")
     return module

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -28,7 +29,7 @@ class Command:
 
     config: tyro.conf.Positional[Path]
     """The config file: get_config() returns an Experiment, get_sweep(base) the trials."""
-    experiment: tyro.conf.OmitArgPrefixes[Experiment]
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     output: Path | None = None
     """The run folder; by default runs/<name of the config file>."""
 
@@ -63,6 +64,7 @@ def build_sweep(command: Command, overrides: list[str]) -> list[Experiment]:
     """The resolved trials. Raises InputError for an override of a field that the sweep varies: it would do nothing."""
     module = load_config(command.config)
     get_sweep: Callable = getattr(module, "get_sweep", lambda base: [base])
+    config.check(command.experiment)
     trials = try_config(command.config, lambda: list(get_sweep(command.experiment)))
     for name in overrides:
         lost = [trial for trial in trials if config.get(trial, name) != config.get(command.experiment, name)]

@@ -12,7 +12,8 @@ from cnn_constraints.errors import InputError
 @dataclass(frozen=True)
 class Count:
     """weights and bias: parameters. multiply_adds: products that the definition sums for one image. bytes: of the
-    parameters at the given dtype."""
+    parameters at the given dtype.
+    """
 
     weights: int
     bias: int

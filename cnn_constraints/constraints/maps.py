@@ -9,7 +9,7 @@ import numpy as np
 from jax.ops import segment_sum
 from jaxtyping import Array, Float
 
-from cnn_constraints.arrays import AbsoluteWeights, FreeWeights
+from cnn_constraints.arrays import AbsoluteWeights, FreeWeights, OtherFreeWeights
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.constraints.ties import Ties, leq
 from cnn_constraints.errors import InputError
@@ -33,7 +33,7 @@ def project(absolute: AbsoluteWeights, ties: Ties) -> FreeWeights:
     return jnp.moveaxis(sums / members[:, None, None].astype(absolute.dtype), 1, 0)
 
 
-def embed(weights: FreeWeights, stronger: Ties, weaker: Ties) -> FreeWeights:
+def embed(weights: FreeWeights, stronger: Ties, weaker: Ties) -> OtherFreeWeights:
     """The weights with which the weaker constraint computes the same function.
 
     Raises InputError where `weaker` does not contain `stronger`: then no such weights exist in general.

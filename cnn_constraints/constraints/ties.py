@@ -69,7 +69,7 @@ def write_untied(geometry: Geometry, delta: int | None) -> Ties:
     return names.reshape(geometry.output_sites, geometry.input_sites)
 
 
-def write_dense(geometry: Geometry, delta: None) -> Ties:
+def write_dense(geometry: Geometry, delta: int | None) -> Ties:
     """No constraint: a weight for every pair, numbered by (q, p), the order in which one matrix product reads them."""
     names = np.arange(geometry.input_sites * geometry.output_sites)
     return names.reshape(geometry.input_sites, geometry.output_sites).T
@@ -121,7 +121,7 @@ def _mean_inverse_fan_in(names: Ties) -> Float[np.ndarray, " names"]:
     return np.bincount(names[used], weights=inverse[used]) / np.bincount(names[used])
 
 
-def _dense_inverse_fan_in(geometry: Geometry, delta: None) -> Float[np.ndarray, " weights"]:
+def _dense_inverse_fan_in(geometry: Geometry, delta: int | None) -> Float[np.ndarray, " weights"]:
     return np.full(geometry.input_sites * geometry.output_sites, 1 / geometry.input_sites)
 
 

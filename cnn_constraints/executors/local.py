@@ -14,7 +14,7 @@ from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.data.sources import load
 from cnn_constraints.sweep import Group
 from cnn_constraints.training import ensemble
-from cnn_constraints.training.run import Images
+from cnn_constraints.training.run import Images, Task
 
 Row = dict[str, Any]
 
@@ -57,7 +57,7 @@ class LocalExecutor:
             splits = self._splits(experiment.data)
             evaluate_every = experiment.training.evaluate_every
             if segment is None:
-                segment = self._compile(group, lambda: ensemble.compile_segment(task, trial, *splits, evaluate_every))
+                segment = self._compile(group, task, trial, splits, evaluate_every)
             self._progress.running(experiment)
             started = time.perf_counter()
             for part in ensemble.train(segment, task, trial, *splits, evaluate_every):
@@ -75,10 +75,12 @@ class LocalExecutor:
             self._on_device = {key: (trials.to_device(dataset.train), trials.to_device(dataset.test))}
         return self._on_device[key]
 
-    def _compile(self, group: Group, compile_segment: Callable[[], Callable]) -> Callable:
+    def _compile(
+        self, group: Group, task: Task, trial: ensemble.Trial, splits: tuple[Images, Images], evaluate_every: int
+    ) -> Callable:
         self._progress.compiling(group)
         started = time.perf_counter()
-        segment = compile_segment()
+        segment = ensemble.compile_segment(task, trial, *splits, evaluate_every)
         self.programs += 1
         self._progress.compiled(time.perf_counter() - started)
         return segment

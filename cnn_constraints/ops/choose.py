@@ -1,18 +1,17 @@
 """Which formulation computes a cell where. One table, read from the top; every entry gives the same numbers."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
 
-from cnn_constraints.arrays import Activations, FreeWeights
+from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.constraints.ties import tie_table
 from cnn_constraints.errors import unknown_name
 from cnn_constraints.ops import conv, dense, local, shared
 
-Formulation = Callable[[Activations, FreeWeights, Geometry, int | None], Activations]
+Formulation = Callable[[Inputs, FreeWeights, Geometry, int | None], Outputs]
 
 TIED: dict[str, Formulation] = {
     "patches": conv.patches,
@@ -80,12 +79,12 @@ def formulation_name(constraint: str, geometry: Geometry, delta: int | None, in_
 
 def apply(
     constraint: str,
-    x: Activations,
+    x: Inputs,
     weights: FreeWeights,
     geometry: Geometry,
     delta: int | None = None,
     formulation: str | None = None,
-) -> Activations:
+) -> Outputs:
     """H = W X for a constrained layer, without bias: D2L 7.1.2 with W = expand(weights).
 
     formulation: None for the table's choice on the default backend, "expanded" for the definition, or a name from
@@ -98,4 +97,4 @@ def apply(
     available = FORMULATIONS.get(constraint, {})
     if formulation not in available:
         raise unknown_name(f"formulation of {constraint}", formulation, ["expanded", *available])
-    return partial(available[formulation], geometry=geometry, delta=delta)(x, weights)
+    return available[formulation](x, weights, geometry, delta)

@@ -7,7 +7,7 @@ JAX derives the gradients: every step is a copy or a matrix product, whose trans
 import jax.numpy as jnp
 from jax import lax
 
-from cnn_constraints.arrays import Activations, FreeWeights
+from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.constraints.geometry import Axis, Geometry
 
 
@@ -37,7 +37,7 @@ def shifted(x: jnp.ndarray, axis: Axis, delta: int | None, dimension: int, stack
     return jnp.stack(slices, axis=stack_at)
 
 
-def patches(x: Activations, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Activations:
+def patches(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """Every window of the image as one column of a matrix, times the kernel ("im2col")."""
     in_channels, _, _, batch = x.shape
     by_column = shifted(x, geometry.columns, delta, dimension=2, stack_at=1)
@@ -49,13 +49,13 @@ def patches(x: Activations, weights: FreeWeights, geometry: Geometry, delta: int
     return product.reshape(-1, geometry.output_height, geometry.output_width, batch)
 
 
-def row_toeplitz(x: Activations, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Activations:
+def row_toeplitz(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """The kernel written as a banded matrix over one image row, times all rows within reach.
 
     It multiplies by zeros outside the band, width / (2 delta + 1) times the work of `patches`, but copies
     2 delta + 1 times less data.
     """
-    in_channels, _, width, batch = x.shape
+    batch = x.shape[3]
     band = toeplitz_of_columns(kernel_of(weights, geometry, delta), geometry.columns, delta)
     rows = shifted(x, geometry.rows, delta, dimension=1, stack_at=1)
     rows = jnp.moveaxis(rows, 2, 3).reshape(-1, geometry.output_height * batch)
@@ -80,7 +80,7 @@ def _extend(kernel: jnp.ndarray, axis: Axis, delta: int | None) -> jnp.ndarray:
     return full if axis.boundary == "zero" else jnp.concatenate([full, full], axis=2)
 
 
-def library(x: Activations, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Activations:
+def library(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """XLA's own convolution: the winner on GPU and TPU; on CPU it is slow inside a scan (jax-ml/jax#12868)."""
     kernel = kernel_of(weights, geometry, delta)
     padded = pad_axis(pad_axis(x, geometry.rows, delta, 1), geometry.columns, delta, 2)

@@ -4,46 +4,28 @@ At every site a small matrix product of its own weights with its own window. The
 that would point outside the image: `unpack` puts zeros in their place, and its transpose drops them again.
 """
 
-from functools import partial
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from cnn_constraints.arrays import Activations, FreeWeights
+from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.constraints.geometry import Geometry, Windows
 from cnn_constraints.constraints.ties import write_untied
 from cnn_constraints.ops import dense
 
 
-def masked(x: Activations, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Activations:
+def masked(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """W written out with its zeros, then the dense layer's product: the winner once most of W is not zero."""
-    return dense.matrix(x, _write_out(weights, geometry, delta), geometry, None)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _write_out(weights: FreeWeights, geometry: Geometry, delta: int | None) -> FreeWeights:
-    """The weights of the dense layer that computes the same function."""
-    names = write_untied(geometry, delta).T.ravel()
-    # 32 bits halve what the gather reads besides the weights.
-    names = np.where(names < 0, weights.shape[1], names).astype(np.int32)
-    return jnp.take(weights, names, axis=1, mode="fill", fill_value=0)
-
-
-def _write_out_forward(weights: FreeWeights, geometry: Geometry, delta: int | None) -> tuple[FreeWeights, None]:
-    return _write_out(weights, geometry, delta), None
-
-
-def _write_out_backward(geometry: Geometry, delta: int | None, _: None, gradient: FreeWeights) -> tuple[FreeWeights]:
-    """Every free weight stands at one place of W: its gradient is read there. JAX's own transpose would scatter."""
     names = write_untied(geometry, delta).T.ravel()
     places = np.flatnonzero(names >= 0)
     place_of_name = places[np.argsort(names[places])].astype(np.int32)
-    return (jnp.take(gradient, place_of_name, axis=1, mode="clip"),)
-
-
-_write_out.defvjp(_write_out_forward, _write_out_backward)
+    names = np.where(names < 0, weights.shape[1], names).astype(np.int32)
+    absolute = _take(weights.transpose(1, 0, 2), names, place_of_name[:, None]).transpose(1, 0, 2)
+    return dense.matrix(x, absolute, geometry)
 
 
 def unpack(weights: FreeWeights, geometry: Geometry, delta: int | None) -> jnp.ndarray:
@@ -70,29 +52,86 @@ def _insert_zeros(x: jnp.ndarray, present: np.ndarray, dimension: int) -> jnp.nd
     return jnp.concatenate(pieces, axis=dimension)
 
 
-def sites(x: Activations, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Activations:
+def sites(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """All windows at once, then one batched matrix product over the sites."""
+    in_channels, _, _, batch = x.shape
+    pixels = x.transpose(1, 2, 0, 3).reshape(geometry.input_sites, in_channels, batch)
+    tables = _tables(geometry, delta)
+    windows = _take(pixels, tables.pixel_of_slot, tables.slots_of_pixel)
+    local = _take(weights.transpose(1, 0, 2), tables.weight_of_slot, tables.slot_of_weight)
+    places = (geometry.output_sites, -1)
+    product = jnp.einsum(
+        "psd,psn->pdn", local.reshape(*places, weights.shape[2]), windows.reshape(*places, batch)
+    )  # fmt: skip
+    return product.reshape(geometry.output_height, geometry.output_width, -1, batch).transpose(2, 0, 1, 3)
+
+
+class Tables(NamedTuple):
+    """Slots are the places of all windows, site by site. An index past the end stands for nothing."""
+
+    pixel_of_slot: np.ndarray
+    slots_of_pixel: np.ndarray
+    weight_of_slot: np.ndarray
+    slot_of_weight: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def _tables(geometry: Geometry, delta: int | None) -> Tables:
     rows, columns = geometry.rows.windows(delta), geometry.columns.windows(delta)
-    padded = _pad(x, rows, columns)
-    by_row = jnp.stack([lax.slice_in_dim(padded, s, s + rows.size, axis=0) for s in rows.starts])
-    windows = jnp.stack([lax.slice_in_dim(by_row, s, s + columns.size, axis=2) for s in columns.starts], axis=1)
-    local = unpack(weights, geometry, delta)
-    return jnp.einsum("ijstcd,ijstcn->ijdn", local, windows).transpose(2, 0, 1, 3)
+    row = (rows.starts[:, None] + np.arange(rows.size) - rows.padding[0]) % geometry.height
+    column = (columns.starts[:, None] + np.arange(columns.size) - columns.padding[0]) % geometry.width
+    pixel = (row[:, None, :, None] * geometry.width + column[None, :, None, :]).ravel()
+    connected = (rows.connected[:, None, :, None] & columns.connected[None, :, None, :]).ravel()
+    site = np.arange(geometry.output_sites).repeat(rows.size * columns.size)
+    weight = np.where(connected, write_untied(geometry, delta)[site, pixel], connected.sum())
+    slots = np.flatnonzero(connected)
+    slot_of_weight = slots[np.argsort(weight[slots])]
+    return Tables(
+        *(np.asarray(table, np.int32) for table in (pixel, _slots_by_pixel(pixel, geometry.input_sites))),
+        *(np.asarray(table, np.int32) for table in (weight, slot_of_weight[:, None])),
+    )
 
 
-def row_scan(x: Activations, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Activations:
+def _slots_by_pixel(pixel_of_slot: np.ndarray, pixels: int) -> np.ndarray:
+    """For each pixel the slots that hold it, filled up with an index past the end."""
+    order = np.argsort(pixel_of_slot, kind="stable")
+    counts = np.bincount(pixel_of_slot, minlength=pixels)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    slots = np.full((pixels, counts.max()), len(order))
+    slots[pixel_of_slot[order], rank] = order
+    return slots
+
+
+def _take(x: jnp.ndarray, source: np.ndarray, targets: np.ndarray) -> jnp.ndarray:
+    """x[source], zero past the end. `targets` lists, for each row of x, where it went: so the gradient is a gather and a
+    sum too. JAX's own would be a scatter, which runs on one thread.
+    """
+
+    @jax.custom_vjp
+    def take(x: jnp.ndarray) -> jnp.ndarray:
+        return jnp.take(x, source, axis=0, mode="fill", fill_value=0)
+
+    def backward(_: None, gradient: jnp.ndarray) -> tuple[jnp.ndarray]:
+        first, *others = (jnp.take(gradient, target, axis=0, mode="fill", fill_value=0) for target in targets.T)
+        return (sum(others, start=first),)
+
+    take.defvjp(lambda x: (take(x), None), backward)
+    return take(x)
+
+
+def row_scan(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """One output row at a time: only that row's windows exist, in the forward pass and in both gradients."""
     rows, columns = geometry.rows.windows(delta), geometry.columns.windows(delta)
     padded = _pad(x, rows, columns)
     starts = (tuple(int(s) for s in rows.starts), tuple(int(s) for s in columns.starts))
     local = unpack(weights, geometry, delta)
-    return _scan_rows(padded, local, starts).transpose(2, 0, 1, 3)
+    return jnp.transpose(_scan_rows(padded, local, starts), (2, 0, 1, 3))
 
 
-def _pad(x: Activations, rows: Windows, columns: Windows) -> jnp.ndarray:
+def _pad(x: Inputs, rows: Windows, columns: Windows) -> jnp.ndarray:
     """x as [height, width, channels, batch], wrapped round by what the windows need beyond the image."""
     x = x.transpose(1, 2, 0, 3)
-    return jnp.pad(x, (rows.padding, columns.padding, (0, 0), (0, 0)), mode="wrap") if any(rows.padding + columns.padding) else x
+    return jnp.pad(x, (rows.padding, columns.padding, (0, 0), (0, 0)), mode="wrap")
 
 
 Starts = tuple[tuple[int, ...], tuple[int, ...]]

@@ -8,12 +8,12 @@ import numpy as np
 from jax import lax
 from scipy.fft import next_fast_len
 
-from cnn_constraints.arrays import Activations, FreeWeights
+from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.constraints.geometry import Axis, Geometry
 from cnn_constraints.ops.conv import kernel_of, toeplitz_of_columns
 
 
-def fourier(x: Activations, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Activations:
+def fourier(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """The correlation theorem: F(H) = F(X) * conj(F(V)), on a torus large enough that nothing wraps into the image."""
     rows, columns = (_period(axis, delta) for axis in (geometry.rows, geometry.columns))
     kernel = kernel_of(weights, geometry, delta)
@@ -36,10 +36,11 @@ def _period(axis: Axis, delta: int | None) -> int:
     if axis.boundary == "circular":
         return axis.size
     offsets = axis.offsets(delta)
-    return next_fast_len(axis.size + max(-offsets[0], offsets[-1]), real=True)
+    shortest = axis.size + max(-offsets[0], offsets[-1])
+    return next_fast_len(shortest, real=True) or shortest
 
 
-def row_fourier(x: Activations, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Activations:
+def row_fourier(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """The correlation theorem along rows only, its transforms written as matrix products; Toeplitz matrices along columns.
 
     For every row frequency f: F(H)[f] = conj(T[f]) F(X)[f]. All work is matrix products of middling size, with several
@@ -81,7 +82,7 @@ def _inverse_transform(frequencies: np.ndarray, positions: np.ndarray, period: i
     return np.stack([np.cos(angle) * twice, -np.sin(angle) * twice], axis=-1) / period
 
 
-def row_scan(x: Activations, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Activations:
+def row_scan(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """One output row at a time: the rows of the kernel it needs are one contiguous slice of the Toeplitz matrix.
 
     W is never written out: the Toeplitz matrix over columns is about width / 2 times smaller.

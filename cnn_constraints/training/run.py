@@ -97,19 +97,24 @@ def update(
     """One gradient step on the mean cross-entropy, and the metrics of the batch before it."""
 
     def objective(parameters: Any) -> tuple[Float[Array, ""], Metrics]:
-        metrics = jax.tree.map(jnp.mean, measure(task.network.apply({"params": parameters}, images), labels))
+        metrics = jax.tree.map(jnp.mean, evaluate(task, parameters, images, labels))
         return metrics.loss, metrics
 
     gradient, metrics = jax.grad(objective, has_aux=True)(lane.parameters)
-    changes, optimizer_state = _optimizer(task, hyperparameters).update(
-        gradient, lane.optimizer_state, lane.parameters
-    )
+    changes, optimizer_state = _optimizer(task, hyperparameters).update(gradient, lane.optimizer_state, lane.parameters)
     return Lane(optax.apply_updates(lane.parameters, changes), optimizer_state, lane.best), metrics
 
 
-def evaluate(task: Task, parameters: Any, images: Float[Array, "batch height width channels"], labels: Int[Array, " batch"]) -> Metrics:
+def evaluate(
+    task: Task, parameters: Any, images: Float[Array, "batch height width channels"], labels: Int[Array, " batch"]
+) -> Metrics:
     """Metrics of each example."""
-    return measure(task.network.apply({"params": parameters}, images), labels)
+    logits: Any = task.network.apply({"params": parameters}, images)
+    return measure(logits, labels)
+
+
+_jitted_update = jax.jit(update, static_argnums=0)
+_jitted_evaluate = jax.jit(evaluate, static_argnums=0)
 
 
 def keep_best(lane: Lane, update: Int[Array, ""] | int, validation: Metrics) -> Lane:
@@ -130,13 +135,12 @@ def train(
     evaluate_every: int,
 ) -> tuple[Lane, list[Metrics]]:
     """The ordinary loop: one lane, one jitted update at a time. Returns the lane and its validation metrics."""
-    step = jax.jit(lambda lane, images, labels: update(task, lane, images, labels, hyperparameters))
-    test = jax.jit(lambda parameters, images, labels: evaluate(task, parameters, images, labels))
     lane, history = start(task, key), []
     for number, batch in enumerate(batches, start=1):
-        lane, _ = step(lane, *prepare(split, batch, standardisation))
+        lane, _ = _jitted_update(task, lane, *prepare(split, batch, standardisation), hyperparameters)
         if number % evaluate_every == 0:
-            metrics = jax.tree.map(jnp.mean, test(lane.parameters, *prepare(split, validation, standardisation)))
+            examples = _jitted_evaluate(task, lane.parameters, *prepare(split, validation, standardisation))
+            metrics = jax.tree.map(jnp.mean, examples)
             lane = keep_best(lane, number, metrics)
             history.append(metrics)
     return lane, history

@@ -136,7 +136,7 @@ def test_archives_are_found_where_they_are_said_to_be(
 
 def test_cifar10_is_in_the_order_of_its_batches_with_channels_last(tmp_path: Path, register: Register) -> None:
     random = np.random.default_rng(0)
-    classes = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+    classes = tuple(["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"])
     (tmp_path / "batches.meta.txt").write_text("\n".join(classes) + "\n\n")
     records = {}
     with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
@@ -260,7 +260,7 @@ def write_images(root: Path, grays: int) -> np.ndarray:
     """Two classes in two splits, the first `grays` images of mode L; returns the pixels, in sorted order."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)
     pixels[:grays] = pixels[:grays, ..., :1]
-    names = "train/cat/1.png train/cat/2.PNG train/dog/1.png train/dog/2.png test/cat/3.png test/dog/3.png".split()
+    names = ["train/cat/1.png", "train/cat/2.PNG", "train/dog/1.png", "train/dog/2.png", "test/cat/3.png", "test/dog/3.png"]
     for index, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[index]).convert("L" if index < grays else "RGB").save(root / name)

@@ -1,0 +1,300 @@
+"""The results of a run as figures for a paper: functions from the table of `store.read` to Matplotlib figures.
+
+A point is the mean over the seeds of an arm, its bar the 95% Student-t interval; colour and marker belong to the cell.
+"""
+
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+
+from cnn_constraints import analysis
+from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN
+
+STYLES = {"dense": ("#D55E00", "s"), "shared": ("#CC79A7", "D"), "local": ("#009E73", "^"), "conv": ("#0072B2", "o")}
+"""Colour and marker of each cell: Okabe and Ito's colours, which are told apart with any colour vision."""
+
+OTHER_STYLES = (("#E69F00", "v"), ("#56B4E9", "P"), ("#000000", "X"), ("#999999", "*"))
+"""The same for constraints that are none of the four, in the order of their registry."""
+
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+"""Of the lines of one cell that differ in delta or in another field; their colours grow lighter too."""
+
+SWEEPS = {"conv": "tied weights", "shared": "tied weights", "local": "untied weights", "dense": "untied weights"}
+"""The delta-sweep of each cell; shared and dense are the ends of theirs, at all offsets."""
+
+RULES: dict[Any, Any] = {
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "lines.linewidth": 1.8,
+    "lines.markersize": 7,
+    "legend.frameon": False,
+}
+
+
+class Line(NamedTuple):
+    """Arms that are joined, in all panels of a figure. The label lacks the cell; variants of a cell count from 0."""
+
+    label: str
+    variant: int
+    arms: pandas.DataFrame
+
+
+Draw = Callable[[Axes, Sequence[Line]], None]
+Limits = tuple[float, float]
+
+
+def figures_for(results: pandas.DataFrame) -> dict[str, Figure]:
+    """The figures that a run's results allow, by name; none where every trial diverged.
+
+    `learning_curves` where n_train varies, else `cells`; `delta_curve` where one cell has several deltas.
+    """
+    if all(analysis.prepare(results)["diverged"]):
+        return {}
+    functions = {"learning_curves": learning_curves} if analysis.varies(results, N_TRAIN) else {"cells": cell_dots}
+    if analysis.telling_fields(results, [*CONDITIONS, N_TRAIN, CELL], [DELTA]):
+        functions["delta_curve"] = delta_curve
+    return {name: function(results) for name, function in functions.items()}
+
+
+def learning_curves(results: pandas.DataFrame) -> Figure:
+    """Test error in percent against n_train, both logarithmic: a line a cell, a panel a condition.
+
+    What a logarithmic axis cannot show, an error or the end of an interval near 0% or below, stands at its lower edge.
+    """
+    arms = _arms(results)
+    numbers = sorted(set(arms[N_TRAIN]))
+    limits = _error_limits(arms)
+
+    def draw(axes: Axes, lines: Sequence[Line]) -> None:
+        span = numbers[-1] / numbers[0]
+        for place, line in enumerate(lines):
+            # A little apart, so that bars do not hide each other.
+            shift = span ** (min(0.012, 0.06 / len(lines)) * (place - (len(lines) - 1) / 2))
+            _draw_line(axes, line, line.arms[N_TRAIN].to_numpy(float) * shift, limits)
+        margin = 1.05 * span**0.07
+        axes.set_xscale("log")
+        axes.set_xlim(numbers[0] / margin, numbers[-1] * margin)
+        _plain_ticks(axes.xaxis, numbers, _labelled(numbers))
+        _error_axis(axes, limits)
+        axes.set_xlabel("training images")
+
+    lines = _lines(arms, [CELL, DELTA])
+    return _figure(arms, lines, "Test error against training images", CONDITIONS, draw)
+
+
+def delta_curve(results: pandas.DataFrame) -> Figure:
+    """Test error in percent, logarithmic, against delta: tied and untied weights, a panel a condition and n_train.
+
+    The rightmost place is that of all offsets, where conv has become shared, and local dense.
+    """
+    arms = _arms(results)
+    arms["weights"] = [SWEEPS.get(cell, cell) for cell in arms[CELL]]
+    deltas = [int(delta) for delta in sorted(arms[DELTA].dropna().unique())]
+    limits = _error_limits(arms)
+    everywhere = len(deltas) + 0.3
+
+    def draw(axes: Axes, lines: Sequence[Line]) -> None:
+        for line in lines:
+            places = [everywhere if pandas.isna(delta) else deltas.index(delta) for delta in line.arms[DELTA]]
+            _draw_line(axes, line, np.array(places, dtype=float), limits)
+        axes.axvline(everywhere - 0.65, color="#aaaaaa", linewidth=1, linestyle=(0, (2, 3)))
+        axes.set_xlim(-0.4, everywhere + 0.4)
+        axes.set_xticks([*range(len(deltas)), everywhere], [*map(str, deltas), "all"])
+        _error_axis(axes, limits)
+        axes.set_xlabel("delta: how far a layer sees")
+
+    return _figure(arms, _lines(arms, ["weights"]), "Test error against delta", (*CONDITIONS, N_TRAIN), draw)
+
+
+def cell_dots(results: pandas.DataFrame) -> Figure:
+    """Test accuracy in percent, a row an arm and a panel a condition, the seeds as small open dots below."""
+    arms, trials = _arms(results), analysis.prepare(results)
+    fields = analysis.arm_fields(trials)
+    lines = _lines(arms, [CELL, DELTA])
+    rows = [_full_label(line, line.arms[CELL].iloc[0]) for line in lines]
+
+    def draw(axes: Axes, lines: Sequence[Line]) -> None:
+        for line in lines:
+            arm = line.arms.iloc[0]
+            row = rows.index(_full_label(line, arm[CELL]))
+            color, marker = _style(arm[CELL])
+            seeds = 100 * trials.merge(line.arms[fields])["test_accuracy"]
+            axes.plot(seeds, np.full(len(seeds), row + 0.25), "o", markersize=4, color=color, fillstyle="none")
+            mean, low, high = (100 * arm[f"test_accuracy{end}"] for end in ("", "_low", "_high"))
+            bar = np.nan_to_num([[mean - max(low, 0)], [min(high, 100) - mean]])
+            axes.errorbar([mean], [row], xerr=bar, color=color, marker=marker, markersize=8, capsize=4)
+            if not arm["seeds"]:
+                axes.annotate("diverged", (0.02, row), xycoords=("axes fraction", "data"), va="center")
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("test accuracy (%)")
+
+    title = f"Test accuracy with {arms[N_TRAIN].iloc[0]} training images"
+    return _figure(arms, lines, title, CONDITIONS, draw, height=1.0 + 0.5 * len(rows), legend=False)
+
+
+def _arms(results: pandas.DataFrame) -> pandas.DataFrame:
+    """`analysis.summarise` with the test `error` in percent, and its interval from `error_low` to `error_high`."""
+    arms = analysis.summarise(results)
+    sources = {"error": "test_accuracy", "error_low": "test_accuracy_high", "error_high": "test_accuracy_low"}
+    return arms.assign(**{name: 100 * (1 - arms[source]) for name, source in sources.items()})
+
+
+def _lines(arms: pandas.DataFrame, key: list[str]) -> list[Line]:
+    """Arms grouped by `key`, and by whatever else tells apart arms of the same condition, n_train, cell and delta."""
+    fields = [name for name in arms.columns if name.startswith(("data.", "model.", "training."))]
+    key = [*key, *analysis.telling_fields(arms, [*CONDITIONS, N_TRAIN, CELL, DELTA], fields)]
+    lines: list[Line] = []
+    drawn: dict[str, int] = {}
+    for given, members in analysis.groups(arms, key):
+        first = given[key[0]]
+        cell = members[CELL].iloc[0]
+        words = [given["weights"]] if cell in SWEEPS and "weights" in given else []
+        words += [
+            f"{name.rpartition('.')[2]} {analysis.in_words(value)}"
+            for name, value in given.items()
+            if name not in (CELL, "weights") and not (name == DELTA and pandas.isna(value))
+        ]
+        lines.append(Line(", ".join(words), drawn.get(first, 0), members))
+        drawn[first] = drawn.get(first, 0) + 1
+    return sorted(lines, key=lambda line: (analysis.cell_rank(line.arms[CELL].iloc[0]), line.variant))
+
+
+def _full_label(line: Line, cell: str) -> str:
+    return f"{cell}, {line.label}" if line.label else cell
+
+
+def _draw_line(axes: Axes, line: Line, x: np.ndarray, limits: Limits) -> None:
+    """The line in the colour of its leftmost cell; along it, markers, bars and entries of the legend cell by cell."""
+    order = np.argsort(x)
+    arms, x = line.arms.iloc[order], x[order]
+    error, low, high = (arms[name].clip(*limits).to_numpy(float) for name in ("error", "error_low", "error_high"))
+    color, _ = _style(arms[CELL].iloc[0], line.variant)
+    dashes = DASHES[line.variant % len(DASHES)]
+    axes.plot(x, error, color=color, linestyle=dashes)
+    for cell in dict.fromkeys(arms[CELL]):
+        mine = (arms[CELL] == cell).to_numpy()
+        color, marker = _style(cell, line.variant)
+        bars = np.nan_to_num(np.stack([error - low, high - error])[:, mine])
+        axes.errorbar(x[mine], error[mine], bars, fmt=marker, color=color, elinewidth=1.3, capsize=3, clip_on=False)
+        # The entry of the legend; the cell at the end of a delta-sweep has no line of its own.
+        own = dashes if cell == arms[CELL].iloc[0] else "none"
+        axes.plot([], [], color=color, marker=marker, linestyle=own, label=_full_label(line, cell))
+
+
+def _style(cell: str, variant: int = 0) -> tuple[tuple[float, float, float], str]:
+    """Colour, the lighter the higher the variant, and marker."""
+    place, _ = analysis.cell_rank(cell)
+    color, marker = STYLES.get(cell, OTHER_STYLES[(place - len(STYLES)) % len(OTHER_STYLES)])
+    white = min(1 - 0.75**variant, 0.6)
+    red, green, blue = (part + white * (1 - part) for part in to_rgb(color))
+    return (red, green, blue), marker
+
+
+def _figure(
+    arms: pandas.DataFrame,
+    lines: Sequence[Line],
+    title: str,
+    panel_fields: Iterable[str],
+    draw: Draw,
+    height: float = 3.6,
+    legend: bool = True,
+) -> Figure:
+    """One panel, `height` inches high, for every combination of those panel fields that vary."""
+    fields = [name for name in panel_fields if analysis.varies(arms, name)]
+    panels = list(analysis.groups(arms, fields))
+    columns = min(4, len(set(arms[fields[-1]])) if fields else 1)
+    rows = math.ceil(len(panels) / columns)
+    with matplotlib.rc_context(RULES):
+        # A tenth of an inch holds a letter.
+        beside = 0.8 + 0.1 * max(len(_full_label(line, line.arms[CELL].iloc[0])) for line in lines)
+        titles = 0.6 + 0.2 * len(fields)
+        size = (max(3.7 * columns, 4.5) + beside, height * rows + titles)
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.07))
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (shown, panel) in zip(grid.flat, panels, strict=False):
+            inside = [line._replace(arms=line.arms[line.arms.index.isin(panel.index)]) for line in lines]
+            draw(axes, [line for line in inside if len(line.arms)])
+            axes.tick_params(labelbottom=True)
+            axes.set_title("\n".join(_panel_title(name, value) for name, value in shown.items()))
+        for axes in list(grid.flat)[len(panels) :]:
+            axes.remove()
+        if legend:
+            entries = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
+            named = {label: line for label, line in entries.items() if not label.startswith("_")}
+            figure.legend(named.values(), list(named), loc="outside right center", handlelength=2.6)
+            for axes in grid[:, 0]:
+                axes.set_ylabel("test error (%)")
+        about = textwrap.fill(f"{title}: {analysis.conditions_in_words(arms)}", width=int(11 * size[0]))
+        figure.suptitle(f"{about}\n{_seeds_in_words(arms)}", fontsize=11.5, linespacing=1.3)
+    return figure
+
+
+def _panel_title(name: str, value: object) -> str:
+    words = {N_TRAIN: "{} training images", "data.intervention": "intervention: {}", "model.readout": "readout: {}"}
+    return words.get(name, "{}").format(value)
+
+
+def _seeds_in_words(arms: pandas.DataFrame) -> str:
+    counts = set(arms["seeds"]) - {0}
+    least, most = min(counts), max(counts)
+    over = f"{most} seeds" if least == most else f"{least} to {most} seeds"
+    words = "one seed, so no intervals" if most == 1 else f"mean and 95% Student-t interval over {over}"
+    diverged = sum(arms["diverged"])
+    return words + (f"; diverged and left out: {diverged}" if diverged else "")
+
+
+def _error_limits(arms: pandas.DataFrame) -> Limits:
+    """Where the error axis begins and ends: all means above 0, and the intervals down to half the lowest mean."""
+    positive = arms.loc[arms["error"] > 0, "error"]
+    floor = positive.min() / 2 if len(positive) else 0.01
+    lowest = arms[["error", "error_low"]].min(axis=None)
+    highest = arms[["error", "error_high"]].max(axis=None)
+    return max(floor, lowest / 1.15), min(100.0, max(highest, 2 * floor) * 1.15)
+
+
+def _error_axis(axes: Axes, limits: Limits) -> None:
+    """Logarithmic, with at least four plain numbers wherever numbers of two digits allow it."""
+    low, high = limits
+    ticks: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), tuple(range(1, 10)), tuple(np.arange(10, 100) / 10)):
+        numbers = [step * 10.0**power for power in range(-3, 3) for step in steps]
+        ticks = [number for number in numbers if low <= number <= high]
+        if len(ticks) >= 4:
+            break
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    _plain_ticks(axes.yaxis, ticks, ticks)
+
+
+def _plain_ticks(axis: Axis, ticks: Sequence[int | float], labelled: Sequence[int | float]) -> None:
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FixedFormatter([f"{tick:.9g}" if tick in labelled else "" for tick in ticks]))
+    axis.set_minor_locator(NullLocator())
+
+
+def _labelled(numbers: Sequence[int]) -> list[int]:
+    """Those that a logarithmic axis has room for: the first, and each far enough from the one before."""
+    kept = [numbers[0]]
+    for number in numbers[1:]:
+        if math.log(number / kept[-1]) >= 0.14 * math.log(numbers[-1] / numbers[0]):
+            kept.append(number)
+    return kept

@@ -1,0 +1,83 @@
+"""Fresh randomness for every test, and 64 bits where a law is exact."""
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_constraints.constraints import ties
+from cnn_constraints.constraints.geometry import BOUNDARIES, Geometry
+
+
+class Draw:
+    """Random cases, all from one seed."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.default_rng(seed)
+
+    def integer(self, lowest: int, highest: int) -> int:
+        """Both ends included."""
+        return int(self.rng.integers(lowest, highest + 1))
+
+    def channels(self) -> int:
+        return self.integer(1, 3)
+
+    def geometry(
+        self, boundary: str | None = None, stride: int | None = None, smallest: int = 1, largest: int = 6
+    ) -> Geometry:
+        """An image of at most 6 x 6 pixels, unless told otherwise."""
+        height, width = self.integer(smallest, largest), self.integer(smallest, largest)
+        stride = stride or self.integer(1, 3)
+        return Geometry(height, width, stride, boundary or str(self.rng.choice(BOUNDARIES)))
+
+    def reach(self, geometry: Geometry) -> int:
+        """A delta from 0 to the whole image."""
+        return self.integer(0, max(geometry.height, geometry.width) - 1)
+
+    def delta(self, constraint: str, geometry: Geometry) -> int | None:
+        """A reach for constraints to which delta means something, None for the others."""
+        return self.reach(geometry) if ties.find(constraint).local else None
+
+    def normal(self, *shape: int) -> jax.Array:
+        return jnp.asarray(self.rng.standard_normal(shape), float)
+
+    def activations(self, geometry: Geometry, channels: int) -> jax.Array:
+        return self.normal(channels, geometry.height, geometry.width, self.integer(1, 3))
+
+    def weights(self, table: np.ndarray, in_channels: int, out_channels: int) -> jax.Array:
+        return self.normal(in_channels, int(table.max()) + 1, out_channels)
+
+    def absolute(self, geometry: Geometry, in_channels: int, out_channels: int) -> jax.Array:
+        """W of a dense layer."""
+        sites = (geometry.output_height, geometry.output_width, geometry.height, geometry.width)
+        return self.normal(*sites, in_channels, out_channels)
+
+    def table(self, outputs: int, inputs: int) -> np.ndarray:
+        """Ties that no geometry explains, and at least one weight."""
+        names = self.rng.integers(-1, self.integer(1, outputs * inputs), (outputs, inputs))
+        names.flat[self.integer(0, names.size - 1)] = 0
+        return ties.canonical(names)
+
+
+@pytest.fixture
+def seed() -> int:
+    """A new one for every test; TEST_SEED repeats the one that a failed test has printed."""
+    value = int(os.environ.get("TEST_SEED") or secrets.randbits(32))
+    print(f"TEST_SEED={value}")
+    return value
+
+
+@pytest.fixture
+def draw(seed: int) -> Draw:
+    return Draw(seed)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """JAX computes in 64 bits, and mixes no dtypes by itself."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        yield
