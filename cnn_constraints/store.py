@@ -26,6 +26,9 @@ EVENTS = ("result", "evaluation")
 """A trial's one result, and what each of its lanes measured at each look at the validation data."""
 
 
+WHOLE_NUMBERS = ("lane", "update", "parameters", "multiply_adds")
+
+
 class GroupWriter:
     """Appends rows of one group to one file of its own; every row is a whole line or nothing."""
 
@@ -106,10 +109,18 @@ def _rows(folder: Path, event: str = "result") -> pandas.DataFrame:
     for table in tables:
         part = table.loc[~table["trial"].isin(list(seen))]
         seen |= set(part["trial"])
-        parts.append(part.loc[part["event"] == event].dropna(axis=1, how="all"))
+        parts.append(_columns_of(event, part.loc[part["event"] == event]))
     if not parts:
         return pandas.DataFrame({"trial": [], "event": []})
     return pandas.concat(parts, ignore_index=True)
+
+
+def _columns_of(event: str, rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Without the columns of the other event, which shares the file, and with whole numbers whole again."""
+    measured = ("train_", "validation_", "test_") if event == "result" else ("train_", "validation_")
+    empty = [name for name in rows.columns[rows.isna().all()] if not name.startswith(measured)]
+    whole = {name: "int64" for name in WHOLE_NUMBERS if name in rows.columns and name not in empty}
+    return rows.drop(columns=empty).astype(whole)
 
 
 def _one_result_each(table: pandas.DataFrame) -> pandas.DataFrame:

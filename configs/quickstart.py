@@ -2,7 +2,7 @@
 
 Source:  D2L 7.1.2, the four corners of tied or untied, local or not
 Command: python -m experiments.sweep configs/quickstart.py
-Expect:  at 100 images conv is ahead of the other three, at 600 images they come closer; 1 minute on 2 CPU cores
+Expect:  all four near 90% at 100 images and 97% at 600: on 8 x 8 pixels the biases hardly matter; 1 minute on 2 CPU cores
 """
 
 from collections.abc import Sequence

@@ -33,8 +33,8 @@ def random_layer(constraint: str, geometry: Geometry, delta: int | None, draw, i
 
 def random_parameters(network: Network, images: jax.Array, draw):
     """Parameters of the network's shapes, biases included, in 64 bits."""
-    images = jax.ShapeDtypeStruct(images.shape, "float32")
-    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
+    with jax.enable_x64(False):  # modules create their parameters in 32 bits
+        shapes = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct(images.shape, "float32"))
     return jax.tree.map(lambda array: 0.3 * draw.normal(*array.shape), shapes)
 
 
@@ -266,7 +266,8 @@ def test_new_constraint_initialises_at_unit_variance(mirrored, draw, monkeypatch
     delta = draw.reach(geometry)
     layer = ConstrainedLayer(mirrored, geometry, 1, delta)
     monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: jnp.ones(shape, dtype))
-    deviation = jax.jit(layer.init)(jax.random.key(0), jnp.float32(draw.activations(geometry, 1)))["params"]["weights"]
+    with jax.enable_x64(False):
+        deviation = jax.jit(layer.init)(jax.random.key(0), draw.activations(geometry, 1))["params"]["weights"]
     variance = np.append(np.square(deviation), 0)[tie_table(mirrored, geometry, delta)].sum(axis=1)
     np.testing.assert_allclose(variance.mean(), 1, rtol=1e-5)
 

@@ -16,8 +16,7 @@ from cnn_constraints.constraints.ties import leq, tie_table
 from cnn_constraints.model import ConstrainedLayer, LayerShape, Network
 from cnn_constraints.ops import choose
 
-pytestmark = pytest.mark.usefixtures("float64")
-
+EXACTLY = pytest.mark.usefixtures("float64")
 EVERY_CONSTRAINT = pytest.mark.parametrize("constraint", ties.CONSTRAINTS)
 UNTIED, TIED = ("dense", "local"), ("shared", "conv")
 
@@ -26,14 +25,10 @@ def close(actual, desired) -> None:
     np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-10)
 
 
-def single(images: jax.Array) -> jax.ShapeDtypeStruct:
-    """What modules are initialised for: parameters are born in 32 bits."""
-    return jax.ShapeDtypeStruct(images.shape, "float32")
-
-
 def random_parameters(module: nn.Module, images: jax.Array, draw):
-    """Parameters of the module's shapes, biases included, in 64 bits."""
-    shapes = jax.eval_shape(module.init, jax.random.key(0), single(images))
+    """Parameters of the module's shapes, biases included, in the precision of the test."""
+    with jax.enable_x64(False):  # modules create their parameters in 32 bits
+        shapes = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct(images.shape, "float32"))
     return jax.tree.map(lambda array: 0.3 * draw.normal(*array.shape), shapes)
 
 
@@ -43,6 +38,7 @@ def two_layers(constraint: str, geometry: Geometry, delta: int | None, **setting
     return Network(constraint, (LayerShape(geometry, 2, delta, 1), LayerShape(geometry, 3, delta, 1)), 4, **settings)
 
 
+@EXACTLY
 @EVERY_CONSTRAINT
 def test_layer_is_its_constraint_and_a_bias(constraint, draw):
     geometry = draw.geometry()
@@ -79,7 +75,7 @@ def test_own_bias_is_that_of_the_text():
 def test_initial_bias_is_zero(constraint, draw):
     geometry = draw.geometry()
     layer = ConstrainedLayer(constraint, geometry, 3, draw.delta(constraint, geometry))
-    images = jnp.float32(draw.activations(geometry, 1))
+    images = draw.activations(geometry, 1)
     assert not jax.jit(lambda x: layer.init(jax.random.key(0), x)["params"]["bias"])(images).any()
 
 
@@ -88,7 +84,7 @@ def initial_variance_of_each_site(constraint: str, gain: float, geometry: Geomet
     delta = draw.delta(constraint, geometry)
     layer = ConstrainedLayer(constraint, geometry, 1, delta, gain=gain)
     monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: jnp.ones(shape, dtype))
-    images = jnp.float32(draw.activations(geometry, draw.channels()))
+    images = draw.activations(geometry, draw.channels())
     parameters = jax.jit(layer.init)(jax.random.key(0), images)
     deviation = parameters["params"]["weights"]
     table = tie_table(constraint, geometry, delta)
@@ -118,7 +114,7 @@ def test_initial_weights_have_mean_zero_and_the_stated_variance(draw):
     geometry = draw.geometry(smallest=4)
     delta, channels = draw.delta(constraint, geometry), 10
     layer = ConstrainedLayer(constraint, geometry, 10, delta, gain=2.0)
-    images = jnp.zeros((channels, geometry.height, geometry.width, 1), jnp.float32)
+    images = jnp.zeros((channels, geometry.height, geometry.width, 1))
     weights = jax.jit(layer.init)(jax.random.key(draw.integer(0, 2**31)), images)["params"]["weights"]
     variance = 2.0 * ties.inverse_fan_in(constraint, geometry, delta) / channels
     standard = np.asarray(weights, np.float64) / np.sqrt(variance)[:, None]
@@ -126,6 +122,7 @@ def test_initial_weights_have_mean_zero_and_the_stated_variance(draw):
     assert abs((standard**2).mean() - 1) < 6 * np.sqrt(2 / standard.size)
 
 
+@EXACTLY
 def test_relu_at_its_gain_keeps_the_second_moment():
     """E[relu(sqrt(gain) z)^2] = 1 for normal z, by Gauss-Hermite quadrature (He et al. 2015, equation 10)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
@@ -134,6 +131,7 @@ def test_relu_at_its_gain_keeps_the_second_moment():
     close(moment, 1)
 
 
+@EXACTLY
 @pytest.mark.parametrize(
     ("pooling", "peer"), {"mean": nn.avg_pool, "max": nn.max_pool}.items(), ids=list(model.POOLINGS)
 )
@@ -151,11 +149,13 @@ def test_flatten_keeps_every_feature_of_every_site(draw):
     np.testing.assert_array_equal(model.READOUTS["flatten"](x), expected)
 
 
+@EXACTLY
 def test_global_average_is_the_mean_over_sites(draw):
     x = draw.activations(draw.geometry(), 3)
     close(model.READOUTS["global_average"](x), np.asarray(x).mean(axis=(1, 2)).T)
 
 
+@EXACTLY
 @pytest.mark.parametrize("activation", model.ACTIVATIONS)
 def test_network_is_layers_activations_pools_readout_and_classifier(activation, draw):
     constraint = str(draw.rng.choice(list(ties.CONSTRAINTS)))
@@ -192,7 +192,7 @@ def test_network_initialises_each_layer_with_the_gain_of_its_activation(activati
         return call(*args, **kwargs)
 
     with nn.intercept_methods(record):
-        jax.eval_shape(network.init, jax.random.key(0), single(draw.normal(1, geometry.height, geometry.width, 1)))
+        jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, geometry.height, geometry.width, 1)))
     assert gains == [model.ACTIVATIONS[activation].gain] * 2
 
 
@@ -204,13 +204,14 @@ def test_layers_draw_weights_with_keys_of_their_own(draw, monkeypatch):
 
     @jax.jit
     def draw_keys(key):
-        network.init(key, jnp.zeros((1, geometry.height, geometry.width, 1), jnp.float32))
+        network.init(key, jnp.zeros((1, geometry.height, geometry.width, 1)))
         return [jax.random.key_data(key) for key in keys]
 
     first, second = draw_keys(jax.random.key(draw.integer(0, 99)))
     assert (first != second).any()
 
 
+@EXACTLY
 @pytest.mark.parametrize("readout", model.READOUTS)
 def test_network_is_embedded_in_every_weaker_one(readout, draw):
     """A convolutional network is a fully connected one, layer by layer."""
@@ -245,12 +246,14 @@ def logits_before_and_after_a_shift(constraint: str, draw) -> tuple[jax.Array, j
     return logits(parameters, images), logits(parameters, moved)
 
 
+@EXACTLY
 @pytest.mark.parametrize("constraint", TIED)
 def test_tied_network_does_not_see_where_on_a_torus(constraint, draw):
     # Its own bias is one per channel: translation invariance is asked of U too (D2L 7.1.2.1).
     close(*logits_before_and_after_a_shift(constraint, draw))
 
 
+@EXACTLY
 @pytest.mark.parametrize("constraint", UNTIED)
 def test_untied_network_sees_where_on_a_torus(constraint, draw):
     before, after = logits_before_and_after_a_shift(constraint, draw)

@@ -193,7 +193,8 @@ def _test(
             winner = jax.tree.map(lambda leaf: leaf[chosen], lanes.best.parameters)
         everything = jnp.arange(len(test_split.labels))
         metrics = _evaluate(task, "unrolled", (winner,), test_split, everything, standardisation)
-        metrics = jax.tree.map(lambda leaf: leaf[0], metrics)
+        # A trial whose every lane diverged has chosen nothing that could be tested.
+        metrics = jax.tree.map(lambda leaf: jnp.where(validation.accuracy < 0, jnp.nan, leaf[0]), metrics)
     return Test(chosen, best.update[chosen], validation, metrics)
 
 

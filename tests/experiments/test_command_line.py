@@ -76,7 +76,7 @@ BAD_FLAGS = [
     ("--output", "--output"),
     ("--training.updates abc", "--training.updates is 'abc'"),
     ("--training.updates 2.5", "--training.updates is '2.5'"),
-    ("--training.learning-rates 0.1 fast", "'fast'"),
+    ("--training.learning-rates 0.1 fast", "fast'"),
     ("--training.updates 0", "training.updates is 0: it must be at least 1."),
     ("--training.batch-size 21", "training.batch_size is 21: it must not exceed data.n_train, 20."),
     (

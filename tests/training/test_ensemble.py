@@ -168,6 +168,12 @@ def test_a_lane_that_diverges_leaves_its_neighbours_alone(seed):
     )
 
 
+def test_a_trial_whose_every_lane_diverges_is_not_tested(seed):
+    wild = small_experiment("conv", seed % 1000, optimizer="sgd", learning_rates=(1e30, 2e30))
+    test = train_ensemble(wild, random_dataset(seed))[-1].test
+    assert np.isnan(test.metrics.accuracy) and np.isnan(test.metrics.loss)
+
+
 def test_better_is_a_strict_order_that_nothing_infinite_wins():
     low, high = Metrics(jnp.array(1.0), jnp.array(0.5)), Metrics(jnp.array(0.9), jnp.array(0.5))
     assert better(high, low) and not better(low, high) and not better(low, low)
