@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import typeguard
+from typeguard import CollectionCheckStrategy
 
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import BOUNDARIES
@@ -94,7 +95,8 @@ class Experiment:
 
 
 def resolve(experiment: Experiment) -> Experiment:
-    """The one way to write a trial: a constraint that ignores delta has none, one that sees all offsets is named so.
+    """The one way to write a trial: a constraint that ignores delta has none, one that sees all offsets is named so, and
+    1 and 1.0 are one learning rate.
 
     Raises InputError for what `check` refuses.
     """
@@ -103,14 +105,23 @@ def resolve(experiment: Experiment) -> Experiment:
     corner = {"conv": "shared", "local": "dense"}.get(model.constraint) if model.delta is None else None
     constraint = corner or model.constraint
     delta = model.delta if ties.find(constraint).local else None
-    return replace(experiment, {"model.constraint": constraint, "model.delta": delta})
+    training = experiment.training
+    return replace(
+        experiment,
+        {
+            "model.constraint": constraint,
+            "model.delta": delta,
+            "training.learning_rates": tuple(map(float, training.learning_rates)),
+            "training.weight_decays": tuple(map(float, training.weight_decays)),
+        },
+    )
 
 
 def check(experiment: Experiment) -> None:
     """Raises InputError, in one sentence, for a value of the wrong type, out of range, or not in its registry."""
     for name, (value, hint) in _leaves(experiment).items():
         try:
-            typeguard.check_type(value, hint)
+            typeguard.check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except typeguard.TypeCheckError:
             raise InputError(f"{name} is {value!r}: it must be {_type_in_words(hint)}.") from None
     for name, allowed in _registries().items():

@@ -56,15 +56,17 @@ def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[st
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: a run needs a folder.")
-    described = _read_json(folder / "config.json") if (folder / "config.json").exists() else None
+    described = _read_config(folder) if (folder / "config.json").exists() else None
     if described is None and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no config.json: choose an empty or a new folder.")
-    _check_format(folder, described)
-    (folder / "metrics").mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / "metrics").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The run folder {folder} cannot be made ({error.strerror}): choose another.") from None
     known = described["trials"] if described else {}
     named = {config.name(trial): config.to_json(trial) for trial in trials}
     environment_path = folder / "environment.json"
-    attempts = _read_json(environment_path)["attempts"] if environment_path.exists() else []
+    attempts = _read_json(environment_path, attempts=list)["attempts"] if environment_path.exists() else []
     _write_json(folder / "config.json", {"format": FORMAT, "trials": known | named})
     _write_json(environment_path, {"attempts": [*attempts, dict(environment)]})
     for leftover in sorted((folder / "metrics").glob("*.jsonl")):
@@ -88,8 +90,7 @@ def read(folder: str | Path, event: str = "result") -> pandas.DataFrame:
     if event not in EVENTS:
         raise InputError(f"Unknown event {event!r}: allowed are {', '.join(EVENTS)}.")
     folder = Path(folder)
-    described = _read_json(folder / "config.json")
-    _check_format(folder, described)
+    described = _read_config(folder)
     rows = _rows(folder, event)
     fields = {name: _flatten(trial) for name, trial in described["trials"].items()}
     unknown = set(rows["trial"]) - set(fields)
@@ -103,7 +104,7 @@ def _rows(folder: Path, event: str = "result") -> pandas.DataFrame:
     """Rows of finished trials; where a trial was finished twice, its first result counts."""
     tables = [_read_parquet(path) for path in sorted((folder / "metrics").glob("*.parquet"))]
     tables += [_read_lines(path) for path in sorted((folder / "metrics").glob("*.jsonl"))]
-    tables = [_one_result_each(table) for table in tables if len(table)]
+    tables = [finished for finished in map(_one_result_each, tables) if len(finished)]
     seen: set[str] = set()
     parts = []
     for table in tables:
@@ -119,8 +120,8 @@ def _columns_of(event: str, rows: pandas.DataFrame) -> pandas.DataFrame:
     """Without the columns of the other event, which shares the file, and with whole numbers whole again."""
     measured = ("train_", "validation_", "test_") if event == "result" else ("train_", "validation_")
     empty = [name for name in rows.columns[rows.isna().all()] if not name.startswith(measured)]
-    whole = {name: "int64" for name in WHOLE_NUMBERS if name in rows.columns and name not in empty}
-    return rows.drop(columns=empty).astype(whole)
+    whole = {name: "int64" for name in WHOLE_NUMBERS if name in rows.columns and rows[name].notna().all()}
+    return rows.astype(whole).drop(columns=empty)
 
 
 def _one_result_each(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -139,19 +140,21 @@ def _compact(path: Path) -> None:
 
 
 def _read_lines(path: Path) -> pandas.DataFrame:
-    text = path.read_text(encoding="utf-8")
-    whole, _, torn = text.rpartition("\n")
+    whole, _, torn = path.read_bytes().rpartition(b"\n")
     if torn:
         warnings.warn(f"{path}: the last line is unfinished and passed over.", stacklevel=2)
-    rows = []
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            raise InputError(
-                f"{path}, line {number}, is damaged: delete the file to compute its trials again."
-            ) from None
-    return pandas.DataFrame(rows, columns=None if rows else ["trial", "event"])
+    rows = [_row(path, number, line) for number, line in enumerate(whole.splitlines(), start=1)]
+    return pandas.DataFrame(rows) if rows else pandas.DataFrame({"trial": [], "event": []})
+
+
+def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict) or not {"trial", "event"} <= set(row):
+        raise InputError(f"{path}, line {number}, is damaged: delete the file to compute its trials again.")
+    return row
 
 
 def _read_parquet(path: Path) -> pandas.DataFrame:
@@ -164,20 +167,26 @@ def _read_parquet(path: Path) -> pandas.DataFrame:
     return table
 
 
-def _check_format(folder: Path, described: dict[str, Any] | None) -> None:
-    if described is not None and described.get("format") != FORMAT:
-        raise InputError(f"{folder} has format {described.get('format')}: this version reads format {FORMAT}.")
+def _read_config(folder: Path) -> dict[str, Any]:
+    described = _read_json(folder / "config.json", format=int)
+    if described["format"] != FORMAT:
+        raise InputError(f"{folder} has format {described['format']}: this version reads format {FORMAT}.")
+    return _read_json(folder / "config.json", trials=dict)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, **entries: type) -> dict[str, Any]:
+    """The object in a JSON file, which must have these entries of these types."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path.parent} is not a run folder: it has no {path.name}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except ValueError:
         raise InputError(f"{path} is damaged: it is not JSON.") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it does not hold an object.")
+    for name, kind in entries.items():
+        if not isinstance(content.get(name), kind):
+            raise InputError(f"{path} is damaged: its entry {name!r} is missing or of another type.")
     return content
 
 

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import importlib.util
 import io
+import itertools
 import os
 import re
 import sys
@@ -71,7 +72,8 @@ def _first_complaint(panel: str, arguments: list[str]) -> str:
     given = next((i for i, argument in enumerate(arguments) if argument.split("=")[0].replace("_", "-") == flag), None)
     if given is None:
         return f"{flag} is missing: it takes {takes}."
-    value = arguments[given].partition("=")[2] or " ".join(arguments[given + 1 : given + 2])
+    values = itertools.takewhile(lambda argument: not argument.startswith("--"), arguments[given + 1 :])
+    value = arguments[given].partition("=")[2] or " ".join(values)
     return f"{flag} is {value!r}: it takes {takes}."
 
 
@@ -97,7 +99,8 @@ def try_config(path: Path, call: Callable[[], T]) -> T:
         return call()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (TypeError, AttributeError, NameError, SyntaxError, ImportError, ValueError) as error:
+    except Exception as error:
+        # A config file is the user's program: whatever it raises is the user's to mend.
         raise InputError(f"{path}: {_in_words(error)}") from None
 
 
@@ -108,7 +111,7 @@ def _in_words(error: Exception) -> str:
     match = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     section = getattr(config, match[1], None) if match else None
     if match is None or section is None:
-        return f"{type(error).__name__}: {error}."
+        return f"{type(error).__name__}: {' '.join(str(error).split())}."
     fields = list(section.__dataclass_fields__)
     nearest = difflib.get_close_matches(match[2], fields, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else "."

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.errors import InputError
+from cnn_constraints.errors import InputError, unknown_name
+
+
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def count(
     for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
         if channels < 1:
             raise InputError(f"{name} is {channels}: it must be at least 1.")
+    if dtype not in BYTES:
+        raise unknown_name("dtype", dtype, BYTES)
     size = ties.sizes(constraint, geometry, delta)
     per_site = ties.find(constraint).bias_per_site if bias_per_site is None else bias_per_site
     weights = size.weights * in_channels * out_channels
@@ -49,7 +52,7 @@ def count(
         weights=weights,
         bias=bias,
         multiply_adds=size.connections * in_channels * out_channels,
-        bytes=(weights + bias) * _itemsize(dtype),
+        bytes=(weights + bias) * BYTES[dtype],
     )
 
 
@@ -65,12 +68,3 @@ def approximation_in_text(constraint: str, geometry: Geometry, delta: int | None
     if constraint == "conv" and delta is not None:
         return 4 * delta**2
     return None
-
-
-def _itemsize(dtype: str) -> int:
-    if dtype == "bfloat16":
-        return 2
-    try:
-        return np.dtype(dtype).itemsize
-    except TypeError:
-        raise InputError(f"Unknown dtype {dtype!r}: allowed are bfloat16, float16, float32, float64.") from None

@@ -31,8 +31,13 @@ def draw_subset(split: Split, seed: int, n_train: int, n_validation: int) -> Sub
     Raises InputError where the split holds too few images.
     """
     check_sizes(split, n_train, n_validation)
-    order = _balanced_order(split.labels, seed)
-    validation, train = np.split(order[: n_validation + n_train], [n_validation])
+    generator = np.random.default_rng((seed, SUBSET))
+    order = generator.permutation(len(split.labels))
+    place_in_round = np.empty_like(order)
+    place_in_round[order] = generator.permutation(len(order))
+    validation = _in_rounds(order, split.labels, place_in_round)[:n_validation]
+    remaining = order[~np.isin(order, validation)]
+    train = _in_rounds(remaining, split.labels, place_in_round)[:n_train]
     mean, deviation = _moments(split.images, train)
     return Subset(train, validation, mean, deviation)
 
@@ -56,18 +61,14 @@ def draw_batches(n_train: int, batch_size: int, updates: int, seed: int) -> Int3
     return np.concatenate(orders)[: updates * batch_size].reshape(updates, batch_size).astype(np.int32)
 
 
-def _balanced_order(labels: Int32[np.ndarray, " examples"], seed: int) -> Int32[np.ndarray, " examples"]:
-    """All images in rounds: each round takes one image of every class that still has one, classes in random order."""
-    generator = np.random.default_rng((seed, SUBSET))
-    order = generator.permutation(len(labels))
+def _in_rounds(order: np.ndarray, labels: np.ndarray, place_in_round: np.ndarray) -> Int32[np.ndarray, " some"]:
+    """The images of `order` in rounds: each takes one image of every class that still has one, by place."""
     shuffled = labels[order]
     by_class = np.argsort(shuffled, kind="stable")
     counts = np.bincount(shuffled)
-    first_of_class = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    rounds = np.empty(len(labels), np.int64)
-    rounds[by_class] = np.arange(len(labels)) - np.repeat(first_of_class, counts)
-    within_round = generator.permutation(len(labels))
-    return order[np.lexsort((within_round, rounds))].astype(np.int32)
+    rounds = np.empty(len(order), np.int64)
+    rounds[by_class] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return order[np.lexsort((place_in_round[order], rounds))].astype(np.int32)
 
 
 def _moments(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -19,6 +19,7 @@ from cnn_constraints.training.run import Images, Task
 Row = dict[str, Any]
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Told what is going on; see progress.py."""
 

@@ -21,8 +21,8 @@ class ProgressBar:
         self._console = Console(stderr=True)
         self._total = sum(trial.training.updates for group in groups for trial in group.trials)
         self._done = 0
-        self._compile_seconds = 0.0
-        self._last_line = self._began = time.monotonic()
+        self._training_seconds = 0.0
+        self._last_line = self._last_event = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -48,12 +48,16 @@ class ProgressBar:
         self._say(f"compiling {describe(group.trials[0])}")
 
     def compiled(self, seconds: float) -> None:
-        self._compile_seconds += seconds
+        self._last_event = time.monotonic()
 
     def running(self, trial: Experiment) -> None:
+        self._last_event = time.monotonic()
         self._say(f"{describe(trial)}, n = {trial.data.n_train}, seed {trial.seed}", throttled=True)
 
     def advanced(self, updates: int) -> None:
+        now = time.monotonic()
+        self._training_seconds += now - self._last_event
+        self._last_event = now
         self._done += updates
         self._bar.advance(self._task, updates)
 
@@ -63,8 +67,9 @@ class ProgressBar:
         if self._console.is_terminal or (throttled and now - self._last_line < LINE_EVERY):
             return
         self._last_line = now
-        spent = now - self._began - self._compile_seconds
-        left = f", about {spent / self._done * (self._total - self._done):.0f} s left" if self._done else ""
+        # Reading data and compiling do not come again with every update, so they do not count.
+        pace = self._training_seconds / self._done if self._done else 0.0
+        left = f", about {pace * (self._total - self._done):.0f} s left" if self._done else ""
         print(f"{self._done / self._total:4.0%}  {message}{left}", file=sys.stderr, flush=True)
 
 

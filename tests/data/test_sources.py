@@ -260,7 +260,14 @@ def write_images(root: Path, grays: int) -> np.ndarray:
     """Two classes in two splits, the first `grays` images of mode L; returns the pixels, in sorted order."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)
     pixels[:grays] = pixels[:grays, ..., :1]
-    names = ["train/cat/1.png", "train/cat/2.PNG", "train/dog/1.png", "train/dog/2.png", "test/cat/3.png", "test/dog/3.png"]
+    names = [
+        "train/cat/1.png",
+        "train/cat/2.PNG",
+        "train/dog/1.png",
+        "train/dog/2.png",
+        "test/cat/3.png",
+        "test/dog/3.png",
+    ]
     for index, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels[index]).convert("L" if index < grays else "RGB").save(root / name)
