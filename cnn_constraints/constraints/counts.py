@@ -6,7 +6,6 @@ from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.errors import InputError, unknown_name
 
-
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
 
