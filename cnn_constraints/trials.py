@@ -1,5 +1,6 @@
 """From a trial's config to what the ensemble engine takes: network, task and arrays; and what its network costs."""
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -77,18 +78,23 @@ def cost(experiment: Experiment, dataset: Dataset) -> Cost:
     return Cost(parameters + classifier + network.classes, multiply_adds + classifier)
 
 
+def lanes(experiment: Experiment) -> list[tuple[float, float]]:
+    """Learning rate and weight decay of each lane: all pairs, weight decay fastest."""
+    return list(itertools.product(experiment.training.learning_rates, experiment.training.weight_decays))
+
+
 def build_trial(experiment: Experiment, dataset: Dataset) -> Trial:
-    """The arrays of one trial; lanes are the product of learning rates and weight decays, the latter fastest.
+    """The arrays of one trial.
 
     Raises InputError where the data set holds too few images.
     """
     data, training = experiment.data, experiment.training
     subset = subsets.draw_subset(dataset.train, experiment.seed, data.n_train, data.n_validation)
     positions = subsets.draw_batches(data.n_train, training.batch_size, training.updates, experiment.seed)
-    rates, decays = np.meshgrid(training.learning_rates, training.weight_decays, indexing="ij")
+    rates, decays = np.array(lanes(experiment), np.float32).T
     return Trial(
         key=jax.random.key(experiment.seed),
-        hyperparameters=Hyperparameters(jnp.float32(rates.ravel()), jnp.float32(decays.ravel())),
+        hyperparameters=Hyperparameters(jnp.asarray(rates), jnp.asarray(decays)),
         batches=jnp.asarray(subset.train[positions]),
         validation=jnp.asarray(subset.validation),
         standardisation=Standardisation(jnp.asarray(subset.mean), jnp.asarray(subset.deviation)),

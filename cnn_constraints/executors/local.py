@@ -63,9 +63,9 @@ class LocalExecutor:
             started = time.perf_counter()
             for part in ensemble.train(segment, task, trial, *splits, evaluate_every):
                 self._progress.advanced(evaluate_every)
-                rows = _evaluation_rows(experiment, trial, part)
+                rows = _evaluation_rows(experiment, part)
                 if part.update == task.updates:
-                    rows.append(_result_row(experiment, trial, part, trials.cost(experiment, dataset), started))
+                    rows.append(_result_row(experiment, part, trials.cost(experiment, dataset), started))
                 yield rows
 
     def _splits(self, data: Data) -> tuple[Images, Images]:
@@ -96,35 +96,33 @@ def check_before_running(executor: LocalExecutor, groups: list[Group]) -> None:
             subsets.check_sizes(dataset.train, experiment.data.n_train, experiment.data.n_validation)
 
 
-def _evaluation_rows(experiment: Experiment, trial: ensemble.Trial, part: ensemble.Segment) -> list[Row]:
-    rates, decays = trial.hyperparameters
+def _evaluation_rows(experiment: Experiment, part: ensemble.Segment) -> list[Row]:
     return [
         {
             "event": "evaluation",
             "trial": config.name(experiment),
             "lane": lane,
-            "learning_rate": float(rates[lane]),
-            "weight_decay": float(decays[lane]),
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
             "update": part.update,
             "train_loss": float(part.train.loss[lane]),
             "train_accuracy": float(part.train.accuracy[lane]),
             "validation_loss": float(part.validation.loss[lane]),
             "validation_accuracy": float(part.validation.accuracy[lane]),
         }
-        for lane in range(len(rates))
+        for lane, (learning_rate, weight_decay) in enumerate(trials.lanes(experiment))
     ]
 
 
-def _result_row(
-    experiment: Experiment, trial: ensemble.Trial, part: ensemble.Segment, cost: trials.Cost, started: float
-) -> Row:
+def _result_row(experiment: Experiment, part: ensemble.Segment, cost: trials.Cost, started: float) -> Row:
     lane = int(part.test.lane)
+    learning_rate, weight_decay = trials.lanes(experiment)[lane]
     return {
         "event": "result",
         "trial": config.name(experiment),
         "lane": lane,
-        "learning_rate": float(trial.hyperparameters.learning_rate[lane]),
-        "weight_decay": float(trial.hyperparameters.weight_decay[lane]),
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
         "update": int(part.test.update),
         "train_loss": float(part.train.loss[lane]),
         "train_accuracy": float(part.train.accuracy[lane]),
