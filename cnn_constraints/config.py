@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import sys
 import types
 import typing
 from collections.abc import Iterable
@@ -120,6 +121,8 @@ def resolve(experiment: Experiment) -> Experiment:
 def check(experiment: Experiment) -> None:
     """Raises InputError, in one sentence, for a value of the wrong type, out of range, or not in its registry."""
     for name, (value, hint) in _leaves(experiment).items():
+        if isinstance(value, bool):
+            raise InputError(f"{name} is {value!r}: it must be {_type_in_words(hint)}.")
         try:
             typeguard.check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except typeguard.TypeCheckError:
@@ -185,7 +188,7 @@ def _check_lists(experiment: Experiment) -> None:
     for name, lowest in (("training.learning_rates", "above 0"), ("training.weight_decays", "at least 0")):
         values = get(experiment, name)
         allowed = all(v > 0 if lowest == "above 0" else v >= 0 for v in values) and all(
-            v < float("inf") for v in values
+            v <= sys.float_info.max for v in values
         )
         if not values or not allowed or len(set(values)) < len(values):
             raise InputError(f"{name} is {values}: it needs one or more different finite numbers, each {lowest}.")

@@ -1,16 +1,19 @@
 """The only code that reads or writes a run folder.
 
+lock                      held by the process that runs it
 config.json               the resolved trials of the sweep, by name
 environment.json          versions, device and commit of every attempt to run it
 metrics/<attempt>-<group>.jsonl     while the group runs: one line an event, one writer a file
 metrics/<attempt>-<group>.parquet   when it has ended: the same rows
 """
 
+import contextlib
+import fcntl
 import json
 import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,22 @@ class GroupWriter:
         _compact(self._path)
 
 
+@contextlib.contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Hold a run folder for one process. Raises InputError where another holds it, or it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise InputError(f"The run folder {folder} cannot be made ({error.strerror}): choose another.") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{folder} is in use by another process: wait for it, or choose another.") from None
+        yield
+
+
 def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[str, Any]) -> int:
     """Create the run folder, or add to it, and return the number of this attempt, from 1.
 
@@ -57,7 +76,7 @@ def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[st
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: a run needs a folder.")
     described = _read_config(folder) if (folder / "config.json").exists() else None
-    if described is None and folder.exists() and any(folder.iterdir()):
+    if described is None and folder.exists() and any(path.name != "lock" for path in folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no config.json: choose an empty or a new folder.")
     try:
         (folder / "metrics").mkdir(parents=True, exist_ok=True)
@@ -71,7 +90,8 @@ def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[st
     _write_json(environment_path, {"attempts": [*attempts, dict(environment)]})
     for leftover in sorted((folder / "metrics").glob("*.jsonl")):
         _compact(leftover)
-    return len(attempts) + 1
+    files = [int(path.name[:4]) for path in (folder / "metrics").glob("[0-9][0-9][0-9][0-9]-*")]
+    return max([len(attempts), *files]) + 1
 
 
 def finished(folder: Path) -> set[str]:
@@ -120,7 +140,9 @@ def _columns_of(event: str, rows: pandas.DataFrame) -> pandas.DataFrame:
     """Without the columns of the other event, which shares the file, and with whole numbers whole again."""
     measured = ("train_", "validation_", "test_") if event == "result" else ("train_", "validation_")
     empty = [name for name in rows.columns[rows.isna().all()] if not name.startswith(measured)]
-    whole = {name: "int64" for name in WHOLE_NUMBERS if name in rows.columns and rows[name].notna().all()}
+    whole = {
+        name: "int64" for name in WHOLE_NUMBERS if name in rows.columns and not rows[[name]].isna().to_numpy().any()
+    }
     return rows.astype(whole).drop(columns=empty)
 
 
@@ -152,9 +174,9 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
         row = json.loads(line)
     except ValueError:
         row = None
-    if not isinstance(row, dict) or not {"trial", "event"} <= set(row):
+    if not isinstance(row, dict) or not isinstance(row.get("trial"), str) or not isinstance(row.get("event"), str):
         raise InputError(f"{path}, line {number}, is damaged: delete the file to compute its trials again.")
-    return row
+    return {key: math.nan if value is None else value for key, value in row.items()}
 
 
 def _read_parquet(path: Path) -> pandas.DataFrame:
@@ -171,7 +193,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     described = _read_json(folder / "config.json", format=int)
     if described["format"] != FORMAT:
         raise InputError(f"{folder} has format {described['format']}: this version reads format {FORMAT}.")
-    return _read_json(folder / "config.json", trials=dict)
+    described = _read_json(folder / "config.json", trials=dict)
+    if not all(isinstance(trial, dict) for trial in described["trials"].values()):
+        raise InputError(f"{folder / 'config.json'} is damaged: a trial is not an object.")
+    return described
 
 
 def _read_json(path: Path, **entries: type) -> dict[str, Any]:

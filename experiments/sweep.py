@@ -77,23 +77,30 @@ def build_sweep(command: Command, overrides: list[str]) -> list[Experiment]:
 
 def run(trials: list[Experiment], folder: Path, arguments: list[str]) -> None:
     """Everything that is not finished yet. Checks all input before it writes or trains anything."""
-    done = store.finished(folder)
-    groups = sweep.plan(trial for trial in trials if config.name(trial) not in done)
     started = time.perf_counter()
-    skipped = sum(config.name(trial) in done for trial in trials)
+    groups = _unfinished(trials, folder)
     with ProgressBar(groups) as progress:
         executor = LocalExecutor(progress)
         check_before_running(executor, groups)
-        attempt = store.open_run(folder, trials, describe_environment(arguments)) if groups else 0
-        for group in groups:
-            with contextlib.closing(store.GroupWriter(folder, attempt, group.name)) as writer:
-                for rows in executor.run(group):
-                    writer.write(rows)
+        if groups:
+            with store.claim(folder):
+                groups = _unfinished(trials, folder)
+                attempt = store.open_run(folder, trials, describe_environment(arguments))
+                for group in groups:
+                    with contextlib.closing(store.GroupWriter(folder, attempt, group.name)) as writer:
+                        for rows in executor.run(group):
+                            writer.write(rows)
+    run_now = sum(len(group.trials) for group in groups)
     print(
-        f"{sum(len(group.trials) for group in groups)} trials run, {skipped} already finished, "
+        f"{run_now} trials run, {len(trials) - run_now} already finished, "
         f"{executor.programs} programs compiled, {time.perf_counter() - started:.0f} s. Results in {folder}",
         file=sys.stderr,
     )
+
+
+def _unfinished(trials: list[Experiment], folder: Path) -> list[sweep.Group]:
+    done = store.finished(folder)
+    return sweep.plan(trial for trial in trials if config.name(trial) not in done)
 
 
 if __name__ == "__main__":

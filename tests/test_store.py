@@ -189,6 +189,7 @@ def test_what_is_not_finite_is_null_in_the_file_and_nan_in_the_table(folder, gen
             assert json.loads(line, parse_constant=pytest.fail)["validation_loss"] is None
     for event in store.EVENTS:
         table = store.read(folder, event)
+        assert table["validation_loss"].dtype == float
         assert table.loc[table["trial"] == NAMES[0], "validation_loss"].isna().all()
         assert table.loc[table["trial"] != NAMES[0], "validation_loss"].notna().all()
 
@@ -291,7 +292,7 @@ def test_a_parquet_file_of_something_else_is_refused_with_its_name(folder):
         store.read(folder)
 
 
-@pytest.mark.parametrize("number", [None, 0, 2, "1"])
+@pytest.mark.parametrize("number", [0, 2])
 def test_another_format_is_refused_with_its_number(folder, generator, number):
     attempt(folder, rows(generator, NAMES[0]))
     described = json.loads((folder / "config.json").read_text()) | {"format": number}
@@ -333,7 +334,10 @@ def test_a_file_is_no_run_folder(folder, below):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff\xfe", b"[]", b"3", b"null", b'{"format": 1}', b'{"format": 1, "trials": []}'],
+    [
+        *(b"", b"{", b"\xff\xfe", b"[]", b"3", b"null", b'{"format": 1}', b'{"format": 1, "trials": []}'),
+        *(b'{"trials": {}}', b'{"format": "1", "trials": {}}', b'{"format": null, "trials": {}}'),
+    ],
     ids=repr,
 )
 @pytest.mark.parametrize("act", ["read", "open_run"])
@@ -370,3 +374,18 @@ def test_two_writers_never_share_a_file(folder):
     with pytest.raises(FileExistsError):
         store.GroupWriter(folder, 1, "group")
     writer.close()
+
+
+def test_a_run_folder_is_held_by_one_process(folder):
+    with store.claim(folder), pytest.raises(InputError, match="in use"), store.claim(folder):
+        pass
+    with store.claim(folder):
+        pass
+
+
+def test_attempts_are_numbered_past_every_file_that_is_there(folder):
+    trial = config.resolve(Experiment())
+    attempt = store.open_run(folder, [trial], {})
+    (folder / "metrics" / "0007-group.parquet").touch()
+    (folder / "environment.json").unlink()
+    assert (attempt, store.open_run(folder, [trial], {})) == (1, 8)

@@ -1,10 +1,12 @@
 """Runs groups one after the other on this machine: trials in, rows for the store out."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import numpy as np
 
 from cnn_constraints import config, trials
 from cnn_constraints.arrays import Dataset
@@ -115,7 +117,7 @@ def _evaluation_rows(experiment: Experiment, part: ensemble.Segment) -> list[Row
 
 
 def _result_row(experiment: Experiment, part: ensemble.Segment, cost: trials.Cost, started: float) -> Row:
-    lane = int(part.test.lane)
+    lane, validation = int(part.test.lane), part.test.validation
     learning_rate, weight_decay = trials.lanes(experiment)[lane]
     return {
         "event": "result",
@@ -126,8 +128,8 @@ def _result_row(experiment: Experiment, part: ensemble.Segment, cost: trials.Cos
         "update": int(part.test.update),
         "train_loss": float(part.train.loss[lane]),
         "train_accuracy": float(part.train.accuracy[lane]),
-        "validation_loss": float(part.test.validation.loss),
-        "validation_accuracy": float(part.test.validation.accuracy),
+        "validation_loss": float(validation.loss),
+        "validation_accuracy": float(validation.accuracy) if np.isfinite(validation.loss) else math.nan,
         "test_loss": float(part.test.metrics.loss),
         "test_accuracy": float(part.test.metrics.accuracy),
         "parameters": cost.parameters,

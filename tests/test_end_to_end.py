@@ -1,0 +1,107 @@
+"""One image's whole way, on real MNIST: archive, subset, training, store, table."""
+
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_constraints import config, store, trials
+from cnn_constraints.config import Data, Experiment, Model, Training
+from cnn_constraints.data.interventions import permutation, permute_pixels
+from cnn_constraints.data.sources import load
+from cnn_constraints.training import run
+from experiments import sweep as sweep_command
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    if "CNN_CONSTRAINTS_DATA" not in os.environ:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CNN_CONSTRAINTS_DATA must name the folder of the MNIST archives")
+        pytest.skip("CNN_CONSTRAINTS_DATA is not set")
+    return load("mnist")
+
+
+CONFIG = """
+from cnn_constraints.config import Data, Experiment, Model, Training
+from cnn_constraints.sweep import axis, product
+
+
+def get_config():
+    return Experiment(
+        data=Data(source="mnist", n_train=300, n_validation=500),
+        model=Model(delta=2, channels=(4,), pool_sizes=(4,), strides=(1,)),
+        training=Training(updates=60, evaluate_every=30, batch_size=32, learning_rates=(3e-3, 1e-2)),
+    )
+
+
+def get_sweep(base):
+    return product(base, axis("model.constraint", ["local", "conv"]), axis("seed", [0, 1]))
+"""
+
+
+def test_a_sweep_on_real_images_learns_and_is_not_repeated(mnist, tmp_path, capsys):
+    path, folder = tmp_path / "small.py", tmp_path / "run"
+    path.write_text(CONFIG)
+    sweep_command.main([str(path), "--output", str(folder)])
+    results = store.read(folder)
+    assert len(results) == 4
+    assert (results["test_accuracy"] > 0.6).all(), results["test_accuracy"]
+    assert sorted(path.suffix for path in (folder / "metrics").iterdir()) == [".parquet"] * 2
+    assert list((folder / "figures").glob("*.png"))
+    before = {path: path.stat().st_mtime_ns for path in (folder / "metrics").iterdir()}
+    capsys.readouterr()
+    sweep_command.main([str(path), "--output", str(folder)])
+    assert "0 trials run, 4 already finished, 0 programs compiled" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in (folder / "metrics").iterdir()}
+
+
+def test_a_dense_net_on_permuted_pixels_with_permuted_weights_follows_the_same_trajectory(mnist, seed):
+    """The permutation identity: what `mnist_permuted` takes from the others it cannot take from dense."""
+    experiment = config.resolve(
+        Experiment(
+            data=Data(source="mnist", n_train=100, n_validation=100),
+            model=Model(constraint="dense", channels=(2,), pool_sizes=(1,), strides=(1,), delta=None),
+            training=Training(optimizer="sgd", updates=20, evaluate_every=10, batch_size=20, learning_rates=(0.01,)),
+            seed=seed % 1000,
+        )
+    )
+    plain, permuted = (trajectory(experiment, dataset) for dataset in (mnist, permute_pixels(mnist)))
+    np.testing.assert_allclose(plain, permuted, rtol=2e-3)
+
+
+def trajectory(experiment: Experiment, dataset) -> list[float]:
+    """Losses of the first 20 batches, the first layer's weights following the pixels of the data set."""
+    task, trial = trials.build_task(experiment, dataset), trials.build_trial(experiment, dataset)
+    split = trials.to_device(dataset.train)
+    lane = run.start(task, trial.key)
+    if not np.array_equal(split.images[0], load("mnist").train.images[0]):
+        lane = lane._replace(parameters=follow_pixels(lane.parameters))
+    hyperparameters = jax.tree.map(lambda leaf: leaf[0], trial.hyperparameters)
+    losses = []
+    for batch in trial.batches:
+        lane, metrics = run._jitted_update(
+            task, lane, *run.prepare(split, batch, trial.standardisation), hyperparameters
+        )
+        losses.append(float(metrics.loss))
+    return losses
+
+
+def follow_pixels(parameters: dict) -> dict:
+    weights = parameters["layer_0"]["weights"]
+    by_pixel = weights.reshape(1, 784, 784, -1)[:, permutation(784)]
+    return parameters | {"layer_0": parameters["layer_0"] | {"weights": jnp.reshape(by_pixel, weights.shape)}}
+
+
+def test_configs_are_valid_and_plan_one_program_for_every_arm():
+    from cnn_constraints import sweep
+    from experiments.entry import load_config
+
+    for path in sorted((Path(__file__).parents[1] / "configs").glob("[a-z]*.py")):
+        module = load_config(path)
+        resolved = sweep.resolve(module.get_sweep(module.get_config()))
+        arms = {(t.model.constraint, t.model.delta, t.model.readout) for t in resolved}
+        assert len(sweep.plan(resolved)) == len(arms), path
