@@ -33,23 +33,24 @@ def pairs_within(axis: Axis, delta: int | None) -> set[tuple[int, int]]:
     return {(i, k) for i, k in pairs if delta is None or abs(nearest_offset(axis, i, k)) <= delta}
 
 
-def draw_reach(draw, axis: Axis) -> int | None:
-    return None if draw.integer(0, 3) == 0 else draw.integer(0, axis.size + 1)
+def axes_and_deltas(boundary: str, stride: int) -> list[tuple[Axis, int | None]]:
+    """All small axes, with every delta that means something to them, and more."""
+    sizes = range(1, 9)
+    return [(Axis(size, stride, boundary), delta) for size in sizes for delta in [None, *range(size + 2)]]
 
 
 @EVERY_BOUNDARY_AND_STRIDE
-def test_offset_of_pair_is_the_way_from_output_to_input(boundary, stride, draw):
-    axis = draw.geometry(boundary, stride, largest=8).rows
-    expected = [[nearest_offset(axis, i, k) for k in range(axis.size)] for i in range(axis.outputs)]
-    np.testing.assert_array_equal(axis.offset_of_pair(), expected)
+def test_offset_of_pair_is_the_way_from_output_to_input(boundary, stride):
+    for axis, _ in axes_and_deltas(boundary, stride):
+        expected = [[nearest_offset(axis, i, k) for k in range(axis.size)] for i in range(axis.outputs)]
+        np.testing.assert_array_equal(axis.offset_of_pair(), expected)
 
 
 @EVERY_BOUNDARY_AND_STRIDE
-def test_offsets_are_those_that_some_pair_has(boundary, stride, draw):
-    axis = draw.geometry(boundary, stride, largest=8).rows
-    delta = draw_reach(draw, axis)
-    met = {nearest_offset(axis, i, k) for i, k in pairs_within(axis, delta)}
-    assert list(axis.offsets(delta)) == sorted(met)
+def test_offsets_are_those_that_some_pair_has(boundary, stride):
+    for axis, delta in axes_and_deltas(boundary, stride):
+        met = {nearest_offset(axis, i, k) for i, k in pairs_within(axis, delta)}
+        assert list(axis.offsets(delta)) == sorted(met)
 
 
 def test_text_offsets_run_over_both_signs(draw):
@@ -58,31 +59,29 @@ def test_text_offsets_run_over_both_signs(draw):
 
 
 @EVERY_BOUNDARY_AND_STRIDE
-def test_connections_count_the_pairs_within_delta(boundary, stride, draw):
-    axis = draw.geometry(boundary, stride, largest=9).rows
-    delta = draw_reach(draw, axis)
-    assert axis.connections(delta) == len(pairs_within(axis, delta))
+def test_connections_count_the_pairs_within_delta(boundary, stride):
+    for axis, delta in axes_and_deltas(boundary, stride):
+        assert axis.connections(delta) == len(pairs_within(axis, delta))
 
 
 @EVERY_BOUNDARY_AND_STRIDE
-def test_windows_hold_every_connected_pair_once(boundary, stride, draw):
-    axis = draw.geometry(boundary, stride, largest=9).rows
-    delta = draw_reach(draw, axis)
-    windows = axis.windows(delta)
-    held = [
-        (i, (start + place - windows.padding[0]) % axis.size)
-        for i, start in enumerate(windows.starts.tolist())
-        for place in np.flatnonzero(windows.connected[i]).tolist()
-    ]
-    assert sorted(held) == sorted(pairs_within(axis, delta))
+def test_windows_hold_every_connected_pair_once(boundary, stride):
+    for axis, delta in axes_and_deltas(boundary, stride):
+        windows = axis.windows(delta)
+        held = [
+            (i, (start + place - windows.padding[0]) % axis.size)
+            for i, start in enumerate(windows.starts.tolist())
+            for place in np.flatnonzero(windows.connected[i]).tolist()
+        ]
+        assert sorted(held) == sorted(pairs_within(axis, delta))
 
 
 @EVERY_BOUNDARY_AND_STRIDE
-def test_windows_stay_inside_the_padded_image(boundary, stride, draw):
-    axis = draw.geometry(boundary, stride, largest=9).rows
-    windows = axis.windows(draw_reach(draw, axis))
-    assert windows.starts.min() >= 0
-    assert windows.starts.max() + windows.size <= axis.size + sum(windows.padding)
+def test_windows_stay_inside_the_padded_image(boundary, stride):
+    for axis, delta in axes_and_deltas(boundary, stride):
+        windows = axis.windows(delta)
+        assert windows.starts.min() >= 0
+        assert windows.starts.max() + windows.size <= axis.size + sum(windows.padding)
 
 
 @pytest.mark.usefixtures("float64")
