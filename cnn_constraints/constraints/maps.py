@@ -19,7 +19,7 @@ def expand(weights: FreeWeights, ties: Ties, geometry: Geometry) -> AbsoluteWeig
     """W[i, j, k, l, c, d] = weights[c, ties[(i, j), (k, l)], d], and 0 where the pair has no weight."""
     names = np.where(ties < 0, weights.shape[1], ties)
     sites = (geometry.output_height, geometry.output_width, geometry.height, geometry.width)
-    matrix = jnp.take(weights, names.ravel(), axis=1, mode="fill", fill_value=0)
+    matrix = jnp.take(_with_zero(weights), names.ravel(), axis=1)
     return jnp.moveaxis(matrix, 0, 1).reshape(*sites, weights.shape[0], weights.shape[2])
 
 
@@ -42,7 +42,12 @@ def embed(weights: FreeWeights, stronger: Ties, weaker: Ties) -> OtherFreeWeight
         raise InputError("The target of an embedding must be weaker than its source: it lacks or ties what that uses.")
     names, pair_of_name = np.unique(weaker.ravel(), return_index=True)
     source = stronger.ravel()[pair_of_name[names >= 0]]
-    return jnp.take(weights, np.where(source < 0, weights.shape[1], source), axis=1, mode="fill", fill_value=0)
+    return jnp.take(_with_zero(weights), np.where(source < 0, weights.shape[1], source), axis=1)
+
+
+def _with_zero(weights: FreeWeights) -> Float[Array, "in_channels _ out_channels"]:
+    """One more weight, which is zero: what pairs without a weight use."""
+    return jnp.pad(weights, ((0, 0), (0, 1), (0, 0)))
 
 
 def violation(absolute: AbsoluteWeights, ties: Ties, geometry: Geometry) -> Float[Array, ""]:

@@ -7,7 +7,7 @@ import jax
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.constraints.ties import tie_table
+from cnn_constraints.constraints.ties import find, tie_table
 from cnn_constraints.errors import unknown_name
 from cnn_constraints.ops import conv, dense, local, shared
 
@@ -90,6 +90,8 @@ def apply(
     formulation: None for the table's choice on the default backend, "expanded" for the definition, or a name from
     FORMULATIONS. Raises InputError for a name the constraint does not have.
     """
+    if not find(constraint).local:
+        delta = None
     if formulation is None:
         formulation = formulation_name(constraint, geometry, delta, x.shape[0], jax.default_backend())
     if formulation == "expanded":
