@@ -248,7 +248,8 @@ def _builder_class(name: str, stock: Any, read: Reader) -> Any:
                 )
 
             def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-                originals = read(dl_manager.download({info.filename: url for url, info in self.url_infos.items()}))
+                files = dl_manager.download({info.filename: url for url, info in self.url_infos.items()})
+                originals = read({filename: Path(file) for filename, file in files.items()})
                 if originals.classes:
                     self.info.features["label"].names = originals.classes
                 return {
