@@ -55,6 +55,7 @@ class GroupWriter:
 @contextlib.contextmanager
 def claim(folder: Path) -> Iterator[None]:
     """Hold a run folder for one process. Raises InputError where another holds it, or it cannot be made."""
+    _refuse_other_folders(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
@@ -76,8 +77,7 @@ def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[st
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: a run needs a folder.")
     described = _read_config(folder) if (folder / "config.json").exists() else None
-    if described is None and folder.exists() and any(path.name != "lock" for path in folder.iterdir()):
-        raise InputError(f"{folder} is not empty and holds no config.json: choose an empty or a new folder.")
+    _refuse_other_folders(folder)
     try:
         (folder / "metrics").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -92,6 +92,14 @@ def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[st
         _compact(leftover)
     files = [int(path.name[:4]) for path in (folder / "metrics").glob("[0-9][0-9][0-9][0-9]-*")]
     return max([len(attempts), *files]) + 1
+
+
+def _refuse_other_folders(folder: Path) -> None:
+    """What is not a run, and not empty, is left as it is."""
+    if not folder.is_dir() or (folder / "config.json").exists():
+        return
+    if any(path.name != "lock" for path in folder.iterdir()):
+        raise InputError(f"{folder} is not empty and holds no config.json: choose an empty or a new folder.")
 
 
 def finished(folder: Path) -> set[str]:
