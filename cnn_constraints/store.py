@@ -56,11 +56,9 @@ class GroupWriter:
 def claim(folder: Path) -> Iterator[None]:
     """Hold a run folder for one process. Raises InputError where another holds it, or it cannot be made."""
     _refuse_other_folders(folder)
-    try:
+    with _making(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise InputError(f"The run folder {folder} cannot be made ({error.strerror}): choose another.") from None
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,10 +76,8 @@ def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[st
         raise InputError(f"{folder} is a file: a run needs a folder.")
     described = _read_config(folder) if (folder / "config.json").exists() else None
     _refuse_other_folders(folder)
-    try:
+    with _making(folder):
         (folder / "metrics").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"The run folder {folder} cannot be made ({error.strerror}): choose another.") from None
     known = described["trials"] if described else {}
     named = {config.name(trial): config.to_json(trial) for trial in trials}
     environment_path = folder / "environment.json"
@@ -92,6 +88,14 @@ def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[st
         _compact(leftover)
     files = [int(path.name[:4]) for path in (folder / "metrics").glob("[0-9][0-9][0-9][0-9]-*")]
     return max([len(attempts), *files]) + 1
+
+
+@contextlib.contextmanager
+def _making(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"The run folder {folder} cannot be made ({error.strerror}): choose another.") from None
 
 
 def _refuse_other_folders(folder: Path) -> None:
@@ -132,7 +136,7 @@ def _rows(folder: Path, event: str = "result") -> pandas.DataFrame:
     """Rows of finished trials; where a trial was finished twice, its first result counts."""
     tables = [_read_parquet(path) for path in sorted((folder / "metrics").glob("*.parquet"))]
     tables += [_read_lines(path) for path in sorted((folder / "metrics").glob("*.jsonl"))]
-    tables = [finished for finished in map(_one_result_each, tables) if len(finished)]
+    tables = [table for table in map(_one_result_each, tables) if len(table)]
     seen: set[str] = set()
     parts = []
     for table in tables:

@@ -21,10 +21,9 @@ from cnn_constraints.ops import dense
 def masked(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """W written out with its zeros, then the dense layer's product: the winner once most of W is not zero."""
     names = write_untied(geometry, delta).T.ravel()
-    places = np.flatnonzero(names >= 0)
-    place_of_name = places[np.argsort(names[places])].astype(np.int32)
+    place_of_name = _places_by_name(names, names >= 0)
     names = np.where(names < 0, weights.shape[1], names).astype(np.int32)
-    absolute = _take(weights.transpose(1, 0, 2), names, place_of_name[:, None]).transpose(1, 0, 2)
+    absolute = _take(weights.transpose(1, 0, 2), names, place_of_name).transpose(1, 0, 2)
     return dense.matrix(x, absolute, geometry)
 
 
@@ -84,12 +83,14 @@ def _tables(geometry: Geometry, delta: int | None) -> Tables:
     connected = (rows.connected[:, None, :, None] & columns.connected[None, :, None, :]).ravel()
     site = np.arange(geometry.output_sites).repeat(rows.size * columns.size)
     weight = np.where(connected, write_untied(geometry, delta)[site, pixel], connected.sum())
-    slots = np.flatnonzero(connected)
-    slot_of_weight = slots[np.argsort(weight[slots])]
-    return Tables(
-        *(np.asarray(table, np.int32) for table in (pixel, _slots_by_pixel(pixel, geometry.input_sites))),
-        *(np.asarray(table, np.int32) for table in (weight, slot_of_weight[:, None])),
-    )
+    tables = (pixel, _slots_by_pixel(pixel, geometry.input_sites), weight, _places_by_name(weight, connected))
+    return Tables(*(table.astype(np.int32) for table in tables))
+
+
+def _places_by_name(names: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """The one place where each name stands, as the targets of `_take`: untied weights are used once."""
+    places = np.flatnonzero(used)
+    return places[np.argsort(names[places])][:, None].astype(np.int32)
 
 
 def _slots_by_pixel(pixel_of_slot: np.ndarray, pixels: int) -> np.ndarray:
