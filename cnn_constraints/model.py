@@ -1,7 +1,8 @@
 """The Flax modules: one constrained layer, and the network made of them. The only file that knows Flax."""
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from cnn_constraints import errors
 from cnn_constraints.arrays import Inputs, Outputs
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import Geometry
@@ -78,6 +80,7 @@ class ConstrainedLayer(nn.Module):
     """H = bias + W X with W under a registered constraint (D2L 7.1.2).
 
     Weights are normal with variance gain * inverse fan-in (see `ties.inverse_fan_in`), divided by the input channels.
+    Raises InputError for a name that is not registered, and for images that are not of the geometry.
     """
 
     constraint: str
@@ -92,10 +95,12 @@ class ConstrainedLayer(nn.Module):
     def __call__(self, x: Inputs) -> Outputs:
         weights = self.param("weights", self._initial_weights, x.shape[0])
         activations = choose.apply(self.constraint, x, weights, self.geometry, self.delta, self.formulation)
+        if self.bias not in BIASES:
+            raise errors.unknown_name("bias", self.bias, BIASES)
         if self.bias == "none":
             return activations
         sites = (self.geometry.output_height, self.geometry.output_width) if self._bias_per_site() else (1, 1)
-        return activations + self.param("bias", nn.initializers.zeros, (self.out_channels, *sites, 1))
+        return activations + self.param("bias", nn.initializers.zeros, (self.out_channels, *sites, 1), jnp.float32)
 
     def _bias_per_site(self) -> bool:
         return self.bias == "site" or (self.bias == "own" and ties.find(self.constraint).bias_per_site)
@@ -103,8 +108,20 @@ class ConstrainedLayer(nn.Module):
     def _initial_weights(self, key: jax.Array, in_channels: int) -> jax.Array:
         inverse_fan_in = ties.inverse_fan_in(self.constraint, self.geometry, self.delta)
         deviation = np.sqrt(self.gain * inverse_fan_in / in_channels).astype(np.float32)
-        shape = (in_channels, len(deviation), self.out_channels)
-        return jax.random.normal(key, shape, jnp.float32) * deviation[:, None]
+        return draw_normal(key, (in_channels, len(deviation), self.out_channels)) * deviation[:, None]
+
+
+def draw_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Standard normal numbers: those of `jax.random.normal`, drawn as a vector.
+
+    XLA on CPU takes up to ten times as long to compile the same draw over several axes.
+    """
+    return jax.random.normal(key, (math.prod(shape),), jnp.float32).reshape(shape)
+
+
+def lecun_normal(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
+    """Variance 1 / fan-in, for a layer without activation (LeCun et al. 1998, section 4.6)."""
+    return (draw_normal(key, shape) / math.sqrt(shape[0])).astype(dtype)
 
 
 class LayerShape(NamedTuple):
@@ -120,6 +137,7 @@ class Network(nn.Module):
     """Constrained layers, each followed by the activation and pooling; a readout; a linear classifier.
 
     Called with images [batch, height, width, channels], returns logits [batch, classes].
+    Raises InputError for a name that is not registered, and for images that are not of the first layer's geometry.
     """
 
     constraint: str
@@ -132,7 +150,9 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
-        activation = ACTIVATIONS[self.activation]
+        activation = errors.find("activation", self.activation, ACTIVATIONS)
+        pool = errors.find("pooling", self.pooling, POOLINGS)
+        read_out = errors.find("readout", self.readout, READOUTS)
         x = images.transpose(3, 1, 2, 0)
         for number, layer in enumerate(self.layers):
             x = ConstrainedLayer(
@@ -146,5 +166,5 @@ class Network(nn.Module):
             )(x)
             x = activation.apply(x)
             if layer.pool_size > 1:
-                x = POOLINGS[self.pooling](x, layer.pool_size)
-        return nn.Dense(self.classes, name="classifier")(READOUTS[self.readout](x))
+                x = pool(x, layer.pool_size)
+        return nn.Dense(self.classes, kernel_init=lecun_normal, name="classifier")(read_out(x))

@@ -15,13 +15,15 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas
 
 from cnn_constraints import config
 from cnn_constraints.config import Experiment
 from cnn_constraints.errors import InputError
+
+T = TypeVar("T")
 
 FORMAT = 1
 
@@ -81,7 +83,8 @@ def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[st
     known = described["trials"] if described else {}
     named = {config.name(trial): config.to_json(trial) for trial in trials}
     environment_path = folder / "environment.json"
-    attempts = _read_json(environment_path, attempts=list)["attempts"] if environment_path.exists() else []
+    environments = _read_json(environment_path) if environment_path.exists() else {"attempts": []}
+    attempts = _entry(environment_path, environments, "attempts", list)
     _write_json(folder / "config.json", {"format": FORMAT, "trials": known | named})
     _write_json(environment_path, {"attempts": [*attempts, dict(environment)]})
     for leftover in sorted((folder / "metrics").glob("*.jsonl")):
@@ -202,17 +205,18 @@ def _read_parquet(path: Path) -> pandas.DataFrame:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    described = _read_json(folder / "config.json", format=int)
-    if described["format"] != FORMAT:
+    path = folder / "config.json"
+    described = _read_json(path)
+    # The format first: another one may have other entries.
+    if _entry(path, described, "format", int) != FORMAT:
         raise InputError(f"{folder} has format {described['format']}: this version reads format {FORMAT}.")
-    described = _read_json(folder / "config.json", trials=dict)
-    if not all(isinstance(trial, dict) for trial in described["trials"].values()):
-        raise InputError(f"{folder / 'config.json'} is damaged: a trial is not an object.")
+    if not all(isinstance(trial, dict) for trial in _entry(path, described, "trials", dict).values()):
+        raise InputError(f"{path} is damaged: a trial is not an object.")
     return described
 
 
-def _read_json(path: Path, **entries: type) -> dict[str, Any]:
-    """The object in a JSON file, which must have these entries of these types."""
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -221,10 +225,14 @@ def _read_json(path: Path, **entries: type) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: it is not JSON.") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: it does not hold an object.")
-    for name, kind in entries.items():
-        if not isinstance(content.get(name), kind):
-            raise InputError(f"{path} is damaged: its entry {name!r} is missing or of another type.")
     return content
+
+
+def _entry(path: Path, content: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    value = content.get(name)
+    if not isinstance(value, kind):
+        raise InputError(f"{path} is damaged: its entry {name!r} is missing or of another type.")
+    return value
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

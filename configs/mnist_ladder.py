@@ -13,8 +13,8 @@ from cnn_constraints.sweep import axis, product
 
 def get_config() -> Experiment:
     return Experiment(
-        data=Data(source="mnist", n_train=100, n_validation=1000),
-        model=Model(delta=2, channels=(6, 16), pool_sizes=(4, 1), strides=(1, 1)),
+        data=Data(source="mnist", n_train=100, n_validation=500),
+        model=Model(delta=2, channels=(4, 16), pool_sizes=(4, 1), strides=(1, 1)),
         training=Training(updates=400, evaluate_every=50, batch_size=32, learning_rates=(1e-3, 4e-3, 1.6e-2)),
     )
 

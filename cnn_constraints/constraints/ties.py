@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from cnn_constraints import errors
 from cnn_constraints.constraints.geometry import Axis, Geometry
-from cnn_constraints.errors import InputError, unknown_name
+from cnn_constraints.errors import InputError
 
 Ties = Int[np.ndarray, "outputs inputs"]
 
@@ -163,9 +164,7 @@ CONSTRAINTS: dict[str, Constraint] = {
 
 def find(name: str) -> Constraint:
     """The constraint of that name. Raises InputError with the nearest name where there is none."""
-    if name not in CONSTRAINTS:
-        raise unknown_name("constraint", name, CONSTRAINTS)
-    return CONSTRAINTS[name]
+    return errors.find("constraint", name, CONSTRAINTS)
 
 
 def tie_table(name: str, geometry: Geometry, delta: int | None = None) -> Ties:

@@ -29,12 +29,7 @@ from PIL import Image
 
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.errors import InputError
-
-DATA_VARIABLE = "CNN_CONSTRAINTS_DATA"
-"""The environment variable that names a folder of original archives, for whoever has no network."""
-
-CACHE_VARIABLE = "CNN_CONSTRAINTS_CACHE"
-"""The environment variable that names the folder of prepared data; `~/.cache/cnn_constraints` where it is not set."""
+from cnn_constraints.settings import CACHE_VARIABLE, DATA_VARIABLE, cache_folder
 
 REACH_SECONDS = 5.0
 """How long a server may take to answer at all. tensorflow-datasets by itself retries a dead one for 205 seconds."""
@@ -84,9 +79,7 @@ def _home(name: str, stock: Any) -> Path:
     """The folder of all that is prepared from one source, at one version, from archives of one content."""
     checksums = sorted(f"{info.filename} {info.checksum}" for info in stock.url_infos.values())
     digest = hashlib.sha256("\n".join(checksums).encode()).hexdigest()[:12]
-    given = os.environ.get(CACHE_VARIABLE)
-    cache = Path(given).expanduser() if given else Path.home() / ".cache" / "cnn_constraints"
-    return cache.absolute() / "tensorflow_datasets" / f"{name}-{stock.VERSION}-{digest}"
+    return cache_folder() / "tensorflow_datasets" / f"{name}-{stock.VERSION}-{digest}"
 
 
 def _read_arrays(name: str, path: Path) -> Dataset | None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
-from cnn_constraints.data.archives import DATA_VARIABLE, load_archives
-from cnn_constraints.errors import InputError, unknown_name
+from cnn_constraints.data.archives import load_archives
+from cnn_constraints.errors import InputError
+from cnn_constraints.settings import DATA_VARIABLE
 
 DIGITS_TEST_PER_CLASS = 40
 
@@ -26,9 +28,7 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
 
     Raises InputError for an unknown name, for a folder that does not exist, and for whatever the source finds wrong.
     """
-    if name not in SOURCES:
-        raise unknown_name("data source", name, SOURCES)
-    return SOURCES[name](None if folder is None else _existing(folder))
+    return errors.find("data source", name, SOURCES)(None if folder is None else _existing(folder))
 
 
 def _existing(folder: str | Path, origin: str = "") -> Path:

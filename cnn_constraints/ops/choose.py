@@ -7,8 +7,8 @@ import jax
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.constraints.ties import find, tie_table
-from cnn_constraints.errors import unknown_name
+from cnn_constraints.constraints.ties import find, sizes, tie_table
+from cnn_constraints.errors import InputError, unknown_name
 from cnn_constraints.ops import conv, dense, local, shared
 
 Formulation = Callable[[Inputs, FreeWeights, Geometry, int | None], Outputs]
@@ -88,10 +88,12 @@ def apply(
     """H = W X for a constrained layer, without bias: D2L 7.1.2 with W = expand(weights).
 
     formulation: None for the table's choice on the default backend, "expanded" for the definition, or a name from
-    FORMULATIONS. Raises InputError for a name the constraint does not have.
+    FORMULATIONS. Raises InputError for a name the constraint does not have, and for an image or weights of another
+    shape than the geometry and the constraint ask for.
     """
     if not find(constraint).local:
         delta = None
+    _check_shapes(constraint, x, weights, geometry, delta)
     if formulation is None:
         formulation = formulation_name(constraint, geometry, delta, x.shape[0], jax.default_backend())
     if formulation == "expanded":
@@ -100,3 +102,17 @@ def apply(
     if formulation not in available:
         raise unknown_name(f"formulation of {constraint}", formulation, ["expanded", *available])
     return available[formulation](x, weights, geometry, delta)
+
+
+def _check_shapes(constraint: str, x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> None:
+    if x.ndim != 4 or x.shape[1:3] != (geometry.height, geometry.width):
+        raise InputError(
+            f"The images have the shape {x.shape}: for this geometry it must be (channels, {geometry.height}, "
+            f"{geometry.width}, batch)."
+        )
+    free = sizes(constraint, geometry, delta).weights
+    if weights.ndim != 3 or weights.shape[:2] != (x.shape[0], free):
+        raise InputError(
+            f"The weights have the shape {weights.shape}: for {constraint} on these images it must be "
+            f"({x.shape[0]}, {free}, output channels)."
+        )

@@ -26,7 +26,10 @@ def report_run(folder: Path, trials: Iterable[str] | None = None) -> None:
     if results.empty:
         raise InputError(f"{folder} has no finished trial yet: run `python -m experiments.sweep` first.")
     print_tables(results)
-    for name, figure in figures_for(results).items():
+    figures = figures_for(results)
+    if not figures:
+        print("Every trial diverged, so there is nothing to draw: try lower learning rates.")
+    for name, figure in figures.items():
         path = folder / "figures" / f"{name}.png"
         try:
             save(figure, path)
