@@ -1,7 +1,6 @@
 """What all entry points share: one sentence and exit code 2 for bad input, config files, and settings of JAX."""
 
 import contextlib
-import difflib
 import importlib.util
 import io
 import itertools
@@ -15,7 +14,8 @@ from typing import Any, TypeVar
 
 import tyro
 
-from cnn_constraints.errors import InputError
+from cnn_constraints.errors import InputError, nearest_name, unknown_name
+from cnn_constraints.settings import cache_folder
 
 T = TypeVar("T")
 
@@ -45,9 +45,8 @@ def check_flags(arguments: Sequence[str], allowed: Sequence[str]) -> None:
         flag = argument.split("=")[0]
         if not flag.startswith("--") or flag.replace("_", "-") in [*allowed, "--help"]:
             continue
-        nearest = difflib.get_close_matches(flag, allowed, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else "--help lists them."
-        raise InputError(f"Unknown flag {flag}: {hint}")
+        near = nearest_name(flag, allowed)
+        raise InputError(f"Unknown flag {flag}: " + (f"did you mean {near}?" if near else "--help lists them."))
 
 
 def parse_flags(command: type[T], arguments: list[str], **tyro_options: Any) -> T:
@@ -65,6 +64,10 @@ def parse_flags(command: type[T], arguments: list[str], **tyro_options: Any) -> 
 def _first_complaint(panel: str, arguments: list[str]) -> str:
     """The flag a panel is about, what was given for it, and the values tyro says it takes."""
     words = " ".join(re.sub(r"[\u2500-\u257f]+", " ", panel).split())
+    if surplus := re.search(r"Unrecognized options: (\S+)", words):
+        return f"{surplus[1]!r} belongs to no flag: --help lists the flags and what each takes."
+    if missing := re.search(r"Missing value for argument '(--[\w.-]+)'", words):
+        return f"{missing[1]} has no value: write it after the flag; --help says what it takes."
     match = re.search(r"Argument helptext: (--[\w.-]+) (.+?) (?:\(|For full helptext|[A-Z][a-z])", words + " (")
     if match is None:
         return words.split("For full helptext")[0].removeprefix("Parsing error ").strip()
@@ -81,8 +84,8 @@ def load_config(path: Path) -> ModuleType:
     """Run a config file. Raises InputError where it is missing, fails, or lacks get_config()."""
     if not path.is_file():
         configs = sorted(str(other) for other in Path("configs").glob("*.py"))
-        nearest = difflib.get_close_matches(str(path), configs, n=1, cutoff=0.5)
-        raise InputError(f"There is no config file {path}" + (f": did you mean {nearest[0]}?" if nearest else "."))
+        near = nearest_name(str(path), configs)
+        raise InputError(f"There is no config file {path}" + (f": did you mean {near}?" if near else "."))
     spec = importlib.util.spec_from_file_location("config_file", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file: a config file ends in .py.")
@@ -112,17 +115,12 @@ def _in_words(error: Exception) -> str:
     section = getattr(config, match[1], None) if match else None
     if match is None or section is None:
         return f"{type(error).__name__}: {' '.join(str(error).split())}."
-    fields = list(section.__dataclass_fields__)
-    nearest = difflib.get_close_matches(match[2], fields, n=1, cutoff=0.5)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-    return f"{match[1]} has no field {match[2]!r}: allowed are {', '.join(fields)}{hint}"
+    return str(unknown_name(f"field of {match[1]}", match[2], section.__dataclass_fields__))
 
 
 def keep_compiled_programs() -> None:
     """Let JAX keep compiled programs on disk, so that a program is compiled once a machine and not once a command."""
     import jax
 
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cnn_constraints"
-    folder = Path(os.environ.get("CNN_CONSTRAINTS_CACHE", default)) / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

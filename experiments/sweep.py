@@ -3,10 +3,10 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import tyro
 
@@ -35,42 +35,50 @@ class Command:
 
 
 def main(arguments: list[str]) -> None:
-    command, overrides = parse(arguments)
-    trials = build_sweep(command, overrides)
-    folder = command.output or Path("runs") / command.config.stem
+    request = parse(arguments)
+    trials = build_sweep(request)
+    folder = request.command.output or Path("runs") / request.path.stem
     keep_compiled_programs()
     run(trials, folder, arguments)
     report_run(folder, [config.name(trial) for trial in trials])
 
 
-def parse(arguments: list[str]) -> tuple[Command, list[str]]:
-    """The command, and the dotted names of the config fields that its flags set. Raises InputError for bad flags."""
-    if not arguments or arguments[0].startswith("-"):
-        base, path = Experiment(), Path("CONFIG")
-        if not {"-h", "--help"} & set(arguments):
-            raise InputError("Name a config file first, as in: python -m experiments.sweep configs/quickstart.py")
-    else:
+class Request(NamedTuple):
+    """What was asked for: the config file, its get_sweep(), the command, and the config fields that its flags set."""
+
+    path: Path
+    get_sweep: Callable[[Experiment], Iterable[Experiment]]
+    command: Command
+    overrides: list[str]
+
+
+def parse(arguments: list[str]) -> Request:
+    """Run the config file and read the flags, whose defaults are its values. Raises InputError for bad ones."""
+    base, path, get_sweep = Experiment(), Path(), lambda base: [base]
+    if arguments and not arguments[0].startswith("-"):
         path = Path(arguments[0])
-        base = try_config(path, load_config(path).get_config)
+        module = load_config(path)
+        base, get_sweep = try_config(path, module.get_config), getattr(module, "get_sweep", get_sweep)
         config.check(base)
+    elif not {"-h", "--help"} & set(arguments):
+        raise InputError("Name a config file first, as in: python -m experiments.sweep configs/quickstart.py")
     fields = {"--" + name.replace("_", "-"): name for name in config.flat(base)}
     check_flags(arguments, [*fields, "--output"])
     given = [argument.split("=")[0].replace("_", "-") for argument in arguments]
-    command = parse_flags(Command, arguments, default=Command(path, base), prog="python -m experiments.sweep")
-    return command, [fields[flag] for flag in given if flag in fields]
+    default = Command(config=tyro.MISSING, experiment=base)
+    command = parse_flags(Command, arguments, default=default, prog="python -m experiments.sweep")
+    return Request(path, get_sweep, command, [fields[flag] for flag in given if flag in fields])
 
 
-def build_sweep(command: Command, overrides: list[str]) -> list[Experiment]:
+def build_sweep(request: Request) -> list[Experiment]:
     """The resolved trials. Raises InputError for an override of a field that the sweep varies: it would do nothing."""
-    module = load_config(command.config)
-    get_sweep: Callable = getattr(module, "get_sweep", lambda base: [base])
-    config.check(command.experiment)
-    trials = try_config(command.config, lambda: list(get_sweep(command.experiment)))
-    for name in overrides:
-        lost = [trial for trial in trials if config.get(trial, name) != config.get(command.experiment, name)]
-        if lost:
+    base = request.command.experiment
+    config.check(base)
+    trials = try_config(request.path, lambda: list(request.get_sweep(base)))
+    for name in request.overrides:
+        if any(config.get(trial, name) != config.get(base, name) for trial in trials):
             raise InputError(
-                f"--{name} has no effect: {command.config} sweeps over {name}; change the axis in its get_sweep()."
+                f"--{name} has no effect: {request.path} sweeps over {name}; change the axis in its get_sweep()."
             )
     return sweep.resolve(trials)
 
@@ -92,10 +100,14 @@ def run(trials: list[Experiment], folder: Path, arguments: list[str]) -> None:
                             writer.write(rows)
     run_now = sum(len(group.trials) for group in groups)
     print(
-        f"{run_now} trials run, {len(trials) - run_now} already finished, "
-        f"{executor.programs} programs compiled, {time.perf_counter() - started:.0f} s. Results in {folder}",
+        f"{_counted(run_now, 'trial')} run, {len(trials) - run_now} already finished, "
+        f"{_counted(executor.programs, 'program')} compiled, {time.perf_counter() - started:.0f} s. Results in {folder}",
         file=sys.stderr,
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _unfinished(trials: list[Experiment], folder: Path) -> list[sweep.Group]:

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cnn_constraints"
 
 FLOORS = (
-    ("errors", "arrays"),
+    ("errors", "arrays", "settings"),
     ("constraints", "data"),
     ("ops",),
     ("model",),

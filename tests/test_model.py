@@ -13,6 +13,7 @@ from cnn_constraints.constraints import geometry as geometries
 from cnn_constraints.constraints import maps, ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.constraints.ties import leq, tie_table
+from cnn_constraints.errors import InputError
 from cnn_constraints.model import ConstrainedLayer, LayerShape, Network
 from cnn_constraints.ops import choose
 
@@ -207,8 +208,8 @@ def test_layers_draw_weights_with_keys_of_their_own(draw, monkeypatch):
         network.init(key, jnp.zeros((1, geometry.height, geometry.width, 1)))
         return [jax.random.key_data(key) for key in keys]
 
-    first, second = draw_keys(jax.random.key(draw.integer(0, 99)))
-    assert (first != second).any()
+    drawn = {tuple(key.tolist()) for key in map(np.asarray, draw_keys(jax.random.key(draw.integer(0, 99))))}
+    assert len(drawn) == 3, "two layers and the classifier"
 
 
 @EXACTLY
@@ -258,3 +259,36 @@ def test_tied_network_does_not_see_where_on_a_torus(constraint, draw):
 def test_untied_network_sees_where_on_a_torus(constraint, draw):
     before, after = logits_before_and_after_a_shift(constraint, draw)
     assert abs(before - after).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"readout": "flat"}, "readout 'flat'.*did you mean 'flatten'"),
+        ({"activation": "rely"}, "activation 'rely'.*did you mean 'relu'"),
+        ({"pooling": "men"}, "pooling 'men'.*did you mean 'mean'"),
+        ({"bias": "chanel"}, "bias 'chanel'.*did you mean 'channel'"),
+    ],
+)
+def test_misspelt_part_of_a_network_is_refused_with_the_nearest_name(settings, words):
+    with pytest.raises(InputError, match=words):
+        two_layers("conv", Geometry(3, 3), 1, **settings).init(jax.random.key(0), jnp.zeros((1, 3, 3, 1)))
+
+
+@EVERY_CONSTRAINT
+def test_parameters_are_in_32_bits_whatever_the_precision_of_the_program(constraint):
+    layer = ConstrainedLayer(constraint, Geometry(3, 3), 2, 1)
+    with jax.enable_x64(True):
+        parameters = layer.init(jax.random.key(0), jnp.zeros((1, 3, 3, 1), jnp.float32))
+    assert {leaf.dtype for leaf in jax.tree.leaves(parameters)} == {jnp.dtype("float32")}
+
+
+def test_numbers_drawn_as_a_vector_are_those_drawn_over_axes(seed):
+    key, shape = jax.random.key(seed), (2, 5, 3)
+    np.testing.assert_array_equal(model.draw_normal(key, shape), jax.random.normal(key, shape))
+
+
+def test_classifier_starts_at_unit_variance(seed):
+    drawn = model.lecun_normal(jax.random.key(seed), (400, 300), jnp.float32)
+    # 120,000 numbers: the standard error of their variance is 0.4%.
+    assert abs(400 * float(drawn.var()) - 1) < 0.03

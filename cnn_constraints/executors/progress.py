@@ -2,10 +2,11 @@
 
 import sys
 import time
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cnn_constraints.config import Experiment
 from cnn_constraints.sweep import Group
@@ -22,18 +23,19 @@ class ProgressBar:
         self._total = sum(trial.training.updates for group in groups for trial in group.trials)
         self._done = 0
         self._training_seconds = 0.0
+        self._programs_left = len(groups)
+        self._compile_seconds: list[float] = []
         self._last_line = self._last_event = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=self._total)
+        self._task = self._bar.add_task("starting", total=self._total, left="")
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
@@ -48,6 +50,8 @@ class ProgressBar:
         self._say(f"compiling {describe(group.trials[0])}")
 
     def compiled(self, seconds: float) -> None:
+        self._programs_left -= 1
+        self._compile_seconds.append(seconds)
         self._last_event = time.monotonic()
 
     def running(self, trial: Experiment) -> None:
@@ -59,7 +63,7 @@ class ProgressBar:
         self._training_seconds += now - self._last_event
         self._last_event = now
         self._done += updates
-        self._bar.advance(self._task, updates)
+        self._bar.update(self._task, advance=updates, left=self._time_left())
 
     def _say(self, message: str, throttled: bool = False) -> None:
         self._bar.update(self._task, description=message)
@@ -67,10 +71,16 @@ class ProgressBar:
         if self._console.is_terminal or (throttled and now - self._last_line < LINE_EVERY):
             return
         self._last_line = now
-        # Reading data and compiling do not come again with every update, so they do not count.
-        pace = self._training_seconds / self._done if self._done else 0.0
-        left = f", about {pace * (self._total - self._done):.0f} s left" if self._done else ""
-        print(f"{self._done / self._total:4.0%}  {message}{left}", file=sys.stderr, flush=True)
+        left = self._time_left()
+        print(f"{self._done / self._total:4.0%}  {message}{left and ', '}{left}", file=sys.stderr, flush=True)
+
+    def _time_left(self) -> str:
+        """The updates to come at the pace so far, and the programs to come at the mean of those compiled."""
+        if not self._done:
+            return ""
+        training = self._training_seconds / self._done * (self._total - self._done)
+        compiling = self._programs_left * sum(self._compile_seconds) / len(self._compile_seconds)
+        return f"about {timedelta(seconds=round(training + compiling))} left"
 
 
 def describe(trial: Experiment) -> str:

@@ -24,6 +24,7 @@ from tensorflow_datasets.core.download.checksums import compute_url_info
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data import archives, sources
 from cnn_constraints.errors import InputError
+from cnn_constraints.settings import CACHE_VARIABLE, DATA_VARIABLE
 
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 Register = Callable[..., None]
@@ -41,17 +42,17 @@ def damaged(path: Path, damage: str) -> bytes:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(archives.CACHE_VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.delenv(archives.DATA_VARIABLE, raising=False)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
     return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")
 def real_mnist_folder() -> Path:
-    folder = os.environ.get(archives.DATA_VARIABLE)
+    folder = os.environ.get(DATA_VARIABLE)
     if not folder:
         stop = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        stop(f"{archives.DATA_VARIABLE} names no folder that holds the original MNIST archives")
+        stop(f"{DATA_VARIABLE} names no folder that holds the original MNIST archives")
     subfolder = Path(folder) / "mnist"
     return subfolder if subfolder.is_dir() else Path(folder)
 
@@ -129,8 +130,8 @@ def test_archives_are_found_where_they_are_said_to_be(
     dataset = sources.load(name, str(told))
     assert_equal_to_archives(dataset, archive_folder)
     assert dataset.name == name and dataset.classes[-1] == last_class
-    monkeypatch.setenv(archives.CACHE_VARIABLE, str(told / "other cache"))
-    monkeypatch.setenv(archives.DATA_VARIABLE, str(told))
+    monkeypatch.setenv(CACHE_VARIABLE, str(told / "other cache"))
+    monkeypatch.setenv(DATA_VARIABLE, str(told))
     assert_equal_to_archives(sources.load(name), archive_folder)
 
 
@@ -172,14 +173,14 @@ def test_what_does_not_exist_is_refused(tmp_path: Path, idx_folder: Path, monkey
     refused("minst", None, "'minst'", "cifar10, digits, fashion_mnist, folder, mnist", "'mnist'?")
     refused("folder", None, "needs a folder")
     refused("digits", tmp_path / "no", f"{tmp_path}/no")
-    monkeypatch.setenv(archives.DATA_VARIABLE, f"{tmp_path}/no")
-    refused("mnist", None, f"{tmp_path}/no", archives.DATA_VARIABLE)
-    monkeypatch.setenv(archives.CACHE_VARIABLE, str(idx_folder / LABELS))
-    refused("mnist", idx_folder, str(idx_folder / LABELS), archives.CACHE_VARIABLE)
-    monkeypatch.delenv(archives.CACHE_VARIABLE)
+    monkeypatch.setenv(DATA_VARIABLE, f"{tmp_path}/no")
+    refused("mnist", None, f"{tmp_path}/no", DATA_VARIABLE)
+    monkeypatch.setenv(CACHE_VARIABLE, str(idx_folder / LABELS))
+    refused("mnist", idx_folder, str(idx_folder / LABELS), CACHE_VARIABLE)
+    monkeypatch.delenv(CACHE_VARIABLE)
     (idx_folder / LABELS).unlink()
     monkeypatch.setenv("HOME", str(tmp_path))
-    refused("mnist", idx_folder, LABELS, str(idx_folder), archives.DATA_VARIABLE)
+    refused("mnist", idx_folder, LABELS, str(idx_folder), DATA_VARIABLE)
     assert (tmp_path / ".cache" / "cnn_constraints").is_dir()
 
 
@@ -188,10 +189,10 @@ def test_without_network_the_way_out_is_told_promptly(monkeypatch: pytest.Monkey
     with socket.socket() as proxy:
         proxy.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
-        refused("mnist", None, "cannot be reached", IMAGES, LABELS, archives.DATA_VARIABLE)
+        refused("mnist", None, "cannot be reached", IMAGES, LABELS, DATA_VARIABLE)
         proxy.listen()  # now it lets everyone in and never says a word
         start = time.monotonic()
-        refused("mnist", None, "cannot be reached", IMAGES, LABELS, archives.DATA_VARIABLE)
+        refused("mnist", None, "cannot be reached", IMAGES, LABELS, DATA_VARIABLE)
         assert time.monotonic() - start < 5
 
 
@@ -203,9 +204,9 @@ def test_downloads_are_checked(idx_folder: Path, register: Register, monkeypatch
         address = f"http://127.0.0.1:{server.server_port}"
         register("mnist", idx_folder, address)
         original = damaged(idx_folder / IMAGES, "one bit")
-        refused("mnist", None, f"{address}/{IMAGES}", "not the original archive", archives.DATA_VARIABLE)
+        refused("mnist", None, f"{address}/{IMAGES}", "not the original archive", DATA_VARIABLE)
         (idx_folder / IMAGES).unlink()
-        refused("mnist", None, "the transfer failed", archives.DATA_VARIABLE)
+        refused("mnist", None, "the transfer failed", DATA_VARIABLE)
         (idx_folder / IMAGES).write_bytes(original)
         assert_equal_to_archives(sources.load("mnist"), idx_folder)
         server.shutdown()

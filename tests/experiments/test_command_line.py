@@ -122,9 +122,9 @@ BAD_CONFIGS = {
     "a missing key": ("n_train=20,", "n_train={}['small'],", "'small'"),
     "a missing file": ("n_train=20,", "n_train=int(open('size.txt').read()),", "size.txt"),
     "a failed assertion": ("return Experiment(", "assert 1 > 2, 'too small'\n    return Experiment(", "too small"),
-    "misspelt field": ("n_train=", "n_trian=", "Data has no field 'n_trian'"),
+    "misspelt field": ("n_train=", "n_trian=", "Unknown field of Data 'n_trian'"),
     "misspelt field, its nearest": ("n_train=", "n_trian=", "did you mean 'n_train'?"),
-    "misspelt section": ("model=Model", "modle=Model", "Experiment has no field 'modle'"),
+    "misspelt section": ("model=Model", "modle=Model", "Unknown field of Experiment 'modle'"),
     "text for a number": ("updates=2", "updates='two'", "training.updates is 'two': it must be a whole number."),
     "text in a list": ("channels=(2,)", "channels=(2, '3')", "model.channels is (2, '3'): it must be a tuple"),
     "a number for a list": ("(0.01,)", "0.01", "training.learning_rates is 0.01: it must be a tuple"),
@@ -286,21 +286,20 @@ def test_an_output_that_cannot_hold_a_run_is_one_sentence(here, output):
 def test_every_config_field_is_a_flag(here, field):
     value = OTHER_VALUES[field]
     words = [str(item) for item in (value if isinstance(value, tuple) else (value,))]
-    command, overrides = sweep.parse(["config.py", "--" + field.replace("_", "-"), *words])
+    request = sweep.parse(["config.py", "--" + field.replace("_", "-"), *words])
     base = load_config(Path("config.py")).get_config()
-    assert command.experiment == config.replace(base, {field: value})
-    assert overrides == [field]
+    assert request.command.experiment == config.replace(base, {field: value})
+    assert request.overrides == [field]
 
 
 def test_a_flag_may_be_written_as_python_writes_its_field(here):
-    written = [sweep.parse(["config.py", *flag]) for flag in (["--data.n_train", "9"], ["--data.n-train=9"])]
+    written = [sweep.parse(["config.py", *flag]).command for flag in (["--data.n_train", "9"], ["--data.n-train=9"])]
     assert written[0] == written[1]
-    assert written[0][0].experiment.data.n_train == 9
+    assert written[0].experiment.data.n_train == 9
 
 
 def test_a_flag_changes_every_trial_that_does_not_vary_it(here):
-    command, overrides = sweep.parse(["config.py", "--training.updates", "6"])
-    trials = sweep.build_sweep(command, overrides)
+    trials = sweep.build_sweep(sweep.parse(["config.py", "--training.updates", "6"]))
     assert [trial.training.updates for trial in trials] == [6] * 4
 
 
@@ -417,6 +416,9 @@ def test_count_prints_the_megapixel_numbers():
         ("--stride 0", "stride is 0"),
         ("--dtype float", "'float'"),
         ("--boundary zeros", "did you mean 'zero'?"),
+        ("5", "'5' belongs to no flag"),
+        ("--height 5 6", "'6' belongs to no flag"),
+        ("--height", "--height has no value"),
     ],
 )
 def test_a_bad_count_is_one_sentence(flags, words):

@@ -254,3 +254,21 @@ def test_misspelt_formulation_is_refused_with_the_nearest_name(constraint):
     weights = jnp.zeros((1, ties.sizes(constraint, geometry, None).weights, 1))
     with pytest.raises(InputError, match=rf"formulation of {constraint} 'expandd'.*did you mean 'expanded'"):
         choose.apply(constraint, jnp.zeros((1, 3, 3, 1)), weights, geometry, None, "expandd")
+
+
+@EVERY_CONSTRAINT
+def test_images_of_another_size_are_refused(constraint):
+    geometry = Geometry(3, 4)
+    weights = jnp.zeros((1, ties.sizes(constraint, geometry, None).weights, 1))
+    with pytest.raises(InputError, match=r"\(1, 4, 3, 2\).*must be \(channels, 3, 4, batch\)"):
+        choose.apply(constraint, jnp.zeros((1, 4, 3, 2)), weights, geometry)
+
+
+@EVERY_CONSTRAINT
+def test_weights_that_are_not_those_of_the_constraint_are_refused(constraint):
+    geometry = Geometry(3, 4)
+    free = ties.sizes(constraint, geometry, None).weights
+    with pytest.raises(
+        InputError, match=rf"\(1, {free + 1}, 2\).*{constraint}.*must be \(1, {free}, output channels\)"
+    ):
+        choose.apply(constraint, jnp.zeros((1, 3, 4, 2)), jnp.zeros((1, free + 1, 2)), geometry)

@@ -1,0 +1,36 @@
+"""The time left counts updates and programs to come, and nothing that comes only once."""
+
+import pytest
+
+from cnn_constraints.config import Experiment, replace
+from cnn_constraints.executors import progress
+from cnn_constraints.executors.progress import ProgressBar
+from cnn_constraints.sweep import plan
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_time_left_is_updates_at_their_pace_and_programs_at_theirs(clock, capfd):
+    trials = [
+        replace(Experiment(seed=seed), {"model.constraint": cell, "training.updates": 80})
+        for cell in ("conv", "local", "dense")
+        for seed in (0, 1)
+    ]
+    groups = plan(trials)
+    assert len(groups) == 3
+    with ProgressBar(groups) as bar:
+        bar.compiling(groups[0])
+        assert "left" not in capfd.readouterr().err
+        clock[0] += 7
+        bar.compiled(7.0)
+        bar.running(trials[0])
+        clock[0] += 20
+        bar.advanced(40)
+        bar.running(trials[0])
+        # 440 updates at half a second, and two programs at 7 seconds.
+        assert "about 0:03:54 left" in capfd.readouterr().err
