@@ -60,8 +60,7 @@ def verdict(difference: Interval) -> str:
 def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
     """The table of `store.read`, ready to be grouped: lists as tuples, delta a nullable integer (missing: all offsets).
 
-    A column `diverged` says which trials never had a finite validation loss, in any lane. Their test accuracy, which is
-    that of the initial weights if it was read at all, becomes NaN.
+    A column `diverged` says which trials never had a finite validation loss, in any lane: they have no test accuracy.
     """
     table = results.reset_index(drop=True)
     for name in _fields(table):
@@ -69,7 +68,7 @@ def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
             table[name] = [tuple(value) if isinstance(value, list) else value for value in table[name]]
     # Through float: a column of nothing but None is of type object.
     table[DELTA] = table[DELTA].astype(float).astype("Int64")
-    # The store gives whole numbers as floats, and drops a column in which every trial is null.
+    # A column in which every trial is null is of type object.
     table["parameters"] = table["parameters"].astype("int64")
     for name in ("test_accuracy", "train_accuracy", "validation_accuracy"):
         table[name] = table[name].astype(float) if name in table else np.nan

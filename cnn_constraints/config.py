@@ -3,13 +3,13 @@
 import dataclasses
 import hashlib
 import json
-import sys
 import types
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import typeguard
 from typeguard import CollectionCheckStrategy
 
@@ -21,6 +21,9 @@ from cnn_constraints.errors import InputError, unknown_name
 from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, READOUTS
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Training is done in 32 bits."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -29,7 +32,7 @@ class Data:
     source: str = "digits"
     """mnist, fashion_mnist, cifar10 (tensorflow-datasets), digits (no download) or folder (train/<class>/*.png)"""
     folder: str | None = None
-    """Where the original archives, or the images of `folder`, lie; else the variable CNN_CONSTRAINTS_DATA says so."""
+    """Where the images of `folder` lie, or the original archives (else the variable CNN_CONSTRAINTS_DATA says where)."""
     intervention: str = "none"
     """What is done to every image, in training and test alike: none or permute_pixels."""
     n_train: int = 300
@@ -187,11 +190,11 @@ def _check_lists(experiment: Experiment) -> None:
             raise InputError(f"{name} has {len(values)} entries: model.channels has {layers}, and they must agree.")
     for name, lowest in (("training.learning_rates", "above 0"), ("training.weight_decays", "at least 0")):
         values = get(experiment, name)
-        allowed = all(v > 0 if lowest == "above 0" else v >= 0 for v in values) and all(
-            v <= sys.float_info.max for v in values
-        )
+        allowed = all(LARGEST >= v > 0 if lowest == "above 0" else LARGEST >= v >= 0 for v in values)
         if not values or not allowed or len(set(values)) < len(values):
-            raise InputError(f"{name} is {values}: it needs one or more different finite numbers, each {lowest}.")
+            raise InputError(
+                f"{name} is {values}: it needs one or more different numbers, each {lowest} and at most {LARGEST:.3g}."
+            )
 
 
 def get(experiment: Experiment, name: str) -> Any:

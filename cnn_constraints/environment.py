@@ -1,5 +1,6 @@
 """Where a run was made: versions, device, commit. Stored with it, so that a result can be traced and repeated."""
 
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -34,6 +35,14 @@ def describe_environment(arguments: list[str]) -> dict[str, Any]:
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "commit": _commit(),
     }
+
+
+def device_memory() -> int:
+    """Bytes that the default device has in all: an accelerator's own memory, or the machine's."""
+    statistics = jax.devices()[0].memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _version(package: str) -> str | None:

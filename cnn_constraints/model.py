@@ -1,7 +1,7 @@
 """The Flax modules: one constrained layer, and the network made of them. The only file that knows Flax."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -136,7 +136,8 @@ class LayerShape(NamedTuple):
 class Network(nn.Module):
     """Constrained layers, each followed by the activation and pooling; a readout; a linear classifier.
 
-    Called with images [batch, height, width, channels], returns logits [batch, classes].
+    Called with images [batch, height, width, channels], returns logits [batch, classes]. `first`: what the first layer
+    hands on, where it is known already.
     Raises InputError for a name that is not registered, and for images that are not of the first layer's geometry.
     """
 
@@ -149,22 +150,50 @@ class Network(nn.Module):
     bias: str = "own"
 
     @nn.compact
-    def __call__(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
-        activation = errors.find("activation", self.activation, ACTIVATIONS)
-        pool = errors.find("pooling", self.pooling, POOLINGS)
+    def __call__(
+        self, images: Float[Array, "batch height width channels"], first: Outputs | None = None
+    ) -> Float[Array, "batch classes"]:
+        gain = errors.find("activation", self.activation, ACTIVATIONS).gain
         read_out = errors.find("readout", self.readout, READOUTS)
         x = images.transpose(3, 1, 2, 0)
         for number, layer in enumerate(self.layers):
-            x = ConstrainedLayer(
+            if number == 0 and first is not None:
+                x = first
+                continue
+            constrained = ConstrainedLayer(
                 self.constraint,
                 layer.geometry,
                 layer.out_channels,
                 layer.delta,
                 self.bias,
-                activation.gain,
+                gain,
                 name=f"layer_{number}",
-            )(x)
-            x = activation.apply(x)
-            if layer.pool_size > 1:
-                x = pool(x, layer.pool_size)
+            )
+            x = hand_on(self, layer, constrained(x))
         return nn.Dense(self.classes, kernel_init=lecun_normal, name="classifier")(read_out(x))
+
+
+def hand_on(network: Network, layer: LayerShape, h: Outputs) -> Pooled:
+    """The activation and the pooling that follow a layer."""
+    x = errors.find("activation", network.activation, ACTIVATIONS).apply(h)
+    pool = errors.find("pooling", network.pooling, POOLINGS)
+    return pool(x, layer.pool_size) if layer.pool_size > 1 else x
+
+
+def logits_of_lanes(
+    network: Network, lanes: Sequence[Any], images: Float[Array, "batch height width channels"]
+) -> list[Float[Array, "batch classes"]]:
+    """What each of several networks of one shape, given by their parameters, says of the same images.
+
+    To its images a layer of several lanes is one layer with the output channels of all: patches and spectra are made
+    once, and one product multiplies them with the weights of all lanes. What it hands on is cut into lanes again.
+    """
+    if not choose.joins_lanes(network.constraint):
+        return [network.apply({"params": lane}, images) for lane in lanes]  # type: ignore[misc]
+    layer, parameters = network.layers[0], [lane["layer_0"] for lane in lanes]
+    weights = jnp.concatenate([one["weights"] for one in parameters], axis=2)
+    h = choose.apply(network.constraint, images.transpose(3, 1, 2, 0), weights, layer.geometry, layer.delta)
+    if network.bias != "none":
+        h = h + jnp.concatenate([one["bias"] for one in parameters])
+    parts = jnp.split(hand_on(network, layer, h), len(lanes))
+    return [network.apply({"params": lane}, images, part) for lane, part in zip(lanes, parts, strict=True)]  # type: ignore[misc]

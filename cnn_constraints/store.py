@@ -27,9 +27,15 @@ T = TypeVar("T")
 
 FORMAT = 1
 
+PARTS = ("lock", "config.json", "environment.json", "metrics", "figures")
+"""All that may lie in a run folder."""
+
+ROOM = "finished trials are kept; make room, then run the same command again."
+
+REMEDY = "restore it, or move it away and repeat the sweep, which keeps all results and writes it anew."
+
 EVENTS = ("result", "evaluation")
 """A trial's one result, and what each of its lanes measured at each look at the validation data."""
-
 
 WHOLE_NUMBERS = ("lane", "update", "parameters", "multiply_adds")
 
@@ -43,14 +49,18 @@ class GroupWriter:
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append rows and see them to the disk. A number that is not finite is written as null."""
-        for row in rows:
-            self._file.write(json.dumps({key: _finite(value) for key, value in row.items()}, allow_nan=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with _told(f"{self._path} cannot be written", ROOM):
+            for row in rows:
+                self._file.write(
+                    json.dumps({key: _finite(value) for key, value in row.items()}, allow_nan=False) + "\n"
+                )
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """End the group: compact its rows to Parquet."""
-        self._file.close()
+        with _told(f"{self._path} cannot be written", ROOM):
+            self._file.close()
         _compact(self._path)
 
 
@@ -58,7 +68,7 @@ class GroupWriter:
 def claim(folder: Path) -> Iterator[None]:
     """Hold a run folder for one process. Raises InputError where another holds it, or it cannot be made."""
     _refuse_other_folders(folder)
-    with _making(folder):
+    with _told(f"The run folder {folder} cannot be made", "choose another."):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("w")
     with lock:
@@ -69,24 +79,30 @@ def claim(folder: Path) -> Iterator[None]:
         yield
 
 
-def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[str, Any]) -> int:
+def open_run(
+    folder: Path, trials: Iterable[Experiment], environment: Mapping[str, Any], images: Mapping[str, str] | None = None
+) -> int:
     """Create the run folder, or add to it, and return the number of this attempt, from 1.
 
-    Trials of earlier attempts stay. Raises InputError where the folder holds something else.
+    images: digests of the user's own image folders, see `check_images`. Trials of earlier attempts stay. Raises
+    InputError where the folder holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: a run needs a folder.")
     described = _read_config(folder) if (folder / "config.json").exists() else None
     _refuse_other_folders(folder)
-    with _making(folder):
+    with _told(f"The run folder {folder} cannot be made", "choose another."):
         (folder / "metrics").mkdir(parents=True, exist_ok=True)
-    known = described["trials"] if described else {}
+    known, known_images = (described["trials"], described.get("images", {})) if described else ({}, {})
     named = {config.name(trial): config.to_json(trial) for trial in trials}
     environment_path = folder / "environment.json"
     environments = _read_json(environment_path) if environment_path.exists() else {"attempts": []}
     attempts = _entry(environment_path, environments, "attempts", list)
-    _write_json(folder / "config.json", {"format": FORMAT, "trials": known | named})
+    content = {"format": FORMAT, "trials": known | named, "images": known_images | dict(images or {})}
+    _write_json(folder / "config.json", content)
     _write_json(environment_path, {"attempts": [*attempts, dict(environment)]})
+    for torn in (folder / "metrics").glob("*.partial"):
+        torn.unlink()
     for leftover in sorted((folder / "metrics").glob("*.jsonl")):
         _compact(leftover)
     files = [int(path.name[:4]) for path in (folder / "metrics").glob("[0-9][0-9][0-9][0-9]-*")]
@@ -94,24 +110,45 @@ def open_run(folder: Path, trials: Iterable[Experiment], environment: Mapping[st
 
 
 @contextlib.contextmanager
-def _making(folder: Path) -> Iterator[None]:
+def _told(failure: str, remedy: str) -> Iterator[None]:
+    """What the file system refuses becomes a sentence."""
     try:
         yield
     except OSError as error:
-        raise InputError(f"The run folder {folder} cannot be made ({error.strerror}): choose another.") from None
+        raise InputError(f"{failure} ({error.strerror or error}): {remedy}") from None
 
 
 def _refuse_other_folders(folder: Path) -> None:
-    """What is not a run, and not empty, is left as it is."""
+    """What is not a run, and not empty, is left as it is. A run that lost its config.json, or was killed before it had
+    one, is still a run.
+    """
     if not folder.is_dir() or (folder / "config.json").exists():
         return
-    if any(path.name != "lock" for path in folder.iterdir()):
-        raise InputError(f"{folder} is not empty and holds no config.json: choose an empty or a new folder.")
+    for path in folder.iterdir():
+        if path.name.removesuffix(".partial") not in PARTS:
+            raise InputError(
+                f"{folder} holds {path.name} and no config.json, so it is no run folder: choose an empty or a new one."
+            )
+
+
+def check_images(folder: Path, images: Mapping[str, str]) -> None:
+    """images: the digest of each image folder that trials read, by its path. Raises InputError where the trials of this
+    run were trained on other images at the same path: the names of trials do not tell them apart.
+    """
+    known = _read_config(folder).get("images", {}) if (folder / "config.json").exists() else {}
+    for path, digest in images.items():
+        if known.get(path, digest) != digest:
+            raise InputError(
+                f"The images in {path} are not those that {folder} was made from: put them back, or choose another "
+                f"--output."
+            )
 
 
 def finished(folder: Path) -> set[str]:
-    """The names of the trials that have a result."""
-    return set(_rows(folder)["trial"]) if (folder / "config.json").exists() else set()
+    """The names of the trials that have a result. Raises InputError for a run that cannot be read."""
+    if (folder / "config.json").exists():
+        _read_config(folder)
+    return set(_rows(folder)["trial"])
 
 
 def read(folder: str | Path, event: str = "result") -> pandas.DataFrame:
@@ -171,8 +208,9 @@ def _compact(path: Path) -> None:
     table = _one_result_each(_read_lines(path))
     if len(table):
         temporary = path.with_suffix(".parquet.partial")
-        table.to_parquet(temporary, index=False)
-        os.replace(temporary, path.with_suffix(".parquet"))
+        with _told(f"{path.with_suffix('.parquet')} cannot be written", ROOM):
+            table.to_parquet(temporary, index=False)
+            os.replace(temporary, path.with_suffix(".parquet"))
     path.unlink()
 
 
@@ -190,7 +228,9 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
     except ValueError:
         row = None
     if not isinstance(row, dict) or not isinstance(row.get("trial"), str) or not isinstance(row.get("event"), str):
-        raise InputError(f"{path}, line {number}, is damaged: delete the file to compute its trials again.")
+        raise InputError(
+            f"{path}, line {number}, is damaged: restore the file, or move it away to compute its trials again."
+        )
     return {key: math.nan if value is None else value for key, value in row.items()}
 
 
@@ -198,7 +238,9 @@ def _read_parquet(path: Path) -> pandas.DataFrame:
     try:
         table = pandas.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): delete it to compute its trials again.") from None
+        raise InputError(
+            f"{path} is damaged ({error}): restore it, or move it away to compute its trials again."
+        ) from None
     if not {"trial", "event"} <= set(table.columns):
         raise InputError(f"{path} is not a table of metrics: it lacks the columns trial and event.")
     return table
@@ -211,7 +253,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if _entry(path, described, "format", int) != FORMAT:
         raise InputError(f"{folder} has format {described['format']}: this version reads format {FORMAT}.")
     if not all(isinstance(trial, dict) for trial in _entry(path, described, "trials", dict).values()):
-        raise InputError(f"{path} is damaged: a trial is not an object.")
+        raise InputError(f"{path} is damaged, since a trial is not an object: {REMEDY}")
     return described
 
 
@@ -222,16 +264,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path.parent} is not a run folder: it has no {path.name}.") from None
     except ValueError:
-        raise InputError(f"{path} is damaged: it is not JSON.") from None
+        raise InputError(f"{path} is damaged, since it is not JSON: {REMEDY}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged: it does not hold an object.")
+        raise InputError(f"{path} is damaged, since it does not hold an object: {REMEDY}")
     return content
 
 
 def _entry(path: Path, content: Mapping[str, Any], name: str, kind: type[T]) -> T:
     value = content.get(name)
     if not isinstance(value, kind):
-        raise InputError(f"{path} is damaged: its entry {name!r} is missing or of another type.")
+        raise InputError(f"{path} is damaged, since its entry {name!r} is missing or of another type: {REMEDY}")
     return value
 
 

@@ -71,9 +71,3 @@ def plan(trials: Iterable[Experiment]) -> list[Group]:
         }
         groups.setdefault(config.name(config.replace(trial, neutral)), []).append(trial)
     return [Group(name, tuple(members)) for name, members in groups.items()]
-
-
-def differing_fields(experiments: Sequence[Experiment]) -> list[str]:
-    """The dotted fields in which the experiments are not all alike: the axes of the sweep."""
-    fields = [config.flat(experiment) for experiment in experiments]
-    return [name for name in fields[0] if any(other[name] != fields[0][name] for other in fields)]

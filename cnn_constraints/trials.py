@@ -9,11 +9,12 @@ import numpy as np
 
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.config import Experiment, Model
-from cnn_constraints.constraints import counts
+from cnn_constraints.constraints import counts, ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.data import subsets
 from cnn_constraints.errors import InputError
 from cnn_constraints.model import LayerShape, Network
+from cnn_constraints.ops import choose
 from cnn_constraints.training.ensemble import Trial
 from cnn_constraints.training.run import Hyperparameters, Images, Standardisation, Task
 
@@ -37,7 +38,8 @@ def build_network(model: Model, image_shape: tuple[int, int, int], classes: int)
     """The network of a config for images [height, width, channels].
 
     delta is that of the first layer; where a later layer's image is smaller than it reaches, the layer sees all of it.
-    Raises InputError where delta is larger than the image, or pooling and strides leave no pixel.
+    Raises InputError where delta is larger than the image, where pooling and strides leave no pixel, and where a
+    constraint needs a tie table that is too large to write.
     """
     height, width, _ = image_shape
     Geometry(height, width).check_delta(model.delta)
@@ -45,6 +47,8 @@ def build_network(model: Model, image_shape: tuple[int, int, int], classes: int)
     for channels, stride, pool_size in zip(model.channels, model.strides, model.pool_sizes, strict=True):
         geometry = Geometry(height, width, stride, model.boundary)
         delta = None if model.delta is None else min(model.delta, max(height, width) - 1)
+        if model.constraint not in choose.FORMULATIONS:
+            ties.require_table_fits(geometry)
         layers.append(LayerShape(geometry, channels, delta, pool_size))
         height, width = geometry.output_height // pool_size, geometry.output_width // pool_size
         if not height or not width:

@@ -19,8 +19,8 @@ class Command:
     """Pixels."""
     width: int = 1000
     """Pixels."""
-    delta: int = 10
-    """The radius of the local layers."""
+    delta: int | None = 10
+    """The radius of the local layers; None for all offsets."""
     in_channels: int = 1
     out_channels: int = 1
     stride: int = 1
@@ -38,7 +38,10 @@ def main(arguments: list[str]) -> None:
     columns = ("constraint", "weights", "the text says", "bias", "multiply-adds", f"{command.dtype} bytes")
     for column in columns:
         table.add_column(column, justify="left" if column == "constraint" else "right", no_wrap=True)
-    for name in ties.CONSTRAINTS:
+    for name, constraint in ties.CONSTRAINTS.items():
+        if constraint.sizes is None and not ties.table_fits(geometry):
+            table.add_row(name, "only by its table, which is too large to write")
+            continue
         exact = count(name, geometry, command.delta, command.in_channels, command.out_channels, command.dtype)
         text = approximation_in_text(name, geometry, command.delta)
         table.add_row(

@@ -4,9 +4,11 @@ import contextlib
 import importlib.util
 import io
 import itertools
+import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +26,9 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
     """Run `main` on the command line's arguments. Bad input ends in its sentence and exit code 2, Ctrl-C in 130."""
 
     def run() -> None:
+        logging.basicConfig(format="%(message)s", stream=sys.stderr)
+        logging.getLogger("cnn_constraints").setLevel(logging.INFO)
+        warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         try:
             main(sys.argv[1:])
         except InputError as error:
@@ -65,13 +70,14 @@ def _first_complaint(panel: str, arguments: list[str]) -> str:
     """The flag a panel is about, what was given for it, and the values tyro says it takes."""
     words = " ".join(re.sub(r"[\u2500-\u257f]+", " ", panel).split())
     if surplus := re.search(r"Unrecognized options: (\S+)", words):
-        return f"{surplus[1]!r} belongs to no flag: --help lists the flags and what each takes."
+        return f"{surplus[1]!r} is one argument too many: --help lists what is taken."
     if missing := re.search(r"Missing value for argument '(--[\w.-]+)'", words):
         return f"{missing[1]} has no value: write it after the flag; --help says what it takes."
     match = re.search(r"Argument helptext: (--[\w.-]+) (.+?) (?:\(|For full helptext|[A-Z][a-z])", words + " (")
     if match is None:
         return words.split("For full helptext")[0].removeprefix("Parsing error ").strip()
-    flag, takes = match[1], match[2].removesuffix(",")
+    flag = match[1]
+    takes = re.sub(r"\bINT\b", "a whole number", re.sub(r"\bFLOAT\b", "a number", match[2].removesuffix(",")))
     given = next((i for i, argument in enumerate(arguments) if argument.split("=")[0].replace("_", "-") == flag), None)
     if given is None:
         return f"{flag} is missing: it takes {takes}."
@@ -82,6 +88,8 @@ def _first_complaint(panel: str, arguments: list[str]) -> str:
 
 def load_config(path: Path) -> ModuleType:
     """Run a config file. Raises InputError where it is missing, fails, or lacks get_config()."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name one of its config files.")
     if not path.is_file():
         configs = sorted(str(other) for other in Path("configs").glob("*.py"))
         near = nearest_name(str(path), configs)
@@ -90,7 +98,12 @@ def load_config(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file: a config file ends in .py.")
     module, loader = importlib.util.module_from_spec(spec), spec.loader
-    try_config(path, lambda: loader.exec_module(module))
+    # A config may build on its neighbours (from configs import ...), wherever the command is started.
+    sys.path.insert(0, str(path.resolve().parent.parent))
+    try:
+        try_config(path, lambda: loader.exec_module(module))
+    finally:
+        sys.path.pop(0)
     if not callable(getattr(module, "get_config", None)):
         raise InputError(f"{path} lacks get_config(), which returns the Experiment it is about.")
     return module
@@ -102,12 +115,12 @@ def try_config(path: Path, call: Callable[[], T]) -> T:
         return call()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A config file is the user's program: whatever it raises is the user's to mend.
         raise InputError(f"{path}: {_in_words(error)}") from None
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: BaseException) -> str:
     """A misspelt field of a config dataclass, with the nearest field; any other mistake as Python tells it."""
     from cnn_constraints import config
 

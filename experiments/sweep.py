@@ -11,7 +11,8 @@ from typing import Annotated, NamedTuple
 import tyro
 
 from cnn_constraints import config, store, sweep
-from cnn_constraints.config import Experiment
+from cnn_constraints.config import Data, Experiment
+from cnn_constraints.data import sources
 from cnn_constraints.environment import describe_environment
 from cnn_constraints.errors import InputError
 from cnn_constraints.executors.local import LocalExecutor, check_before_running
@@ -59,7 +60,7 @@ def parse(arguments: list[str]) -> Request:
         path = Path(arguments[0])
         module = load_config(path)
         base, get_sweep = try_config(path, module.get_config), getattr(module, "get_sweep", get_sweep)
-        config.check(base)
+        try_config(path, lambda: config.check(base))
     elif not {"-h", "--help"} & set(arguments):
         raise InputError("Name a config file first, as in: python -m experiments.sweep configs/quickstart.py")
     fields = {"--" + name.replace("_", "-"): name for name in config.flat(base)}
@@ -74,7 +75,7 @@ def build_sweep(request: Request) -> list[Experiment]:
     """The resolved trials. Raises InputError for an override of a field that the sweep varies: it would do nothing."""
     base = request.command.experiment
     config.check(base)
-    trials = try_config(request.path, lambda: list(request.get_sweep(base)))
+    trials = try_config(request.path, lambda: _listed(request.get_sweep(base)))
     for name in request.overrides:
         if any(config.get(trial, name) != config.get(base, name) for trial in trials):
             raise InputError(
@@ -83,9 +84,17 @@ def build_sweep(request: Request) -> list[Experiment]:
     return sweep.resolve(trials)
 
 
+def _listed(trials: object) -> list[Experiment]:
+    if not isinstance(trials, Iterable):
+        raise InputError(f"get_sweep() must return Experiments, not {type(trials).__name__}.")
+    return list(trials)
+
+
 def run(trials: list[Experiment], folder: Path, arguments: list[str]) -> None:
     """Everything that is not finished yet. Checks all input before it writes or trains anything."""
     started = time.perf_counter()
+    images = {data.folder: sources.digest(data.folder) for data in _own_images(trials) if data.folder}
+    store.check_images(folder, images)
     groups = _unfinished(trials, folder)
     with ProgressBar(groups) as progress:
         executor = LocalExecutor(progress)
@@ -93,7 +102,7 @@ def run(trials: list[Experiment], folder: Path, arguments: list[str]) -> None:
         if groups:
             with store.claim(folder):
                 groups = _unfinished(trials, folder)
-                attempt = store.open_run(folder, trials, describe_environment(arguments))
+                attempt = store.open_run(folder, trials, describe_environment(arguments), images)
                 for group in groups:
                     with contextlib.closing(store.GroupWriter(folder, attempt, group.name)) as writer:
                         for rows in executor.run(group):
@@ -104,6 +113,10 @@ def run(trials: list[Experiment], folder: Path, arguments: list[str]) -> None:
         f"{_counted(executor.programs, 'program')} compiled, {time.perf_counter() - started:.0f} s. Results in {folder}",
         file=sys.stderr,
     )
+
+
+def _own_images(trials: list[Experiment]) -> set[Data]:
+    return {trial.data for trial in trials if trial.data.source == "folder"}
 
 
 def _counted(number: int, noun: str) -> str:

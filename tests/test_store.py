@@ -1,5 +1,6 @@
 """What was written is read back, whatever happens between; what is damaged is named and never guessed at."""
 
+import errno
 import json
 import math
 import os
@@ -228,9 +229,9 @@ def test_a_crash_while_compacting_neither_loses_nor_doubles_rows(folder, generat
     writer.write(written)
 
     def crash(*_: object) -> None:
-        raise OSError("crashed")
+        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="crashed"):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(*{"replace": (os, "replace"), "unlink": (Path, "unlink")}[step], crash)
         writer.close()
     assert "0001-group.jsonl" in metrics(folder)
@@ -246,9 +247,9 @@ def test_a_crash_while_a_description_is_written_leaves_the_old_one(folder, gener
     attempt(folder, written, close=taken == "parquet")
 
     def crash(*_: object) -> None:
-        raise OSError("crashed")
+        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="crashed"):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", crash)
         store.open_run(folder, TRIALS[:1], {})
     assert_holds(folder, written)
@@ -314,9 +315,35 @@ def test_what_is_not_a_run_folder_is_not_read(folder, tmp_path):
 def test_a_folder_of_something_else_is_left_alone(folder):
     folder.mkdir()
     (folder / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match=r"not empty.*config\.json"):
+    with pytest.raises(InputError, match=r"holds thesis\.tex and no config\.json"):
         store.open_run(folder, TRIALS, {})
     assert contents(folder) == {"thesis.tex": b"years of work"}
+
+
+@pytest.mark.parametrize("left", [["metrics"], ["config.json.partial"], ["lock", "metrics"]], ids=str)
+def test_a_run_that_was_killed_before_it_had_a_config_is_taken_up(folder, left):
+    for name in left:
+        (folder / name).mkdir(parents=True) if name == "metrics" else folder.mkdir() or (folder / name).touch()
+    assert store.open_run(folder, TRIALS, {}) == 1
+
+
+def test_a_full_disk_is_one_sentence_and_loses_no_finished_trial(folder, generator, monkeypatch):
+    written = rows(generator, NAMES[0])
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    number = store.open_run(folder, TRIALS, {})
+    writer = store.GroupWriter(folder, number, "group")
+    writer.write(written)
+    with monkeypatch.context() as patch:
+        patch.setattr(pandas.DataFrame, "to_parquet", full)
+        with pytest.raises(InputError, match=r"No space left on device.*finished trials are kept"):
+            writer.close()
+    assert_holds(folder, written)
+    store.open_run(folder, TRIALS, {})
+    assert metrics(folder) == {"0001-group.parquet"}
+    assert_holds(folder, written)
 
 
 def test_an_empty_folder_becomes_a_run(folder):

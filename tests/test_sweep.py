@@ -199,9 +199,3 @@ def test_a_group_keeps_its_name_when_it_loses_trials(generator):
     """Or a run that is taken up again would compile, and file, another program."""
     for group in sweep.plan(random_trials(generator)):
         assert [left.name for left in sweep.plan(group.trials[-1:])] == [group.name]
-
-
-def test_differing_fields_are_the_axes_with_more_than_one_value(generator):
-    axes = random_axes(generator)
-    trials = product(BASE, *(axis(field, values) for field, values in axes))
-    assert set(sweep.differing_fields(trials)) == {field for field, values in axes if len(values) > 1}

@@ -174,13 +174,24 @@ def tie_table(name: str, geometry: Geometry, delta: int | None = None) -> Ties:
     """
     constraint = find(name)
     geometry.check_delta(delta)
-    pairs = geometry.output_sites * geometry.input_sites
-    if pairs > LARGEST_TABLE:
+    require_table_fits(geometry)
+    return constraint.write(geometry, delta if constraint.local else None)
+
+
+def table_fits(geometry: Geometry) -> bool:
+    """Whether a table for this geometry is small enough to be written."""
+    return geometry.output_sites * geometry.input_sites <= LARGEST_TABLE
+
+
+def require_table_fits(geometry: Geometry) -> None:
+    """Raises InputError where a table would be too large to write."""
+    if not table_fits(geometry):
+        pairs = geometry.output_sites * geometry.input_sites
         raise InputError(
             f"The tie table of a {geometry.height} x {geometry.width} image has {pairs:,} entries, {8 * pairs:,} "
-            f"bytes: at most {LARGEST_TABLE:,} entries are written (counts and the fast layers do not need it)."
+            f"bytes: at most {LARGEST_TABLE:,} entries are written, so this needs a smaller image, or a constraint that "
+            f"does without its table."
         )
-    return constraint.write(geometry, delta if constraint.local else None)
 
 
 def sizes(name: str, geometry: Geometry, delta: int | None = None) -> Sizes:

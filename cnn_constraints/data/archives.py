@@ -93,7 +93,7 @@ def _read_arrays(name: str, path: Path) -> Dataset | None:
                 test=Split(arrays["test_images"], arrays["test_labels"]),
                 classes=tuple(arrays["classes"].tolist()),
             )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
         logger.warning("The cached arrays %s are damaged (%s) and will be made again.", path, error)

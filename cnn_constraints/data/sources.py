@@ -1,5 +1,6 @@
 """Where images come from: one registry of functions, each of which returns a whole dataset as arrays in memory."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -79,7 +80,9 @@ def image_folder(folder: Path | None) -> Dataset:
     class is empty, an image cannot be read or has more than 8 bits, or two images differ in size.
     """
     if folder is None:
-        raise InputError("The data source 'folder' needs a folder of train/<class>/ and test/<class>/: give its path.")
+        raise InputError(
+            "The data source 'folder' needs a folder of train/<class>/ and test/<class>/: give its path as data.folder."
+        )
     train, test = _image_files(folder / "train"), _image_files(folder / "test")
     _require_same_classes(folder, train, test)
     paths = [path for files in (train, test) for members in files.values() for path in members]
@@ -94,6 +97,19 @@ def image_folder(folder: Path | None) -> Dataset:
         test=Split(images[count:], _labels(test)),
         classes=tuple(train),
     )
+
+
+def digest(folder: str | Path) -> str:
+    """SHA-256 of the names and bytes of all images that the source `folder` would read there.
+
+    Raises InputError where it would find no images.
+    """
+    root, sha = _existing(folder), hashlib.sha256()
+    for split in ("train", "test"):
+        for paths in _image_files(root / split).values():
+            for path in paths:
+                sha.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return sha.hexdigest()
 
 
 def _require_same_classes(folder: Path, train: dict[str, list[Path]], test: dict[str, list[Path]]) -> None:

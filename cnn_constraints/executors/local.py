@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -14,11 +14,16 @@ from cnn_constraints.config import Data, Experiment
 from cnn_constraints.data import subsets
 from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.data.sources import load
+from cnn_constraints.environment import device_memory
+from cnn_constraints.errors import InputError
 from cnn_constraints.sweep import Group
 from cnn_constraints.training import ensemble
 from cnn_constraints.training.run import Images, Task
 
 Row = dict[str, Any]
+
+BYTES_PER_PARAMETER = 4 * 5
+"""In 32 bits: the parameter, its gradient, the two moments of Adam, and the best parameter so far."""
 
 
 @runtime_checkable
@@ -52,18 +57,18 @@ class LocalExecutor:
 
     def run(self, group: Group) -> Iterator[list[Row]]:
         """Train and test every trial of the group; rows come as they are measured, each trial's result row last."""
-        segment = None
+        program = None
         for experiment in group.trials:
             dataset = self.dataset(experiment.data)
             task = trials.build_task(experiment, dataset)
             trial = trials.build_trial(experiment, dataset)
             splits = self._splits(experiment.data)
             evaluate_every = experiment.training.evaluate_every
-            if segment is None:
-                segment = self._compile(group, task, trial, splits, evaluate_every)
+            if program is None:
+                program = self._compile(group, task, trial, splits, evaluate_every)
             self._progress.running(experiment)
             started = time.perf_counter()
-            for part in ensemble.train(segment, task, trial, *splits, evaluate_every):
+            for part in ensemble.train(program, trial, *splits):
                 self._progress.advanced(evaluate_every)
                 rows = _evaluation_rows(experiment, part)
                 if part.update == task.updates:
@@ -80,13 +85,13 @@ class LocalExecutor:
 
     def _compile(
         self, group: Group, task: Task, trial: ensemble.Trial, splits: tuple[Images, Images], evaluate_every: int
-    ) -> Callable:
+    ) -> ensemble.Program:
         self._progress.compiling(group)
         started = time.perf_counter()
-        segment = ensemble.compile_segment(task, trial, *splits, evaluate_every)
+        program = ensemble.compile_program(task, trial, *splits, evaluate_every)
         self.programs += 1
         self._progress.compiled(time.perf_counter() - started)
-        return segment
+        return program
 
 
 def check_before_running(executor: LocalExecutor, groups: list[Group]) -> None:
@@ -96,6 +101,20 @@ def check_before_running(executor: LocalExecutor, groups: list[Group]) -> None:
             dataset = executor.dataset(experiment.data)
             trials.build_task(experiment, dataset)
             subsets.check_sizes(dataset.train, experiment.data.n_train, experiment.data.n_validation)
+            _check_memory(experiment, trials.cost(experiment, dataset))
+
+
+def _check_memory(experiment: Experiment, cost: trials.Cost) -> None:
+    lanes = len(trials.lanes(experiment))
+    needed = BYTES_PER_PARAMETER * cost.parameters * lanes
+    available = device_memory()
+    if needed > available:
+        model = experiment.model
+        raise InputError(
+            f"The network of {model.constraint} with channels {model.channels} has {cost.parameters:,} parameters: "
+            f"training {lanes} lanes takes at least {needed:,} bytes, and the device has {available:,}; make "
+            f"model.channels, the images or the number of learning rates and weight decays smaller."
+        )
 
 
 def _evaluation_rows(experiment: Experiment, part: ensemble.Segment) -> list[Row]:

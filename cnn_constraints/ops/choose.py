@@ -77,6 +77,15 @@ def formulation_name(constraint: str, geometry: Geometry, delta: int | None, in_
     return "expanded"
 
 
+def joins_lanes(constraint: str) -> bool:
+    """Whether the first layers of networks on the same images are computed as one layer with the output channels of all.
+
+    Dense and shared layers are bound by their weights and by the spectra of those: to write them side by side for all
+    lanes costs more than one product saves.
+    """
+    return constraint not in ("dense", "shared")
+
+
 def apply(
     constraint: str,
     x: Inputs,

@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from cnn_constraints.model import logits_of_lanes
 from cnn_constraints.training import run
-from cnn_constraints.training.metrics import Metrics, better
-from cnn_constraints.training.run import Hyperparameters, Images, Standardisation, Task
+from cnn_constraints.training.metrics import Metrics, better, measure
+from cnn_constraints.training.run import Hyperparameters, Images, Lane, Standardisation, Task
 
 Lanes = Any
 """A tuple of Lane (unrolled), or one Lane whose arrays have a leading axis of lanes (vmapped)."""
@@ -59,43 +60,39 @@ def lane_axis(backend: str) -> str:
     return "unrolled" if backend == "cpu" else "vmapped"
 
 
-def compile_segment(
+class Program(NamedTuple):
+    """What a group shares: the compiled segment, the shapes of the lanes it takes, and how a trial is cut up."""
+
+    segment: Callable
+    lanes: Lanes
+    updates: int
+    evaluate_every: int
+
+
+def compile_program(
     task: Task,
     trial: Trial,
     train_split: Images,
     test_split: Images,
     evaluate_every: int,
     axis: str | None = None,
-) -> Callable:
+) -> Program:
     """The program of a group, compiled for arrays shaped like these."""
     axis = axis or lane_axis(jax.default_backend())
-    lanes = _placeholder(task, trial, axis)
+    lanes = jax.eval_shape(partial(_start, task, axis), trial.key, trial.hyperparameters)
     segment = jax.jit(partial(_segment, task, axis), donate_argnums=0)
     arguments = (lanes, 0, trial._replace(batches=trial.batches[:evaluate_every]), train_split, test_split)
-    return segment.lower(*arguments).compile()
+    return Program(segment.lower(*arguments).compile(), lanes, task.updates, evaluate_every)
 
 
-def train(
-    segment: Callable,
-    task: Task,
-    trial: Trial,
-    train_split: Images,
-    test_split: Images,
-    evaluate_every: int,
-    axis: str | None = None,
-) -> Iterator[Segment]:
-    """Run one trial with a program from `compile_segment`, one segment after the other."""
-    lanes = _placeholder(task, trial, axis or lane_axis(jax.default_backend()))
-    for first in range(0, task.updates, evaluate_every):
-        part = trial._replace(batches=trial.batches[first : first + evaluate_every])
-        lanes, history = segment(lanes, first, part, train_split, test_split)
-        yield Segment(first + evaluate_every, *jax.tree.map(np.asarray, history))
-
-
-def _placeholder(task: Task, trial: Trial, axis: str) -> Lanes:
-    """Zeros in the shape of the lanes: the first segment replaces them by initial weights."""
-    shapes = jax.eval_shape(partial(_start, task, axis), trial.key, trial.hyperparameters)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+def train(program: Program, trial: Trial, train_split: Images, test_split: Images) -> Iterator[Segment]:
+    """Run one trial with the program of its group, one segment after the other."""
+    # Zeros in the shape of the lanes: the first segment replaces them by initial weights.
+    lanes = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), program.lanes)
+    for first in range(0, program.updates, program.evaluate_every):
+        part = trial._replace(batches=trial.batches[first : first + program.evaluate_every])
+        lanes, history = program.segment(lanes, first, part, train_split, test_split)
+        yield Segment(first + program.evaluate_every, *jax.tree.map(np.asarray, history))
 
 
 def _start(task: Task, axis: str, key: jax.Array, hyperparameters: Hyperparameters) -> Lanes:
@@ -127,8 +124,10 @@ def _segment(
 
     def step(lanes: Lanes, batch: Int[Array, " batch"]) -> tuple[Lanes, Metrics]:
         images, labels = run.prepare(train_split, batch, trial.standardisation)
+        if axis == "unrolled":
+            return _update_lanes(task, lanes, images, labels, trial.hyperparameters)
         one = lambda lane, hyperparameters: run.update(task, lane, images, labels, hyperparameters)
-        return _over_lanes(one, axis, lanes, trial.hyperparameters)
+        return jax.vmap(one)(lanes, trial.hyperparameters)
 
     lanes, train_metrics = lax.scan(step, lanes, trial.batches)
     done = first + len(trial.batches)
@@ -141,6 +140,25 @@ def _segment(
         lambda: _test(task, axis, lanes, test_split, trial.standardisation, read=False),
     )
     return lanes, (jax.tree.map(lambda leaf: leaf.mean(axis=0), train_metrics), validation, test)
+
+
+def _update_lanes(
+    task: Task,
+    lanes: tuple[Lane, ...],
+    images: Float[Array, "batch height width channels"],
+    labels: Int[Array, " batch"],
+    hyperparameters: Hyperparameters,
+) -> tuple[tuple[Lane, ...], Metrics]:
+    """`run.update` for every lane. No loss depends on another lane, so the gradient of their sum is that of each."""
+
+    def objective(parameters: tuple) -> tuple[Float[Array, ""], Metrics]:
+        logits = jnp.stack(logits_of_lanes(task.network, parameters, images))
+        metrics = jax.tree.map(lambda leaf: leaf.mean(axis=1), jax.vmap(measure, (0, None))(logits, labels))
+        return metrics.loss.sum(), metrics
+
+    gradients, metrics = jax.grad(objective, has_aux=True)(tuple(lane.parameters for lane in lanes))
+    own = [jax.tree.map(lambda leaf, i=i: leaf[i], hyperparameters) for i in range(len(lanes))]
+    return tuple(run.descend(task, *lane) for lane in zip(lanes, gradients, own, strict=True)), metrics
 
 
 def _evaluate(
@@ -157,11 +175,12 @@ def _evaluate(
     def chunk(carry: None, part: tuple) -> tuple[None, Metrics]:
         images, labels = run.prepare(split, part[0], standardisation)
 
-        def one(lane: Any) -> tuple[None, Metrics]:
-            metrics = run.evaluate(task, lane, images, labels)
-            return None, jax.tree.map(lambda leaf: jnp.where(part[1], leaf, 0).sum(), metrics)
-
-        return carry, _over_lanes(one, axis, parameters)[1]
+        if axis == "unrolled":
+            logits = jnp.stack(logits_of_lanes(task.network, parameters, images))
+        else:
+            logits: Any = jax.vmap(lambda lane: task.network.apply({"params": lane}, images))(parameters)
+        metrics = jax.vmap(measure, (0, None))(logits, labels)
+        return carry, jax.tree.map(lambda leaf: jnp.where(part[1], leaf, 0).sum(axis=1), metrics)
 
     _, sums = lax.scan(chunk, None, (chunks, counts))
     return jax.tree.map(lambda leaf: leaf.sum(axis=0) / len(indices), sums)

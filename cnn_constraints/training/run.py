@@ -101,8 +101,13 @@ def update(
         return metrics.loss, metrics
 
     gradient, metrics = jax.grad(objective, has_aux=True)(lane.parameters)
+    return descend(task, lane, gradient, hyperparameters), metrics
+
+
+def descend(task: Task, lane: Lane, gradient: Any, hyperparameters: Hyperparameters) -> Lane:
+    """What the optimiser makes of a gradient."""
     changes, optimizer_state = _optimizer(task, hyperparameters).update(gradient, lane.optimizer_state, lane.parameters)
-    return Lane(optax.apply_updates(lane.parameters, changes), optimizer_state, lane.best), metrics
+    return Lane(optax.apply_updates(lane.parameters, changes), optimizer_state, lane.best)
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 import shutil
 import subprocess
@@ -12,8 +13,10 @@ from typing import NamedTuple
 
 import jax
 import jaxtyping
+import numpy as np
 import pandas
 import pytest
+from PIL import Image
 
 from cnn_constraints import config, store
 from cnn_constraints.config import Experiment
@@ -74,7 +77,7 @@ BAD_FLAGS = [
     ("-x", "-x"),
     ("another.py", "another.py"),
     ("--output", "--output"),
-    ("--training.updates abc", "--training.updates is 'abc'"),
+    ("--training.updates abc", "--training.updates is 'abc': it takes a whole number."),
     ("--training.updates 2.5", "--training.updates is '2.5'"),
     ("--training.learning-rates 0.1 fast", "fast'"),
     ("--training.updates 0", "training.updates is 0: it must be at least 1."),
@@ -87,6 +90,8 @@ BAD_FLAGS = [
     ("--data.source folder --data.folder nowhere", "'nowhere'"),
     ("--model.readout=flat", "'flat'"),
     ("--model.delta 8", "delta is 8: on an image of 8 x 8"),
+    ("--model.channels 900000000", "takes at least"),
+    ("--training.learning-rates 1e39", "at most 3.4e+38"),
     ("--model.pool-sizes 9", "(9,) leave no pixel of an image of 8 x 8"),
     ("--data.n-train 1378", "1378 + 20: the training split has 1397 images"),
     ("--data.n_train 20000", "20000 + 20: the training split has 1397 images"),
@@ -105,7 +110,6 @@ BAD_CONFIGS = {
     "misspelt axis": ('axis("seed"', 'axis("sead"', "did you mean 'seed'?"),
     "misspelt axis of a section": ("model.constraint", "model.constrain", "did you mean 'model.constraint'?"),
     "empty sweep": ("[0, 1]", "[]", "The sweep is empty"),
-    "a sweep of nothing": ("return product", "product", "TypeError"),
     "out of range": ("updates=2", "updates=0", "training.updates is 0: it must be at least 1."),
     "updates that do not divide": ("updates=2, evaluate_every=1", "updates=5, evaluate_every=2", "multiple of"),
     "lists that disagree": ("strides=(1,)", "strides=(1, 1)", "model.strides has 2 entries"),
@@ -128,6 +132,9 @@ BAD_CONFIGS = {
     "text for a number": ("updates=2", "updates='two'", "training.updates is 'two': it must be a whole number."),
     "text in a list": ("channels=(2,)", "channels=(2, '3')", "model.channels is (2, '3'): it must be a tuple"),
     "a number for a list": ("(0.01,)", "0.01", "training.learning_rates is 0.01: it must be a tuple"),
+    "get_sweep without a return": ("return product(", "product(", "get_sweep() must return Experiments, not NoneType"),
+    "a config that exits": ("return Experiment(", "raise SystemExit(3)\n    return Experiment(", "SystemExit: 3"),
+    "out of range, with the file it stands in": ("updates=2", "updates=0", "config.py: training.updates is 0"),
     "no experiment": ("return Experiment", "Experiment", "must give Experiments, not NoneType"),
     "a section for an experiment": ("return product(", "return [base.data] + product(", "not Data"),
 }
@@ -264,6 +271,25 @@ def test_a_misspelt_config_is_told_the_nearest(here):
     assert "did you mean configs/quickstart.py?" in refusal(call(sweep.main, "configs/quikstart.py"))
 
 
+def test_a_folder_is_no_config(here):
+    (here / "configs").mkdir()
+    assert "configs is a folder: name one of its config files." in refusal(call(sweep.main, "configs"))
+
+
+def test_a_config_finds_its_neighbours_from_anywhere(here):
+    (here / "project" / "configs").mkdir(parents=True)
+    write_config(here / "project" / "configs", name="base.py")
+    (here / "project" / "configs" / "other.py").write_text("from configs.base import get_config, get_sweep")
+    code = "from experiments import sweep; print(len(sweep.build_sweep(sweep.parse(['project/configs/other.py']))))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "nowhere")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "4\n", done.stderr
+
+
 def test_a_config_that_is_no_python_file_is_refused(here):
     write_config(here, name="config.yaml")
     assert "config.yaml" in refusal(call(sweep.main, "config.yaml"))
@@ -365,6 +391,33 @@ def test_a_stopped_sweep_goes_on_to_the_results_of_an_unstopped_one(here, first,
     pandas.testing.assert_frame_equal(measured(here / "runs" / "config"), measured(first[0] / "runs" / "config"))
 
 
+def test_a_run_that_lost_its_config_gets_it_back_with_all_its_results(first, finished):
+    (finished / "runs" / "config" / "config.json").unlink()
+    outcome = call(sweep.main, "config.py")
+    assert "0 trials run, 4 already finished" in outcome.err
+    write_config(finished, ("[0, 1]", "[0, 1, 2]"))
+    assert "2 trials run, 4 already finished" in call(sweep.main, "config.py").err
+    assert len(store.read(finished / "runs" / "config")) == 6
+
+
+def test_other_images_at_the_same_path_are_not_taken_for_those_that_were_trained_on(here):
+    def write_images(seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        for split, label, number in itertools.product(("train", "test"), ("a", "b"), range(30)):
+            path = here / "images" / split / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 256, (4, 4), np.uint8)).save(path)
+
+    flags = ["--data.source", "folder", "--data.folder", "images"]
+    write_images(0)
+    assert "4 trials run" in call(sweep.main, "config.py", *flags).err
+    assert "0 trials run, 4 already finished" in call(sweep.main, "config.py", *flags).err
+    write_images(1)
+    line = refusal(call(sweep.main, "config.py", *flags))
+    assert "The images in images are not those that runs/config was made from" in line
+    assert "4 trials run" in call(sweep.main, "config.py", *flags, "--output", "runs/other").err
+
+
 def test_another_sweep_in_the_same_folder_reports_only_its_own_trials(finished):
     write_config(finished, ("[0, 1]", "[1]"), name="other.py")
     outcome = call(sweep.main, "other.py", "--output", "runs/config")
@@ -416,8 +469,8 @@ def test_count_prints_the_megapixel_numbers():
         ("--stride 0", "stride is 0"),
         ("--dtype float", "'float'"),
         ("--boundary zeros", "did you mean 'zero'?"),
-        ("5", "'5' belongs to no flag"),
-        ("--height 5 6", "'6' belongs to no flag"),
+        ("5", "'5' is one argument too many"),
+        ("--height 5 6", "'6' is one argument too many"),
         ("--height", "--height has no value"),
     ],
 )

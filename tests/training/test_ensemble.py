@@ -52,8 +52,8 @@ def train_ensemble(experiment: Experiment, dataset: Dataset, axis: str | None = 
     every = experiment.training.evaluate_every
     shape = (task, axis, len(trial.hyperparameters.learning_rate), every, run.EVALUATION_CHUNK)
     if shape not in PROGRAMS:
-        PROGRAMS[shape] = ensemble.compile_segment(task, trial, *splits, every, axis)
-    return list(ensemble.train(PROGRAMS[shape], task, trial, *splits, every, axis))
+        PROGRAMS[shape] = ensemble.compile_program(task, trial, *splits, every, axis)
+    return list(ensemble.train(PROGRAMS[shape], trial, *splits))
 
 
 def train_loop(experiment: Experiment, dataset: Dataset, lane: int) -> tuple[run.Lane, list[Metrics]]:
@@ -105,9 +105,9 @@ def test_one_program_serves_every_seed_size_and_learning_rate(seed):
     first = small_experiment("conv", 1)
     other = config.replace(first, {"seed": 2, "data.n_train": 50, "training.learning_rates": (0.1, 0.2)})
     task = trials.build_task(first, dataset)
-    segment = ensemble.compile_segment(task, trials.build_trial(first, dataset), *splits, 4)
+    program = ensemble.compile_program(task, trials.build_trial(first, dataset), *splits, 4)
     PROGRAMS.clear()
-    shared = list(ensemble.train(segment, task, trials.build_trial(other, dataset), *splits, 4))
+    shared = list(ensemble.train(program, trials.build_trial(other, dataset), *splits))
     own = train_ensemble(other, dataset)
     for one, same in zip(jax.tree.leaves(shared), jax.tree.leaves(own), strict=True):
         np.testing.assert_array_equal(one, same)
