@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
-from cnn_constraints.constraints.geometry import Geometry, Windows
+from cnn_constraints.constraints.geometry import Axis, Geometry, Windows
 from cnn_constraints.constraints.ties import write_untied
 from cnn_constraints.ops import dense
 
@@ -51,22 +51,26 @@ def _insert_zeros(x: jnp.ndarray, present: np.ndarray, dimension: int) -> jnp.nd
     return jnp.concatenate(pieces, axis=dimension)
 
 
-def sites(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
-    """All windows at once, then one batched matrix product over the sites."""
+def tiles(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None, rows: int, columns: int) -> Outputs:
+    """Tiles of rows x columns neighbouring outputs: for each a matrix product of all their weights, with zeros between,
+    and the pixels that any of them sees. From a product for every site to the dense layer, as tiles grow.
+    """
     in_channels, _, _, batch = x.shape
-    pixels = x.transpose(1, 2, 0, 3).reshape(geometry.input_sites, in_channels, batch)
-    tables = _tables(geometry, delta)
-    windows = _take(pixels, tables.pixel_of_slot, tables.slots_of_pixel)
-    local = _take(weights.transpose(1, 0, 2), tables.weight_of_slot, tables.slot_of_weight)
-    places = (geometry.output_sites, -1)
-    product = jnp.einsum(
-        "psd,psn->pdn", local.reshape(*places, weights.shape[2]), windows.reshape(*places, batch)
-    )  # fmt: skip
-    return product.reshape(geometry.output_height, geometry.output_width, -1, batch).transpose(2, 0, 1, 3)
+    out_channels = weights.shape[2]
+    tables = _tile_tables(geometry, delta, rows, columns, in_channels)
+    windows = _take(x.reshape(-1, batch), tables.pixel_of_slot, tables.slots_of_pixel)
+    local = _take(weights.reshape(-1, out_channels), tables.weight_of_slot, tables.slot_of_weight)
+    blocks = (-(-geometry.output_height // rows), -(-geometry.output_width // columns))
+    windows = windows.reshape(blocks[0] * blocks[1], -1, batch)
+    local = local.reshape(windows.shape[0], windows.shape[1], -1)
+    product = jnp.einsum("bsm,bsn->bmn", local, windows)
+    product = product.reshape(*blocks, rows, columns, out_channels, batch).transpose(4, 0, 2, 1, 3, 5)
+    product = product.reshape(out_channels, blocks[0] * rows, blocks[1] * columns, batch)
+    return product[:, : geometry.output_height, : geometry.output_width]
 
 
 class Tables(NamedTuple):
-    """Slots are the places of all windows, site by site. An index past the end stands for nothing."""
+    """Slots are the places of all windows, tile by tile. An index past the end stands for nothing."""
 
     pixel_of_slot: np.ndarray
     slots_of_pixel: np.ndarray
@@ -75,16 +79,40 @@ class Tables(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _tables(geometry: Geometry, delta: int | None) -> Tables:
-    rows, columns = geometry.rows.windows(delta), geometry.columns.windows(delta)
-    row = (rows.starts[:, None] + np.arange(rows.size) - rows.padding[0]) % geometry.height
-    column = (columns.starts[:, None] + np.arange(columns.size) - columns.padding[0]) % geometry.width
-    pixel = (row[:, None, :, None] * geometry.width + column[None, :, None, :]).ravel()
-    connected = (rows.connected[:, None, :, None] & columns.connected[None, :, None, :]).ravel()
-    site = np.arange(geometry.output_sites).repeat(rows.size * columns.size)
-    weight = np.where(connected, write_untied(geometry, delta)[site, pixel], connected.sum())
-    tables = (pixel, _slots_by_pixel(pixel, geometry.input_sites), weight, _places_by_name(weight, connected))
+def _tile_tables(geometry: Geometry, delta: int | None, rows: int, columns: int, in_channels: int) -> Tables:
+    """Windows tile by tile, the channels of a pixel side by side; for each slot the weights of all outputs of its tile."""
+    row, row_outputs = _tile_windows(geometry.rows, delta, rows)
+    column, column_outputs = _tile_windows(geometry.columns, delta, columns)
+    pixel = _by_tile(row * geometry.width, column)
+    output = _by_tile(row_outputs * geometry.output_width, column_outputs)
+    beyond = _by_tile(row_outputs >= geometry.output_height, column_outputs >= geometry.output_width)
+    names = write_untied(geometry, delta)
+    free = int(names.max()) + 1
+    names = names[np.where(beyond, 0, output)[:, None, :], pixel[:, :, None]]
+    name = np.where(beyond[:, None, :], -1, names)
+    channel = np.arange(in_channels)
+    pixel = (channel * geometry.input_sites + pixel[:, :, None]).ravel()
+    used = np.broadcast_to((name >= 0)[:, :, None, :], (*name.shape[:2], in_channels, name.shape[2])).ravel()
+    weight = (channel[:, None] * free + name[:, :, None, :]).ravel()
+    weight = np.where(used, weight, in_channels * free)
+    tables = (pixel, _slots_by_pixel(pixel, in_channels * geometry.input_sites), weight, _places_by_name(weight, used))
     return Tables(*(table.astype(np.int32) for table in tables))
+
+
+def _by_tile(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """The sums of [tile, place] of rows and of columns as [tile of the image, place in it]."""
+    return (row[:, None, :, None] + column[None, :, None, :]).reshape(len(row) * len(column), -1)
+
+
+def _tile_windows(axis: Axis, delta: int | None, tile: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each tile of outputs of one axis, the inputs that any of them may see, each once, and those outputs."""
+    outputs = np.arange(-(-axis.outputs // tile) * tile).reshape(-1, tile)
+    offsets = axis.offsets(delta)
+    span = min(axis.size, axis.stride * (tile - 1) + len(offsets))
+    starts = axis.stride * outputs[:, :1] + offsets[0]
+    if axis.boundary == "zero":
+        starts = np.clip(starts, 0, axis.size - span)
+    return (starts + np.arange(span)) % axis.size, outputs
 
 
 def _places_by_name(names: np.ndarray, used: np.ndarray) -> np.ndarray:

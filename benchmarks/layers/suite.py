@@ -1,0 +1,96 @@
+"""Single layers: our choice of formulation against the layers of Flax, XLA and PyTorch, forward and with both gradients.
+
+Every contender takes its images and weights in the layout that it likes best.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from benchmarks.layers import definition, flax_layers
+from benchmarks.layers.contender import Arrays, Case, Maker
+from benchmarks.layers.definition import Products, kernel_of
+from benchmarks.layers.our_layers import ours
+from benchmarks.rows import OURS, Row, row
+from benchmarks.timing import Ceilings, side_by_side, torch_is_installed
+from cnn_constraints.constraints import counts, ties
+from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.ops import choose
+
+TOLERANCE = 1e-4
+"""Largest difference from the definition in 64 bits, relative to the largest value of the array."""
+
+CHECKED_IMAGES = 2
+
+
+SHAPES = (
+    ("28x28x1->16", Geometry(28, 28), 1, 16),
+    ("32x32x3->32", Geometry(32, 32), 3, 32),
+    ("16x16x32->32", Geometry(16, 16), 32, 32),
+)
+
+
+def grid(deltas: Sequence[int], batch: int) -> list[Case]:
+    """Local and conv at every delta, shared and dense at all offsets, on the images of MNIST, CIFAR-10 and halfway in."""
+    cells = [(cell, delta) for delta in deltas for cell in ("local", "conv")] + [("shared", None), ("dense", None)]
+    return [
+        Case(name, cell, geometry, in_channels, out_channels, delta, batch)
+        for name, geometry, in_channels, out_channels in SHAPES
+        for cell, delta in cells
+    ]
+
+
+def measure(cases: Sequence[Case], rounds: int, ceilings: Ceilings, seed: int, formulations: bool) -> Iterator[Row]:
+    """Rows of the suite `layers`; with `formulations` every formulation of ours is a contender, not the chosen one only.
+
+    Raises RuntimeError for a contender that computes something else.
+    """
+    for case in cases:
+        makers = _makers(case, formulations)
+        _check(case, makers, seed)
+        arrays = _draw(case, seed)
+        contenders = {name: maker(case, arrays) for name, maker in makers.items()}
+        for direction in ("forward", "both"):
+            runs = {name: getattr(contender, direction) for name, contender in contenders.items()}
+            title = case.title + {"forward": ", forward", "both": ", forward and backward"}[direction]
+            for name, timing in side_by_side(runs, rounds).items():
+                yield row("layers", title, name, timing, 1, _least_work(case, direction), ceilings)
+
+
+def _least_work(case: Case, direction: str) -> tuple[float, float]:
+    count = counts.count(case.cell, case.geometry, case.delta, case.in_channels, case.out_channels)
+    sites = case.geometry.input_sites * case.in_channels + case.geometry.output_sites * case.out_channels
+    passes = {"forward": 1, "both": 3}[direction]
+    return 2.0 * passes * case.batch * count.multiply_adds, 4.0 * passes * (case.batch * sites + count.weights)
+
+
+def _draw(case: Case, seed: int) -> Arrays:
+    generator = np.random.default_rng(seed)
+    sites = (case.batch, case.geometry.height, case.geometry.width)
+    free = ties.sizes(case.cell, case.geometry, case.delta).weights
+    shapes = ((*sites, case.in_channels), (case.in_channels, free, case.out_channels), (*sites, case.out_channels))
+    return Arrays(*(generator.standard_normal(shape, np.float32) for shape in shapes))
+
+
+def _check(case: Case, makers: dict[str, Maker], seed: int) -> None:
+    small = case._replace(batch=CHECKED_IMAGES)
+    arrays = _draw(small, seed)
+    kernel = kernel_of(case.cell, arrays.weights, case.geometry, case.delta)
+    expected = definition.products(case.cell, arrays.images, kernel, arrays.gradient, case.geometry, case.delta)
+    for name, maker in makers.items():
+        for field, actual, wanted in zip(Products._fields, maker(small, arrays).products(), expected, strict=True):
+            error = np.abs(actual - wanted).max() / np.abs(wanted).max()
+            if not error < TOLERANCE:
+                raise RuntimeError(f"{name} on {case.title}: {field} is off by {error:.1e} of its largest value")
+
+
+def _makers(case: Case, formulations: bool) -> dict[str, Maker]:
+    makers: dict[str, Maker] = {OURS: ours(None)}
+    if formulations:
+        makers |= {f"ours: {name}": ours(name) for name in choose.FORMULATIONS[case.cell]}
+    makers |= flax_layers.MAKERS[case.cell]
+    if torch_is_installed():
+        from benchmarks.layers import torch_layers
+
+        makers |= torch_layers.MAKERS[case.cell]
+    return makers

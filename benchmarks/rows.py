@@ -1,0 +1,117 @@
+"""What a benchmark reports: rows, the same as a table, as a figure and as JSON."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.timing import Ceilings, Timing
+
+OURS = "ours"
+
+
+class Row(NamedTuple):
+    """One contender at one case. fraction_of_ceiling: the least time that the machine's ceilings allow for the work of
+    the case, over the median; above 1 for an algorithm that needs less work than the definition.
+    """
+
+    suite: str
+    case: str
+    contender: str
+    seconds_median: float
+    seconds_min: float
+    seconds_max: float
+    fraction_of_ceiling: float
+    bound: str
+
+
+def row(
+    suite: str, case: str, contender: str, timing: Timing, units: int, work: tuple[float, float], ceilings: Ceilings
+) -> Row:
+    """Seconds per unit, of which every timed round did `units`; work: operations and bytes of one unit."""
+    least, bound = ceilings.shortest_time(*work)
+    median, shortest, longest = (value / units for value in (timing.median, timing.shortest, timing.longest))
+    return Row(suite, case, contender, median, shortest, longest, least / median, bound)
+
+
+def ratios(rows: Sequence[Row]) -> list[tuple[Row, float, float, float]]:
+    """Each row with its median over that of ours at the same case, and the least and the most that the spread allows.
+
+    Above 1 ours is faster.
+    """
+    ours = {one.case: one for one in rows if one.contender == OURS}
+    return [
+        (
+            one,
+            one.seconds_median / ours[one.case].seconds_median,
+            one.seconds_min / ours[one.case].seconds_max,
+            one.seconds_max / ours[one.case].seconds_min,
+        )
+        for one in rows
+    ]
+
+
+def print_case(rows: Sequence[Row]) -> None:
+    """One case as a table: milliseconds with their spread, and how many times as long as ours each contender takes."""
+    table = Table(title=rows[0].case, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for heading in ("contender", "ms, median", "ms, range", "over ours", "range", "of the ceiling", "bound"):
+        table.add_column(heading, justify="left" if heading in ("contender", "bound") else "right", no_wrap=True)
+    for one, ratio, lowest, highest in ratios(rows):
+        table.add_row(
+            one.contender,
+            _digits(1e3 * one.seconds_median),
+            f"{_digits(1e3 * one.seconds_min)} to {_digits(1e3 * one.seconds_max)}",
+            f"{ratio:.2f}",
+            f"{lowest:.2f} to {highest:.2f}",
+            f"{one.fraction_of_ceiling:.0%}",
+            one.bound,
+        )
+    Console(highlight=False, width=max(110, Console().width)).print(table)
+
+
+def write_json(rows: Sequence[Row], path: Path) -> None:
+    """A list of objects, whole or not at all."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps([one._asdict() for one in rows], indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def figure(rows: Sequence[Row]) -> Figure:
+    """A line a case: how many times as long as ours each contender takes, on a logarithmic axis."""
+    cases, contenders = (
+        list(dict.fromkeys(one.case for one in rows)),
+        list(dict.fromkeys(one.contender for one in rows)),
+    )
+    drawing = Figure(figsize=(9, 1.6 + 0.3 * len(cases)), layout="constrained")
+    axes = drawing.subplots()
+    for place, contender in enumerate(contenders):
+        points = [entry for entry in ratios(rows) if entry[0].contender == contender]
+        heights = [cases.index(one.case) for one, *_ in points]
+        middles = [ratio for _, ratio, _, _ in points]
+        bars = [
+            [ratio - lowest for _, ratio, lowest, _ in points],
+            [highest - ratio for _, ratio, _, highest in points],
+        ]
+        axes.errorbar(
+            middles, heights, xerr=bars, fmt="osD^vPX*<>"[place % 10], label=contender, capsize=2, elinewidth=1
+        )
+    axes.axvline(1, color="#888888", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(cases)), cases)
+    axes.invert_yaxis()
+    axes.grid(axis="x", color="#e4e4e4")
+    axes.set_xlabel("time over that of ours (right of 1: ours is faster)")
+    drawing.legend(loc="outside lower center", ncols=3, frameon=False)
+    return drawing
+
+
+def _digits(value: float) -> str:
+    """Three significant digits."""
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"

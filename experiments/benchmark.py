@@ -1,0 +1,106 @@
+"""Speed, side by side with others in one run: `python -m experiments.benchmark sweep`."""
+
+import itertools
+import secrets
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from cnn_constraints.errors import InputError, unknown_name
+from cnn_constraints.report.terminal import save
+from experiments.entry import check_flags, entry_point, parse_flags
+
+SUITES = ("layers", "sweep")
+
+
+@dataclass(frozen=True)
+class Command:
+    """Measure this project against Flax, XLA and, where it is installed (pip install -e '.[bench]'), PyTorch.
+
+    Every contender is first compared with the definition in 64 bits. Ratios count: machines are shared and noisy.
+    """
+
+    suite: tyro.conf.Positional[str]
+    """layers (one layer, forward and backward) or sweep (whole training)."""
+    cells: tuple[str, ...] = ("dense", "shared", "local", "conv")
+    deltas: tuple[int, ...] = (1, 2, 3, 5, 7)
+    """Of the suite layers."""
+    batch: int = 64
+    """Images at once, in the suite layers."""
+    lanes: tuple[int, ...] = (8,)
+    """How many lanes our engine trains at once, in the suite sweep; the first entry is the one compared."""
+    formulations: bool = False
+    """Also time those of our formulations that are not chosen."""
+    rounds: int = 7
+    output: Path | None = None
+    """A JSON file for the rows."""
+    figure: Path | None = None
+    """A PNG file for the ratios."""
+
+
+def main(arguments: list[str]) -> None:
+    fields = [name for name in Command.__dataclass_fields__ if name != "suite"]
+    check_flags(arguments, [*("--" + name for name in fields), "--no-formulations"])
+    if not arguments or (arguments[0].startswith("--") and "--help" not in arguments):
+        raise InputError(f"Name a suite first ({' or '.join(SUITES)}), as in: python -m experiments.benchmark sweep")
+    command = parse_flags(Command, arguments, prog="python -m experiments.benchmark")
+    _check(command)
+    from benchmarks import rows
+
+    measured = []
+    for _, case in itertools.groupby(_measure(command), key=lambda row: row.case):
+        measured += (finished := list(case))
+        rows.print_case(finished)
+        if command.output:
+            rows.write_json(measured, command.output)
+    if command.figure:
+        save(rows.figure(measured), command.figure)
+
+
+def _check(command: Command) -> None:
+    if command.suite not in SUITES:
+        raise unknown_name("suite", command.suite, SUITES)
+    known = Command.__dataclass_fields__["cells"].default
+    for cell in command.cells:
+        if cell not in known:
+            raise unknown_name("cell", cell, known)
+    for name, least in (("rounds", 1), ("batch", 1)):
+        if getattr(command, name) < least:
+            raise InputError(f"{name} is {getattr(command, name)}: it must be at least {least}.")
+    for name, least in (("deltas", 0), ("lanes", 1)):
+        values = getattr(command, name)
+        if not values or min(values) < least:
+            raise InputError(f"{name} is {values}: it needs one or more whole numbers, each at least {least}.")
+    for path in (command.output, command.figure):
+        if path and not path.parent.is_dir():
+            raise InputError(f"There is no folder {path.parent} for {path.name}: make it first.")
+
+
+def _measure(command: Command) -> Iterator:
+    try:
+        from benchmarks.layers import suite as layers
+        from benchmarks.sweep import suite as sweep
+        from benchmarks.timing import measure_ceilings
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"The benchmarks need {error.name}: run them in a checkout, after pip install -e '.[bench]'."
+        ) from None
+    ceilings = measure_ceilings()
+    seed = secrets.randbits(31)
+    print(
+        f"ceilings: {ceilings.operations / 1e9:.0f} GFLOP/s in float32 matrix products, {ceilings.bytes / 1e9:.0f} GB/s "
+        f"of elementwise traffic; seed {seed}",
+        file=sys.stderr,
+    )
+    if command.suite == "sweep":
+        yield from sweep.measure(command.cells, command.lanes, command.rounds, ceilings, seed)
+        return
+    cases = [case for case in layers.grid(command.deltas, command.batch) if case.cell in command.cells]
+    yield from layers.measure(cases, command.rounds, ceilings, seed, command.formulations)
+
+
+if __name__ == "__main__":
+    entry_point(main)()
