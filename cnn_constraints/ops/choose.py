@@ -68,6 +68,7 @@ TABLE = (
     Choice(CPU, "local", "masked", largest_sites=32 * 32),
     Choice(CPU, "local", "row_scan"),
     Choice(CPU, "conv", "patches", largest_delta=1, largest_in_channels=3),
+    Choice(CPU, "conv", "tiles_1x2", largest_delta=2),
     Choice(CPU, "conv", "tiles_1x4", largest_in_channels=1),
     Choice(CPU, "conv", "tiles_1x2", largest_delta=5),
     Choice(CPU, "conv", "tiles_2x4"),
