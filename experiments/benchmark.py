@@ -11,7 +11,7 @@ import tyro
 
 from cnn_constraints.errors import InputError, unknown_name
 from cnn_constraints.report.terminal import save
-from experiments.entry import check_flags, entry_point, parse_flags
+from experiments.entry import check_flags, entry_point, parse_flags, prepare_jax
 
 SUITES = ("layers", "sweep")
 
@@ -88,6 +88,7 @@ def _measure(command: Command) -> Iterator:
         raise InputError(
             f"The benchmarks need {error.name}: run them in a checkout, after pip install -e '.[bench]'."
         ) from None
+    prepare_jax()
     ceilings = measure_ceilings()
     seed = secrets.randbits(31)
     print(

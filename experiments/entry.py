@@ -21,6 +21,9 @@ from cnn_constraints.settings import cache_folder
 
 T = TypeVar("T")
 
+DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
+"""XLA's own way to say how many devices a CPU is."""
+
 
 def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
     """Run `main` on the command line's arguments. Bad input ends in its sentence and exit code 2, Ctrl-C in 130."""
@@ -131,9 +134,15 @@ def _in_words(error: BaseException) -> str:
     return str(unknown_name(f"field of {match[1]}", match[2], section.__dataclass_fields__))
 
 
-def keep_compiled_programs() -> None:
-    """Let JAX keep compiled programs on disk, so that a program is compiled once a machine and not once a command."""
+def prepare_jax() -> None:
+    """Compiled programs are kept on disk, so that one is compiled once a machine and not once a command; and a CPU is
+    as many devices as this process may use cores, unless the user has said how many.
+    """
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if jax.config.values["jax_num_cpu_devices"] < 0 and DEVICE_COUNT_FLAG not in os.environ.get("XLA_FLAGS", ""):
+        # Not every system can say which cores a process may use.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", cores)

@@ -18,7 +18,7 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.executors.local import LocalExecutor, check_before_running
 from cnn_constraints.executors.progress import ProgressBar
 from cnn_constraints.report.terminal import report_run
-from experiments.entry import check_flags, entry_point, keep_compiled_programs, load_config, parse_flags, try_config
+from experiments.entry import check_flags, entry_point, load_config, parse_flags, prepare_jax, try_config
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     request = parse(arguments)
     trials = build_sweep(request)
     folder = request.command.output or Path("runs") / request.path.stem
-    keep_compiled_programs()
+    prepare_jax()
     run(trials, folder, arguments)
     report_run(folder, [config.name(trial) for trial in trials])
 

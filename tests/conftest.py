@@ -12,6 +12,9 @@ import pytest
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import BOUNDARIES, Geometry
 
+# Before anything asks for a device: trials are spread over several, and no result may depend on how many.
+jax.config.update("jax_num_cpu_devices", 8)
+
 
 class Draw:
     """Random cases, all from one seed."""

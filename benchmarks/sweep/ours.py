@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,10 +18,13 @@ EVALUATED = 64
 
 
 class Ours:
-    """Lanes of one trial, from one initialisation as in a sweep over learning rates; the first has the peers' rate."""
+    """A trial for each device, as a sweep over seeds has them; its lanes differ in learning rate, and the first has the
+    peers' rate.
+    """
 
     def __init__(self, problem: Problem, lanes: int) -> None:
-        self.models = lanes
+        self._devices = jax.local_device_count()
+        self.models = lanes * self._devices
         self._problem = problem
         test = Split(problem.raw.images[:EVALUATED], problem.raw.labels[:EVALUATED])
         self._splits = to_device(problem.raw), to_device(test)
@@ -38,7 +42,8 @@ class Ours:
             jnp.arange(EVALUATED),
             Standardisation(jnp.array([MEAN]), jnp.array([DEVIATION])),
         )
+        trials = ensemble.stack([trial] * self._devices)
         if updates not in self._programs:
-            self._programs[updates] = ensemble.compile_program(task, trial, *self._splits, updates)
-        (segment,) = ensemble.train(self._programs[updates], trial, *self._splits)
+            self._programs[updates] = ensemble.compile_program(task, trials, *self._splits, updates)
+        ((segment, *_),) = ensemble.train(self._programs[updates], trials, *self._splits)
         return float(segment.train.loss[0])

@@ -1,8 +1,9 @@
-"""Runs groups one after the other on this machine: trials in, rows for the store out."""
+"""Runs groups one after the other on all devices of this machine: trials in, rows for the store out."""
 
+import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -18,12 +19,15 @@ from cnn_constraints.environment import device_memory
 from cnn_constraints.errors import InputError
 from cnn_constraints.sweep import Group
 from cnn_constraints.training import ensemble
-from cnn_constraints.training.run import Images, Task
+from cnn_constraints.training.run import Images
 
 Row = dict[str, Any]
 
 BYTES_PER_PARAMETER = 4 * 5
 """In 32 bits: the parameter, its gradient, the two moments of Adam, and the best parameter so far."""
+
+LANES_ON_ACCELERATOR = 64
+"""So many small networks at least are what keeps a GPU or TPU busy (../shared/research/performance.md)."""
 
 
 @runtime_checkable
@@ -34,7 +38,7 @@ class Progress(Protocol):
 
     def compiled(self, seconds: float) -> None: ...
 
-    def running(self, trial: Experiment) -> None: ...
+    def running(self, trials: Sequence[Experiment]) -> None: ...
 
     def advanced(self, updates: int) -> None: ...
 
@@ -57,41 +61,71 @@ class LocalExecutor:
 
     def run(self, group: Group) -> Iterator[list[Row]]:
         """Train and test every trial of the group; rows come as they are measured, each trial's result row last."""
+        width = trials_side_by_side(group, self.dataset(group.trials[0].data))
         program = None
-        for experiment in group.trials:
-            dataset = self.dataset(experiment.data)
-            task = trials.build_task(experiment, dataset)
-            trial = trials.build_trial(experiment, dataset)
-            splits = self._splits(experiment.data)
-            evaluate_every = experiment.training.evaluate_every
+        for members in _rounds(group, width):
+            data = members[0].data
+            dataset = self.dataset(data)
+            # A program takes so many trials: in a round with fewer, the last is trained several times over.
+            padded = [*members, *members[-1:] * (width - len(members))]
+            stacked = ensemble.stack([trials.build_trial(member, dataset) for member in padded])
             if program is None:
-                program = self._compile(group, task, trial, splits, evaluate_every)
-            self._progress.running(experiment)
+                program = self._compile(group, dataset, stacked)
+            self._progress.running(members)
             started = time.perf_counter()
-            for part in ensemble.train(program, trial, *splits):
-                self._progress.advanced(evaluate_every)
-                rows = _evaluation_rows(experiment, part)
-                if part.update == task.updates:
-                    rows.append(_result_row(experiment, part, trials.cost(experiment, dataset), started))
-                yield rows
+            for parts in ensemble.train(program, stacked, *self._splits(data, program)):
+                self._progress.advanced(len(members) * program.evaluate_every)
+                seconds = (time.perf_counter() - started) / len(members)
+                yield [
+                    row
+                    for member, part in zip(members, parts, strict=False)
+                    for row in _rows(member, part, trials.cost(member, dataset), seconds)
+                ]
 
-    def _splits(self, data: Data) -> tuple[Images, Images]:
+    def _splits(self, data: Data, program: ensemble.Program) -> tuple[Images, Images]:
+        """One data set at a time stays on the devices: their memory is for models."""
         key = (data.source, data.folder, data.intervention)
         if key not in self._on_device:
-            # One data set at a time: a device's memory is for models.
             dataset = self.dataset(data)
             self._on_device = {key: (trials.to_device(dataset.train), trials.to_device(dataset.test))}
-        return self._on_device[key]
+        train, test = (ensemble.on_devices(program, split) for split in self._on_device[key])
+        self._on_device = {key: (train, test)}
+        return train, test
 
-    def _compile(
-        self, group: Group, task: Task, trial: ensemble.Trial, splits: tuple[Images, Images], evaluate_every: int
-    ) -> ensemble.Program:
+    def _compile(self, group: Group, dataset: Dataset, stacked: ensemble.Trial) -> ensemble.Program:
         self._progress.compiling(group)
         started = time.perf_counter()
-        program = ensemble.compile_program(task, trial, *splits, evaluate_every)
+        first = group.trials[0]
+        splits = trials.to_device(dataset.train), trials.to_device(dataset.test)
+        task = trials.build_task(first, dataset)
+        program = ensemble.compile_program(task, stacked, *splits, first.training.evaluate_every)
         self.programs += 1
         self._progress.compiled(time.perf_counter() - started)
         return program
+
+
+def trials_side_by_side(group: Group, dataset: Dataset) -> int:
+    """How many trials of a group are trained at once, as memory allows: one for each device of a CPU, for each
+    accelerator as many as make LANES_ON_ACCELERATOR lanes.
+    """
+    count, devices = len(group.trials), jax.local_device_count()
+    lanes = len(trials.lanes(group.trials[0]))
+    fit = max(1, device_memory() // _least_memory(group.trials[0], dataset))
+    if jax.default_backend() == "cpu":
+        # The devices of a CPU share its memory. Rounds of even size: three devices three times for nine trials on four.
+        # A lone trial has a twin: XLA rounds otherwise where there is one device only, and no number may depend on that.
+        most = min(devices, fit, max(count, 2))
+        return max(math.ceil(count / math.ceil(count / most)), min(most, 2))
+    devices = min(devices, count)
+    return devices * min(math.ceil(LANES_ON_ACCELERATOR / lanes), fit, math.ceil(count / devices))
+
+
+def _rounds(group: Group, width: int) -> Iterator[list[Experiment]]:
+    """The group's trials, at most `width` at a time, all on one data set."""
+    of_data = lambda trial: (trial.data.source, trial.data.folder, trial.data.intervention)
+    for _, members in itertools.groupby(group.trials, key=of_data):
+        together = list(members)
+        yield from (together[first : first + width] for first in range(0, len(together), width))
 
 
 def check_before_running(executor: LocalExecutor, groups: list[Group]) -> None:
@@ -101,20 +135,31 @@ def check_before_running(executor: LocalExecutor, groups: list[Group]) -> None:
             dataset = executor.dataset(experiment.data)
             trials.build_task(experiment, dataset)
             subsets.check_sizes(dataset.train, experiment.data.n_train, experiment.data.n_validation)
-            _check_memory(experiment, trials.cost(experiment, dataset))
+            _check_memory(experiment, dataset)
 
 
-def _check_memory(experiment: Experiment, cost: trials.Cost) -> None:
-    lanes = len(trials.lanes(experiment))
-    needed = BYTES_PER_PARAMETER * cost.parameters * lanes
-    available = device_memory()
+def _least_memory(experiment: Experiment, dataset: Dataset) -> int:
+    """Bytes that the parameters of a trial take while it is trained."""
+    return BYTES_PER_PARAMETER * trials.cost(experiment, dataset).parameters * len(trials.lanes(experiment))
+
+
+def _check_memory(experiment: Experiment, dataset: Dataset) -> None:
+    needed, available = _least_memory(experiment, dataset), device_memory()
     if needed > available:
-        model = experiment.model
+        model, parameters = experiment.model, trials.cost(experiment, dataset).parameters
         raise InputError(
-            f"The network of {model.constraint} with channels {model.channels} has {cost.parameters:,} parameters: "
-            f"training {lanes} lanes takes at least {needed:,} bytes, and the device has {available:,}; make "
-            f"model.channels, the images or the number of learning rates and weight decays smaller."
+            f"The network of {model.constraint} with channels {model.channels} has {parameters:,} parameters: "
+            f"training {len(trials.lanes(experiment))} lanes takes at least {needed:,} bytes, and the device has "
+            f"{available:,}; make model.channels, the images or the number of learning rates and weight decays smaller."
         )
+
+
+def _rows(experiment: Experiment, part: ensemble.Segment, cost: trials.Cost, seconds: float) -> list[Row]:
+    """What a segment adds to the store: an evaluation row a lane, and the result row if it was the last."""
+    rows = _evaluation_rows(experiment, part)
+    if part.update == experiment.training.updates:
+        rows.append(_result_row(experiment, part, cost, seconds))
+    return rows
 
 
 def _evaluation_rows(experiment: Experiment, part: ensemble.Segment) -> list[Row]:
@@ -135,7 +180,7 @@ def _evaluation_rows(experiment: Experiment, part: ensemble.Segment) -> list[Row
     ]
 
 
-def _result_row(experiment: Experiment, part: ensemble.Segment, cost: trials.Cost, started: float) -> Row:
+def _result_row(experiment: Experiment, part: ensemble.Segment, cost: trials.Cost, seconds: float) -> Row:
     lane, validation = int(part.test.lane), part.test.validation
     learning_rate, weight_decay = trials.lanes(experiment)[lane]
     return {
@@ -153,6 +198,6 @@ def _result_row(experiment: Experiment, part: ensemble.Segment, cost: trials.Cos
         "test_accuracy": float(part.test.metrics.accuracy),
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds,
         "device": jax.devices()[0].device_kind,
     }

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 
@@ -13,6 +14,9 @@ from cnn_constraints.sweep import Group
 
 LINE_EVERY = 10.0
 """Seconds between two plain lines."""
+
+SHOWN = 2
+"""Trials named in a line."""
 
 
 class ProgressBar:
@@ -54,9 +58,12 @@ class ProgressBar:
         self._compile_seconds.append(seconds)
         self._last_event = time.monotonic()
 
-    def running(self, trial: Experiment) -> None:
+    def running(self, trials: Sequence[Experiment]) -> None:
+        """These trials, which are of one arm, side by side."""
         self._last_event = time.monotonic()
-        self._say(f"{describe(trial)}, n = {trial.data.n_train}, seed {trial.seed}", throttled=True)
+        each = "; ".join(f"n = {trial.data.n_train}, seed {trial.seed}" for trial in trials[:SHOWN])
+        more = f" and {len(trials) - SHOWN} more" if len(trials) > SHOWN else ""
+        self._say(f"{describe(trials[0])}: {each}{more}", throttled=True)
 
     def advanced(self, updates: int) -> None:
         now = time.monotonic()

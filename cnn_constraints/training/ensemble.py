@@ -1,11 +1,12 @@
-"""Many lanes, one compiled program: the lanes of a trial see the same batches and share the work on them.
+"""Many lanes, one compiled program: the lanes of a trial see the same batches and share the work on them; trials, which
+do not, train side by side on the devices of the machine.
 
 A program covers the updates from one look at the validation data to the next, that look, and, at the right moment, the
 drawing of initial weights and the one reading of the test set. So one shape is one program, whatever a trial's seed,
 training-set size, learning rates and weight decays are.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from cnn_constraints.model import logits_of_lanes
@@ -25,12 +27,12 @@ Lanes = Any
 
 
 class Trial(NamedTuple):
-    """What one trial is trained on. The images themselves are shared by all trials of a group."""
+    """What one trial is trained on, or with a leading axis what several are. The images themselves are shared by all."""
 
     key: jax.Array
     hyperparameters: Hyperparameters
-    batches: Int[Array, "updates batch"]
-    validation: Int[Array, " n_validation"]
+    batches: Int[Array, "*trials updates batch"]
+    validation: Int[Array, "*trials n_validation"]
     standardisation: Standardisation
 
 
@@ -44,7 +46,7 @@ class Test(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """What happened between two looks at the validation data, for each lane."""
+    """What happened between two looks at the validation data, for each lane of one trial."""
 
     update: int
     train: Metrics
@@ -60,39 +62,102 @@ def lane_axis(backend: str) -> str:
     return "unrolled" if backend == "cpu" else "vmapped"
 
 
+TRIALS = "trials"
+"""The axis of devices over which trials are spread."""
+
+
 class Program(NamedTuple):
     """What a group shares: the compiled segment, the shapes of the lanes it takes, and how a trial is cut up."""
 
     segment: Callable
     lanes: Lanes
+    devices: Mesh
     updates: int
     evaluate_every: int
+
+    @property
+    def trials(self) -> int:
+        """How many are trained side by side."""
+        return len(jax.tree.leaves(self.lanes)[0])
+
+
+def stack(trials: Sequence[Trial]) -> Trial:
+    """Trials of one shape, to be trained side by side."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trials)
 
 
 def compile_program(
     task: Task,
-    trial: Trial,
+    trials: Trial,
     train_split: Images,
     test_split: Images,
     evaluate_every: int,
     axis: str | None = None,
 ) -> Program:
-    """The program of a group, compiled for arrays shaped like these."""
+    """The program of a group, compiled for stacked trials and splits shaped like these.
+
+    Trials are spread evenly over as many of this machine's devices as divide their number. On CPU a device computes
+    in one thread: trials side by side use the cores better than one trial on all of them (measured: conv and local 1.3
+    times, shared 1.25 times, dense the same), and no number depends on how many cores there are.
+    """
     axis = axis or lane_axis(jax.default_backend())
-    lanes = jax.eval_shape(partial(_start, task, axis), trial.key, trial.hyperparameters)
-    segment = jax.jit(partial(_segment, task, axis), donate_argnums=0)
-    arguments = (lanes, 0, trial._replace(batches=trial.batches[:evaluate_every]), train_split, test_split)
-    return Program(segment.lower(*arguments).compile(), lanes, task.updates, evaluate_every)
+    devices = _devices_for(len(trials.batches))
+    lanes = jax.eval_shape(jax.vmap(partial(_start, task, axis)), trials.key, trials.hyperparameters)
+    spread, whole = PartitionSpec(TRIALS), PartitionSpec()
+    segment = jax.shard_map(
+        partial(_segments, task, axis),
+        mesh=devices,
+        in_specs=(spread, whole, spread, whole, whole),
+        out_specs=spread,
+        check_vma=False,
+    )
+    part = trials._replace(batches=trials.batches[:, :evaluate_every])
+    placed = [(lanes, spread), (jnp.array(0), whole), (part, spread), (train_split, whole), (test_split, whole)]
+    arguments = [jax.tree.map(partial(_shape_on, NamedSharding(devices, where)), value) for value, where in placed]
+    one_thread: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
+    options = one_thread if jax.default_backend() == "cpu" else None
+    compiled = jax.jit(segment, donate_argnums=0).lower(*arguments).compile(options)
+    return Program(compiled, lanes, devices, task.updates, evaluate_every)
 
 
-def train(program: Program, trial: Trial, train_split: Images, test_split: Images) -> Iterator[Segment]:
-    """Run one trial with the program of its group, one segment after the other."""
+def _devices_for(trials: int) -> Mesh:
+    devices = jax.local_devices()
+    count = max(n for n in range(1, len(devices) + 1) if trials % n == 0)
+    return Mesh(np.array(devices[:count]), (TRIALS,))
+
+
+def _shape_on(sharding: NamedSharding, array: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+
+
+def on_devices(program: Program, split: Images) -> Images:
+    """A split on every device of the program; one that is there already is not copied."""
+    return jax.device_put(split, NamedSharding(program.devices, PartitionSpec()))
+
+
+def train(program: Program, trials: Trial, train_split: Images, test_split: Images) -> Iterator[list[Segment]]:
+    """Train stacked trials with the program of their group: after each segment what happened, trial by trial."""
+    spread, whole = (NamedSharding(program.devices, spec) for spec in (PartitionSpec(TRIALS), PartitionSpec()))
+    splits = on_devices(program, train_split), on_devices(program, test_split)
     # Zeros in the shape of the lanes: the first segment replaces them by initial weights.
-    lanes = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), program.lanes)
+    zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=spread)
+    lanes = jax.tree.map(zeros, program.lanes)
     for first in range(0, program.updates, program.evaluate_every):
-        part = trial._replace(batches=trial.batches[first : first + program.evaluate_every])
-        lanes, history = program.segment(lanes, first, part, train_split, test_split)
-        yield Segment(first + program.evaluate_every, *jax.tree.map(np.asarray, history))
+        part = trials._replace(batches=trials.batches[:, first : first + program.evaluate_every])
+        here = jax.device_put(jnp.array(first), whole)
+        lanes, history = program.segment(lanes, here, jax.device_put(part, spread), *splits)
+        history = jax.tree.map(np.asarray, history)
+        update = first + program.evaluate_every
+        yield [Segment(update, *jax.tree.map(lambda leaf, i=i: leaf[i], history)) for i in range(program.trials)]
+
+
+def _segments(task: Task, axis: str, lanes: Lanes, first: Array, trials: Trial, *splits: Images) -> Any:
+    """The segments of the trials on one device. One alone is computed without an axis, which layouts would suffer from."""
+    segment = lambda lanes, trial: _segment(task, axis, lanes, first, trial, *splits)
+    if len(trials.batches) > 1:
+        return jax.vmap(segment)(lanes, trials)
+    alone = jax.tree.map(lambda leaf: leaf[0], (lanes, trials))
+    return jax.tree.map(lambda leaf: leaf[None], segment(*alone))
 
 
 def _start(task: Task, axis: str, key: jax.Array, hyperparameters: Hyperparameters) -> Lanes:

@@ -28,9 +28,9 @@ def test_time_left_is_updates_at_their_pace_and_programs_at_theirs(clock, capfd)
         assert "left" not in capfd.readouterr().err
         clock[0] += 7
         bar.compiled(7.0)
-        bar.running(trials[0])
+        bar.running(trials[:1])
         clock[0] += 20
         bar.advanced(40)
-        bar.running(trials[0])
+        bar.running(trials[:1])
         # 440 updates at half a second, and two programs at 7 seconds.
         assert "about 0:03:54 left" in capfd.readouterr().err

@@ -1,6 +1,7 @@
 """The ensemble engine computes what the ordinary loop computes, lane by lane."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +48,22 @@ def small_experiment(constraint: str, seed: int, **training) -> Experiment:
 
 
 def train_ensemble(experiment: Experiment, dataset: Dataset, axis: str | None = None) -> list[ensemble.Segment]:
-    task, trial = trials.build_task(experiment, dataset), trials.build_trial(experiment, dataset)
+    (segments,) = train_side_by_side([experiment], dataset, axis)
+    return segments
+
+
+def train_side_by_side(
+    experiments: list[Experiment], dataset: Dataset, axis: str | None = None
+) -> list[list[ensemble.Segment]]:
+    """The segments of each trial."""
+    task = trials.build_task(experiments[0], dataset)
+    stacked = ensemble.stack([trials.build_trial(experiment, dataset) for experiment in experiments])
     splits = trials.to_device(dataset.train), trials.to_device(dataset.test)
-    every = experiment.training.evaluate_every
-    shape = (task, axis, len(trial.hyperparameters.learning_rate), every, run.EVALUATION_CHUNK)
+    every = experiments[0].training.evaluate_every
+    shape = (task, axis, stacked.hyperparameters.learning_rate.shape, every, run.EVALUATION_CHUNK)
     if shape not in PROGRAMS:
-        PROGRAMS[shape] = ensemble.compile_program(task, trial, *splits, every, axis)
-    return list(ensemble.train(PROGRAMS[shape], trial, *splits))
+        PROGRAMS[shape] = ensemble.compile_program(task, stacked, *splits, every, axis)
+    return list(map(list, zip(*ensemble.train(PROGRAMS[shape], stacked, *splits), strict=True)))
 
 
 def train_loop(experiment: Experiment, dataset: Dataset, lane: int) -> tuple[run.Lane, list[Metrics]]:
@@ -99,15 +109,41 @@ def test_a_run_is_bit_identical_to_its_repetition(seed):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("constraint", ["dense", "local"])
+def test_no_bit_depends_on_the_devices_or_on_who_trains_beside(constraint, seed):
+    dataset = random_dataset(seed)
+    several = [small_experiment(constraint, seed % 1000 + i) for i in range(jax.local_device_count())]
+    everywhere = train_side_by_side(several, dataset)
+    pairs = [train_side_by_side(several[i : i + 2], dataset) for i in range(0, len(several), 2)]
+    for many, two in zip(everywhere, itertools.chain(*pairs), strict=True):
+        for one, other in zip(jax.tree.leaves(many), jax.tree.leaves(two), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("axis", ["unrolled", "vmapped"])
+def test_trials_that_share_a_device_are_those_trained_alone(axis, seed, monkeypatch):
+    dataset = random_dataset(seed)
+    several = [small_experiment("conv", seed % 1000 + i) for i in range(3)]
+    alone = [train_ensemble(experiment, dataset, axis) for experiment in several]
+    (device, *_) = jax.local_devices()
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    for one, other in zip(alone, train_side_by_side(several, dataset, axis), strict=True):
+        for mine, beside in zip(one, other, strict=True):
+            np.testing.assert_allclose(mine.validation.loss, beside.validation.loss, rtol=2e-4)
+        np.testing.assert_array_equal(one[-1].test.lane, other[-1].test.lane)
+
+
 def test_one_program_serves_every_seed_size_and_learning_rate(seed):
     dataset = random_dataset(seed)
     splits = trials.to_device(dataset.train), trials.to_device(dataset.test)
     first = small_experiment("conv", 1)
     other = config.replace(first, {"seed": 2, "data.n_train": 50, "training.learning_rates": (0.1, 0.2)})
     task = trials.build_task(first, dataset)
-    program = ensemble.compile_program(task, trials.build_trial(first, dataset), *splits, 4)
+    program = ensemble.compile_program(task, ensemble.stack([trials.build_trial(first, dataset)]), *splits, 4)
     PROGRAMS.clear()
-    shared = list(ensemble.train(program, trials.build_trial(other, dataset), *splits))
+    shared = [
+        part for (part,) in ensemble.train(program, ensemble.stack([trials.build_trial(other, dataset)]), *splits)
+    ]
     own = train_ensemble(other, dataset)
     for one, same in zip(jax.tree.leaves(shared), jax.tree.leaves(own), strict=True):
         np.testing.assert_array_equal(one, same)
