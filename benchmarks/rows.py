@@ -19,7 +19,8 @@ OURS = "ours"
 
 class Row(NamedTuple):
     """One contender at one case. fraction_of_ceiling: the least time that the machine's ceilings allow for the work of
-    the case, over the median; above 1 for an algorithm that needs less work than the definition.
+    the case, over the median; above 1 for an algorithm that needs less work than the definition. peak_bytes: of the
+    process that measured this row alone, where there was one.
     """
 
     suite: str
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     seconds_max: float
     fraction_of_ceiling: float
     bound: str
+    peak_bytes: int | None = None
 
 
 def row(
@@ -61,7 +63,9 @@ def ratios(rows: Sequence[Row]) -> list[tuple[Row, float, float, float]]:
 def print_case(rows: Sequence[Row]) -> None:
     """One case as a table: milliseconds with their spread, and how many times as long as ours each contender takes."""
     table = Table(title=rows[0].case, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for heading in ("contender", "ms, median", "ms, range", "over ours", "range", "of the ceiling", "bound"):
+    headings = ["contender", "ms, median", "ms, range", "over ours", "range", "of the ceiling", "bound"]
+    memory = any(one.peak_bytes for one in rows)
+    for heading in [*headings, "peak memory"] if memory else headings:
         table.add_column(heading, justify="left" if heading in ("contender", "bound") else "right", no_wrap=True)
     for one, ratio, lowest, highest in ratios(rows):
         table.add_row(
@@ -72,8 +76,9 @@ def print_case(rows: Sequence[Row]) -> None:
             f"{lowest:.2f} to {highest:.2f}",
             f"{one.fraction_of_ceiling:.0%}",
             one.bound,
+            *([f"{(one.peak_bytes or 0) / 2**30:.2f} GiB"] if memory else []),
         )
-    Console(highlight=False, width=max(110, Console().width)).print(table)
+    Console(highlight=False, width=max(130, Console().width)).print(table)
 
 
 def write_json(rows: Sequence[Row], path: Path) -> None:

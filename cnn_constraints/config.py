@@ -18,7 +18,7 @@ from cnn_constraints.constraints.geometry import BOUNDARIES
 from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.data.sources import SOURCES
 from cnn_constraints.errors import InputError, unknown_name
-from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, READOUTS
+from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, PRECISIONS, READOUTS
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -65,6 +65,8 @@ class Model:
     """own (of the constraint), site (U), channel (u) or none."""
     boundary: str = "zero"
     """zero or circular: what lies beyond the image."""
+    precision: str = "float32"
+    """float32 or bfloat16: of the factors of the constrained layers' products (faster on GPU and TPU)."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ def _registries() -> dict[str, Iterable[str]]:
         "model.readout": READOUTS,
         "model.bias": BIASES,
         "model.boundary": BOUNDARIES,
+        "model.precision": PRECISIONS,
         "training.optimizer": OPTIMIZERS,
         "training.schedule": SCHEDULES,
     }

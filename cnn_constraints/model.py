@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cnn_constraints import errors
-from cnn_constraints.arrays import Inputs, Outputs
+from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.ops import choose
@@ -76,6 +76,30 @@ BIASES = ("own", "site", "channel", "none")
 """The constraint's own; U[i, j] for each output site and channel; one u for each channel (D2L 7.1.2.1); none."""
 
 
+PRECISIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "float32": lambda array: array,
+    "bfloat16": lambda array: array.astype(jnp.bfloat16),
+}
+"""What images and weights of a constrained layer are rounded to before they are multiplied. The matrix unit sums products
+in float32, and everything else is computed in float32.
+"""
+
+
+def multiply(
+    precision: str,
+    constraint: str,
+    x: Inputs,
+    weights: FreeWeights,
+    geometry: Geometry,
+    delta: int | None,
+    formulation: str | None = None,
+) -> Outputs:
+    """W X of a constrained layer (see `choose.apply`), of operands in that precision."""
+    rounded = errors.find("precision", precision, PRECISIONS)
+    product = choose.apply(constraint, rounded(x), rounded(weights), geometry, delta, formulation)
+    return product.astype(x.dtype)
+
+
 class ConstrainedLayer(nn.Module):
     """H = bias + W X with W under a registered constraint (D2L 7.1.2).
 
@@ -90,11 +114,13 @@ class ConstrainedLayer(nn.Module):
     bias: str = "own"
     gain: float = 1.0
     formulation: str | None = None
+    precision: str = "float32"
 
     @nn.compact
     def __call__(self, x: Inputs) -> Outputs:
         weights = self.param("weights", self._initial_weights, x.shape[0])
-        activations = choose.apply(self.constraint, x, weights, self.geometry, self.delta, self.formulation)
+        layer = (self.geometry, self.delta, self.formulation)
+        activations = multiply(self.precision, self.constraint, x, weights, *layer)
         if self.bias not in BIASES:
             raise errors.unknown_name("bias", self.bias, BIASES)
         if self.bias == "none":
@@ -148,6 +174,7 @@ class Network(nn.Module):
     pooling: str = "mean"
     readout: str = "flatten"
     bias: str = "own"
+    precision: str = "float32"
 
     @nn.compact
     def __call__(
@@ -167,6 +194,7 @@ class Network(nn.Module):
                 layer.delta,
                 self.bias,
                 gain,
+                precision=self.precision,
                 name=f"layer_{number}",
             )
             x = hand_on(self, layer, constrained(x))
@@ -192,7 +220,8 @@ def logits_of_lanes(
         return [network.apply({"params": lane}, images) for lane in lanes]  # type: ignore[misc]
     layer, parameters = network.layers[0], [lane["layer_0"] for lane in lanes]
     weights = jnp.concatenate([one["weights"] for one in parameters], axis=2)
-    h = choose.apply(network.constraint, images.transpose(3, 1, 2, 0), weights, layer.geometry, layer.delta)
+    operands = (images.transpose(3, 1, 2, 0), weights)
+    h = multiply(network.precision, network.constraint, *operands, layer.geometry, layer.delta)
     if network.bias != "none":
         h = h + jnp.concatenate([one["bias"] for one in parameters])
     parts = jnp.split(hand_on(network, layer, h), len(lanes))

@@ -56,7 +56,8 @@ def build_network(model: Model, image_shape: tuple[int, int, int], classes: int)
                 f"model.strides {model.strides} and model.pool_sizes {model.pool_sizes} leave no pixel of an image of "
                 f"{image_shape[0]} x {image_shape[1]} after layer {len(layers)}: make them smaller."
             )
-    return Network(model.constraint, tuple(layers), classes, model.activation, model.pooling, model.readout, model.bias)
+    names = (model.activation, model.pooling, model.readout, model.bias, model.precision)
+    return Network(model.constraint, tuple(layers), classes, *names)
 
 
 def cost(experiment: Experiment, dataset: Dataset) -> Cost:

@@ -1,6 +1,7 @@
 """Speed, side by side with others in one run: `python -m experiments.benchmark sweep`."""
 
 import itertools
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from cnn_constraints.errors import InputError, unknown_name
 from cnn_constraints.report.terminal import save
 from experiments.entry import check_flags, entry_point, parse_flags, prepare_jax
 
-SUITES = ("layers", "sweep")
+SUITES = ("layers", "sweep", "megapixel")
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,20 @@ class Command:
     """
 
     suite: tyro.conf.Positional[str]
-    """layers (one layer, forward and backward) or sweep (whole training)."""
+    """layers (one layer, forward and backward), sweep (whole training) or megapixel (one layer, one large image)."""
     cells: tuple[str, ...] = ("dense", "shared", "local", "conv")
-    deltas: tuple[int, ...] = (1, 2, 3, 5, 7)
-    """Of the suite layers."""
+    shapes: tuple[str, ...] = ("28x28x1->16", "28x28x1->64", "32x32x3->32", "16x16x32->32")
+    """Of the suite layers, height x width x channels in and out: MNIST, for one network and for eight lanes joined,
+    CIFAR-10, and halfway into a network.
+    """
+    deltas: tuple[int, ...] | None = None
+    """Of the suites layers (by default 1 2 3 5 7) and megapixel (1 5 10)."""
     batch: int = 64
     """Images at once, in the suite layers."""
     lanes: tuple[int, ...] = (8,)
     """How many lanes our engine trains at once, in the suite sweep; the first entry is the one compared."""
+    size: int = 1000
+    """Height and width of the image in the suite megapixel."""
     formulations: bool = False
     """Also time those of our formulations that are not chosen."""
     rounds: int = 7
@@ -67,13 +74,16 @@ def _check(command: Command) -> None:
     for cell in command.cells:
         if cell not in known:
             raise unknown_name("cell", cell, known)
-    for name, least in (("rounds", 1), ("batch", 1)):
+    for name, least in (("rounds", 1), ("batch", 1), ("size", 1)):
         if getattr(command, name) < least:
             raise InputError(f"{name} is {getattr(command, name)}: it must be at least {least}.")
     for name, least in (("deltas", 0), ("lanes", 1)):
         values = getattr(command, name)
-        if not values or min(values) < least:
+        if values is not None and (not values or min(values) < least):
             raise InputError(f"{name} is {values}: it needs one or more whole numbers, each at least {least}.")
+    for shape in command.shapes:
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*->[1-9]\d*", shape):
+            raise InputError(f"shapes has the entry {shape!r}: write height x width x channels as in 28x28x1->16.")
     for path in (command.output, command.figure):
         if path and not path.parent.is_dir():
             raise InputError(f"There is no folder {path.parent} for {path.name}: make it first.")
@@ -82,6 +92,7 @@ def _check(command: Command) -> None:
 def _measure(command: Command) -> Iterator:
     try:
         from benchmarks.layers import suite as layers
+        from benchmarks.megapixel import suite as megapixel
         from benchmarks.sweep import suite as sweep
         from benchmarks.timing import measure_ceilings
     except ModuleNotFoundError as error:
@@ -99,7 +110,12 @@ def _measure(command: Command) -> Iterator:
     if command.suite == "sweep":
         yield from sweep.measure(command.cells, command.lanes, command.rounds, ceilings, seed)
         return
-    cases = [case for case in layers.grid(command.deltas, command.batch) if case.cell in command.cells]
+    if command.suite == "megapixel":
+        deltas = command.deltas or (1, 5, 10)
+        yield from megapixel.measure(command.cells, deltas, command.size, command.rounds, ceilings, seed)
+        return
+    grid = layers.grid(command.shapes, command.deltas or (1, 2, 3, 5, 7), command.batch)
+    cases = [case for case in grid if case.cell in command.cells]
     yield from layers.measure(cases, command.rounds, ceilings, seed, command.formulations)
 
 

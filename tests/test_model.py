@@ -292,3 +292,33 @@ def test_classifier_starts_at_unit_variance(seed):
     drawn = model.lecun_normal(jax.random.key(seed), (400, 300), jnp.float32)
     # 120,000 numbers: the standard error of their variance is 0.4%.
     assert abs(400 * float(drawn.var()) - 1) < 0.03
+
+
+@pytest.mark.parametrize("constraint", choose.FORMULATIONS)
+def test_bfloat16_rounds_factors_and_sums_in_float32(constraint, draw):
+    geometry, delta = Geometry(20, 20), 9 if ties.find(constraint).local else None
+    ones = jnp.ones((1, 20, 20, 2))
+    free = ties.sizes(constraint, geometry, delta).weights
+    apply = jax.jit(model.multiply, static_argnums=(0, 1, 4, 5))
+    counted = apply("bfloat16", constraint, ones, jnp.ones((1, free, 1)), geometry, delta)
+    # A sum kept in bfloat16 would never get beyond 256.
+    connected = (tie_table(constraint, geometry, delta) >= 0).sum(axis=1).reshape(20, 20)
+    assert connected.max() > 300
+    np.testing.assert_allclose(counted[0, :, :, 0], connected, rtol=1e-2)
+    x, weights = draw.normal(1, 20, 20, 2), draw.normal(1, free, 3)
+    exact, rounded = (apply(name, constraint, x, weights, geometry, delta) for name in model.PRECISIONS)
+    difference = np.abs(exact - rounded).max() / np.abs(exact).max()
+    assert rounded.dtype == jnp.float32 and difference < 2e-2
+    # The spectra of `fourier` are in 32 bits, of factors that were rounded.
+    assert difference > 1e-4
+
+
+def test_joined_lanes_keep_the_precision_of_the_network(draw):
+    geometry = Geometry(6, 6)
+    network = two_layers("conv", geometry, 1, precision="bfloat16")
+    images = draw.normal(3, 6, 6, 1)
+    lanes = [network.init(jax.random.key(seed), images)["params"] for seed in range(2)]
+    for lane, logits in zip(lanes, model.logits_of_lanes(network, lanes, images), strict=True):
+        np.testing.assert_allclose(logits, network.apply({"params": lane}, images), rtol=2e-2, atol=2e-2)
+        exact = two_layers("conv", geometry, 1).apply({"params": lane}, images)
+        assert np.abs(np.asarray(logits) - np.asarray(exact)).max() > 1e-6

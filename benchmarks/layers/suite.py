@@ -23,21 +23,15 @@ TOLERANCE = 1e-4
 CHECKED_IMAGES = 2
 
 
-SHAPES = (
-    ("28x28x1->16", Geometry(28, 28), 1, 16),
-    ("32x32x3->32", Geometry(32, 32), 3, 32),
-    ("16x16x32->32", Geometry(16, 16), 32, 32),
-)
-
-
-def grid(deltas: Sequence[int], batch: int) -> list[Case]:
-    """Local and conv at every delta, shared and dense at all offsets, on the images of MNIST, CIFAR-10 and halfway in."""
+def grid(shapes: Sequence[str], deltas: Sequence[int], batch: int) -> list[Case]:
+    """Local and conv at every delta, shared and dense at all offsets, on images and channels such as 28x28x1->16."""
     cells = [(cell, delta) for delta in deltas for cell in ("local", "conv")] + [("shared", None), ("dense", None)]
-    return [
-        Case(name, cell, geometry, in_channels, out_channels, delta, batch)
-        for name, geometry, in_channels, out_channels in SHAPES
-        for cell, delta in cells
-    ]
+    return [_case(shape, cell, delta, batch) for shape in shapes for cell, delta in cells]
+
+
+def _case(shape: str, cell: str, delta: int | None, batch: int) -> Case:
+    height, width, in_channels, out_channels = map(int, shape.replace("->", "x").split("x"))
+    return Case(shape, cell, Geometry(height, width), in_channels, out_channels, delta, batch)
 
 
 def measure(cases: Sequence[Case], rounds: int, ceilings: Ceilings, seed: int, formulations: bool) -> Iterator[Row]:

@@ -9,7 +9,6 @@ An image is the product of two axes, and everything here is true of each axis by
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,21 +19,6 @@ from cnn_constraints.errors import InputError, unknown_name
 
 BOUNDARIES = ("zero", "circular")
 """What lies beyond the image: nothing (`zero`), or the image again, as on a torus (`circular`)."""
-
-
-class Windows(NamedTuple):
-    """The stretch of padded input that each output of an axis reads.
-
-    padding: pixels added before and after the axis (by wrapping; a zero boundary needs none).
-    starts: for each output, where its stretch begins in the padded input.
-    size: the length of every stretch.
-    connected: which pixels of the stretch lie within delta of the output; each row is one run of True.
-    """
-
-    padding: tuple[int, int]
-    starts: Int[np.ndarray, " outputs"]
-    size: int
-    connected: Bool[np.ndarray, "outputs size"]
 
 
 @dataclass(frozen=True)
@@ -82,23 +66,14 @@ class Axis:
         centres = range(0, self.size, self.stride)
         return sum(min(self.size - 1, centre + reach) - max(0, centre - reach) + 1 for centre in centres)
 
-    def windows(self, delta: int | None) -> Windows:
-        """The inputs of each output as stretches of one length, so that a local layer is a batch of matrix products.
-
-        At a zero boundary the stretch is pushed back into the image instead of padding it: what it then holds beyond
-        delta is marked as not connected.
-        """
-        offsets = self.offsets(delta)
-        centres = self.stride * np.arange(self.outputs)
+    def input_of_offset(
+        self, delta: int | None
+    ) -> tuple[Int[np.ndarray, "outputs offsets"], Bool[np.ndarray, "outputs offsets"]]:
+        """The input that each output meets at each offset within delta, and whether it lies inside the image."""
+        target = self.stride * np.arange(self.outputs)[:, None] + np.array(self.offsets(delta))[None, :]
         if self.boundary == "circular":
-            padding = (-offsets[0], offsets[-1])
-            starts = centres
-            size = len(offsets)
-            return Windows(padding, starts, size, np.ones((self.outputs, size), bool))
-        size = min(len(offsets), self.size)
-        starts = np.clip(centres + offsets[0], 0, self.size - size)
-        offset = starts[:, None] + np.arange(size) - centres[:, None]
-        return Windows((0, 0), starts, size, (offset >= offsets[0]) & (offset <= offsets[-1]))
+            return target % self.size, np.ones_like(target, bool)
+        return np.clip(target, 0, self.size - 1), (target >= 0) & (target < self.size)
 
 
 @dataclass(frozen=True)
@@ -156,8 +131,8 @@ class Geometry:
 
 def to_offsets(weights: AbsoluteWeights, geometry: Geometry) -> OffsetWeights:
     """V[i, j, a, b] = W[i, j, i + a, j + b], and 0 where (i + a, j + b) lies outside the image (D2L 7.1.2)."""
-    rows, row_inside = _input_of_offset(geometry.rows)
-    columns, column_inside = _input_of_offset(geometry.columns)
+    rows, row_inside = geometry.rows.input_of_offset(None)
+    columns, column_inside = geometry.columns.input_of_offset(None)
     i, j, _, _ = np.ogrid[: geometry.output_height, : geometry.output_width, :1, :1]
     gathered = weights[i, j, rows[:, None, :, None], columns[None, :, None, :]]
     inside = row_inside[:, None, :, None] & column_inside[None, :, None, :]
@@ -170,11 +145,3 @@ def to_absolute(weights: OffsetWeights, geometry: Geometry) -> AbsoluteWeights:
     columns = geometry.columns.offset_of_pair() - geometry.columns.offsets(None)[0]
     i, j, _, _ = np.ogrid[: geometry.output_height, : geometry.output_width, :1, :1]
     return jnp.asarray(weights)[i, j, rows[:, None, :, None], columns[None, :, None, :]]
-
-
-def _input_of_offset(axis: Axis) -> tuple[Int[np.ndarray, "outputs offsets"], Bool[np.ndarray, "outputs offsets"]]:
-    """The input that output i meets at each offset, and whether it lies inside the image."""
-    target = axis.stride * np.arange(axis.outputs)[:, None] + np.array(axis.offsets(None))[None, :]
-    if axis.boundary == "circular":
-        return target % axis.size, np.ones_like(target, bool)
-    return np.clip(target, 0, axis.size - 1), (target >= 0) & (target < axis.size)

@@ -82,12 +82,11 @@ def _offset_names(axis: Axis, delta: int | None) -> Int[np.ndarray, "outputs inp
 
 
 def _pair_names(axis: Axis, delta: int | None) -> Int[np.ndarray, "outputs inputs"]:
-    """Connected pairs numbered in the order of `Axis.windows`, which on a torus starts at the lowest offset."""
-    windows = axis.windows(delta)
-    inputs = (windows.starts[:, None] + np.arange(windows.size) - windows.padding[0]) % axis.size
+    """Connected pairs numbered by output, then offset."""
+    inputs, inside = axis.input_of_offset(delta)
     names = np.full((axis.outputs, axis.size), -1)
     outputs = np.broadcast_to(np.arange(axis.outputs)[:, None], inputs.shape)
-    names[outputs[windows.connected], inputs[windows.connected]] = np.arange(windows.connected.sum())
+    names[outputs[inside], inputs[inside]] = np.arange(inside.sum())
     return names
 
 

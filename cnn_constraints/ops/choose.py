@@ -47,13 +47,17 @@ FORMULATIONS: dict[str, dict[str, Formulation]] = {
 
 
 class Choice(NamedTuple):
-    """Use `formulation` for the constraint on the backend, while delta, channels and input sites stay within bounds."""
+    """Use `formulation` for the constraint on the backend, while delta, channels and input sites stay within bounds.
+
+    Lanes that are joined count with the output channels of all.
+    """
 
     backends: tuple[str, ...]
     constraint: str
     formulation: str
     largest_delta: float = float("inf")
     largest_in_channels: float = float("inf")
+    least_out_channels: int = 1
     largest_sites: float = float("inf")
 
 
@@ -62,12 +66,14 @@ CPU, ACCELERATORS = ("cpu",), ("gpu", "tpu")
 # On CPU: the winners of benchmarks/results, forward and backward; `library` is left out, for it is slow inside a scan.
 TABLE = (
     Choice(CPU, "dense", "matrix"),
-    Choice(CPU, "shared", "row_fourier"),
+    Choice(CPU, "shared", "row_fourier", largest_sites=64 * 64),
+    Choice(CPU, "shared", "fourier"),
     Choice(CPU, "local", "tiles_1x2", largest_delta=5, largest_sites=64 * 64),
     Choice(CPU, "local", "tiles_2x4", largest_delta=9, largest_sites=64 * 64),
     Choice(CPU, "local", "masked", largest_sites=32 * 32),
     Choice(CPU, "local", "row_scan"),
     Choice(CPU, "conv", "patches", largest_delta=1, largest_in_channels=3),
+    Choice(CPU, "conv", "patches", largest_delta=3, largest_in_channels=3, least_out_channels=48),
     Choice(CPU, "conv", "tiles_1x2", largest_delta=2),
     Choice(CPU, "conv", "tiles_1x4", largest_in_channels=1),
     Choice(CPU, "conv", "tiles_1x2", largest_delta=5),
@@ -79,7 +85,9 @@ TABLE = (
 )
 
 
-def formulation_name(constraint: str, geometry: Geometry, delta: int | None, in_channels: int, backend: str) -> str:
+def formulation_name(
+    constraint: str, geometry: Geometry, delta: int | None, in_channels: int, out_channels: int, backend: str
+) -> str:
     """The table's choice; backends it does not know are treated as GPUs."""
     backend = backend if backend in CPU else "gpu"
     reach = max(geometry.height, geometry.width) - 1 if delta is None else delta
@@ -89,6 +97,7 @@ def formulation_name(constraint: str, geometry: Geometry, delta: int | None, in_
             and choice.constraint == constraint
             and reach <= choice.largest_delta
             and in_channels <= choice.largest_in_channels
+            and out_channels >= choice.least_out_channels
             and geometry.input_sites <= choice.largest_sites
         ):
             return choice.formulation
@@ -122,7 +131,8 @@ def apply(
         delta = None
     _check_shapes(constraint, x, weights, geometry, delta)
     if formulation is None:
-        formulation = formulation_name(constraint, geometry, delta, x.shape[0], jax.default_backend())
+        channels = (x.shape[0], weights.shape[2])
+        formulation = formulation_name(constraint, geometry, delta, *channels, jax.default_backend())
     if formulation == "expanded":
         return dense.expanded(x, weights, tie_table(constraint, geometry, delta), geometry)
     available = FORMULATIONS.get(constraint, {})

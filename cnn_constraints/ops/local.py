@@ -1,11 +1,11 @@
 """Untied weights within delta: H[d, i, j, n] = sum_{a, b, c} V[i, j, a, b, c, d] X[c, i + a, j + b, n].
 
 At every site a small matrix product of its own weights with its own window. The free weights are stored without those
-that would point outside the image: `unpack` puts zeros in their place, and its transpose drops them again.
+that would point outside the image.
 """
 
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,10 @@ import numpy as np
 from jax import lax
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
-from cnn_constraints.constraints.geometry import Axis, Geometry, Windows
+from cnn_constraints.constraints.geometry import Axis, Geometry
 from cnn_constraints.constraints.ties import write_untied
 from cnn_constraints.ops import dense
+from cnn_constraints.ops.conv import pad_axis
 
 
 def masked(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
@@ -25,17 +26,6 @@ def masked(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | Non
     names = np.where(names < 0, weights.shape[1], names).astype(np.int32)
     absolute = _take(weights.transpose(1, 0, 2), names, place_of_name).transpose(1, 0, 2)
     return dense.matrix(x, absolute, geometry)
-
-
-def unpack(weights: FreeWeights, geometry: Geometry, delta: int | None) -> jnp.ndarray:
-    """V[i, j, s, t, c, d] over the stretches of `Axis.windows`, zero where a stretch leaves delta."""
-    in_channels, _, out_channels = weights.shape
-    rows, columns = geometry.rows.windows(delta), geometry.columns.windows(delta)
-    weights = weights.reshape(in_channels, int(rows.connected.sum()), -1, out_channels)
-    weights = _insert_zeros(weights, rows.connected.ravel(), dimension=1)
-    weights = _insert_zeros(weights, columns.connected.ravel(), dimension=2)
-    shape = (in_channels, geometry.output_height, rows.size, geometry.output_width, columns.size, out_channels)
-    return weights.reshape(shape).transpose(1, 3, 2, 4, 0, 5)
 
 
 def _insert_zeros(x: jnp.ndarray, present: np.ndarray, dimension: int) -> jnp.ndarray:
@@ -63,10 +53,27 @@ def tiles(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None
     blocks = (-(-geometry.output_height // rows), -(-geometry.output_width // columns))
     windows = windows.reshape(blocks[0] * blocks[1], -1, batch)
     local = local.reshape(windows.shape[0], windows.shape[1], -1)
-    product = jnp.einsum("bsm,bsn->bmn", local, windows)
+    product = _products(local, windows)
     product = product.reshape(*blocks, rows, columns, out_channels, batch).transpose(4, 0, 2, 1, 3, 5)
     product = product.reshape(out_channels, blocks[0] * rows, blocks[1] * columns, batch)
     return product[:, : geometry.output_height, : geometry.output_width]
+
+
+@jax.custom_vjp
+def _products(local: jnp.ndarray, windows: jnp.ndarray) -> jnp.ndarray:
+    """local[b, s, m] and windows[b, s, n] to [b, m, n], each of the three products in the order that is fastest on CPU."""
+    # The barrier keeps the transposition, which XLA would fold into a product that is up to twice as slow.
+    return jnp.einsum("bms,bsn->bmn", lax.optimization_barrier(jnp.swapaxes(local, 1, 2)), windows)
+
+
+def _products_backward(
+    saved: tuple[jnp.ndarray, jnp.ndarray], gradient: jnp.ndarray
+) -> tuple[jnp.ndarray, jnp.ndarray]:
+    local, windows = saved
+    return jnp.einsum("bsn,bmn->bsm", windows, gradient), jnp.einsum("bsm,bmn->bsn", local, gradient)
+
+
+_products.defvjp(lambda local, windows: (_products(local, windows), (local, windows)), _products_backward)
 
 
 class Tables(NamedTuple):
@@ -149,69 +156,115 @@ def _take(x: jnp.ndarray, source: np.ndarray, targets: np.ndarray) -> jnp.ndarra
 
 
 def row_scan(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
-    """One output row at a time: only that row's windows exist, in the forward pass and in both gradients."""
-    rows, columns = geometry.rows.windows(delta), geometry.columns.windows(delta)
-    padded = _pad(x, rows, columns)
-    starts = (tuple(int(s) for s in rows.starts), tuple(int(s) for s in columns.starts))
-    local = unpack(weights, geometry, delta)
-    return jnp.transpose(_scan_rows(padded, local, starts), (2, 0, 1, 3))
+    """One output row at a time: only that row's windows and weights are copied, in the forward pass and in both
+    gradients. So a megapixel takes little more memory than its weights.
+    """
+    padded = pad_axis(pad_axis(x, geometry.rows, delta, 1), geometry.columns, delta, 2).transpose(1, 2, 0, 3)
+    margin = len(geometry.rows.offsets(delta))
+    padded = jnp.pad(padded, ((margin, margin), (0, 0), (0, 0), (0, 0)))
+    pairs = geometry.rows.connections(delta), geometry.columns.connections(delta)
+    by_pair = weights.reshape(weights.shape[0], *pairs, weights.shape[2])
+    rows: Any = _scan_rows(padded, by_pair, geometry, delta)
+    return rows.transpose(2, 0, 1, 3)
 
 
-def _pad(x: Inputs, rows: Windows, columns: Windows) -> jnp.ndarray:
-    """x as [height, width, channels, batch], wrapped round by what the windows need beyond the image."""
-    x = x.transpose(1, 2, 0, 3)
-    return jnp.pad(x, (rows.padding, columns.padding, (0, 0), (0, 0)), mode="wrap")
+class Row(NamedTuple):
+    """Where an output row finds its weights and pixels, both stretches as long as there are offsets.
+
+    weights: where its pairs of rows begin. strip: the row of the padded image that belongs to the first of them.
+    used: which of the pairs are its own; the others are those of its neighbours.
+    """
+
+    weights: jnp.ndarray
+    strip: jnp.ndarray
+    used: jnp.ndarray
 
 
-Starts = tuple[tuple[int, ...], tuple[int, ...]]
+def _rows(axis: Axis, delta: int | None) -> Row:
+    """For all outputs of the axis, the padding of `row_scan` included."""
+    _, inside = axis.input_of_offset(delta)
+    outputs, offsets = inside.shape
+    first = inside.sum(axis=1).cumsum() - inside.sum(axis=1)
+    # The last rows have fewer pairs than there are offsets: their stretch begins earlier, and ends with the weights.
+    start = np.minimum(first, inside.sum() - offsets)
+    early = first - start
+    place = np.arange(offsets) - early[:, None]
+    used = (place >= 0) & (place < inside.sum(axis=1)[:, None])
+    strip = offsets + axis.stride * np.arange(outputs) + inside.argmax(axis=1) - early
+    return Row(*(jnp.asarray(array) for array in (start, strip, used)))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _scan_rows(padded: jnp.ndarray, local: jnp.ndarray, starts: Starts) -> jnp.ndarray:
-    """padded[k, l, c, n] and local[i, j, s, t, c, d] to H[i, j, d, n]."""
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _scan_rows(padded: jnp.ndarray, by_pair: jnp.ndarray, geometry: Geometry, delta: int | None) -> jnp.ndarray:
+    """padded[k, l, c, n] and by_pair[c, (i, a), (j, b), d] to H[i, j, d, n]."""
 
-    def output_row(carry: None, row: tuple) -> tuple[None, jnp.ndarray]:
-        start, weights = row
-        windows = _row_windows(_strip(padded, start, local), starts[1], local)
-        return carry, jnp.einsum("jstcd,jstcn->jdn", weights, windows)
+    def output_row(carry: None, row: Row) -> tuple[None, jnp.ndarray]:
+        windows = _row_windows(_strip(padded, row), geometry, delta)
+        return carry, jnp.einsum("cajbd,cajbn->jdn", _row_weights(by_pair, row, geometry, delta), windows)
 
-    return lax.scan(output_row, None, (jnp.array(starts[0]), local))[1]
-
-
-def _scan_rows_forward(padded: jnp.ndarray, local: jnp.ndarray, starts: Starts) -> tuple:
-    return _scan_rows(padded, local, starts), (padded, local)
+    return lax.scan(output_row, None, _rows(geometry.rows, delta))[1]
 
 
-def _scan_rows_backward(starts: Starts, saved: tuple, gradient: jnp.ndarray) -> tuple[jnp.ndarray, jnp.ndarray]:
+def _scan_rows_forward(padded: jnp.ndarray, by_pair: jnp.ndarray, geometry: Geometry, delta: int | None) -> tuple:
+    return _scan_rows(padded, by_pair, geometry, delta), (padded, by_pair)
+
+
+def _scan_rows_backward(
+    geometry: Geometry, delta: int | None, saved: tuple, gradient: jnp.ndarray
+) -> tuple[jnp.ndarray, jnp.ndarray]:
     """Two scans rather than one, so that XLA drops the first whole where no gradient of the image is asked for."""
-    padded, local = saved
-    row_starts = jnp.array(starts[0])
-    strip_shape = jax.ShapeDtypeStruct(_strip(padded, 0, local).shape, padded.dtype)
-    scatter = jax.linear_transpose(lambda strip: _row_windows(strip, starts[1], local), strip_shape)
+    padded, by_pair = saved
+    rows = _rows(geometry.rows, delta)
+    first = jax.tree.map(lambda leaf: leaf[0], rows)
+    to_strip = jax.linear_transpose(lambda strip: _row_windows(strip, geometry, delta), _strip(padded, first))
+    block = _block(by_pair, first)
+    to_pairs = jax.linear_transpose(lambda block: _insert_columns(block, geometry, delta), block)
 
     def image_row(image: jnp.ndarray, row: tuple) -> tuple[jnp.ndarray, None]:
-        start, weights, row_gradient = row
-        (strip,) = scatter(jnp.einsum("jstcd,jdn->jstcn", weights, row_gradient))
-        return lax.dynamic_update_slice_in_dim(image, _strip(image, start, local) + strip, start, axis=0), None
+        where, row_gradient = row
+        weights = _row_weights(by_pair, where, geometry, delta)
+        (strip,) = to_strip(jnp.einsum("cajbd,jdn->cajbn", weights, row_gradient))
+        return lax.dynamic_update_slice_in_dim(image, _strip(image, where) + strip, where.strip, axis=0), None
 
-    def weights_row(carry: None, row: tuple) -> tuple[None, jnp.ndarray]:
-        start, row_gradient = row
-        windows = _row_windows(_strip(padded, start, local), starts[1], local)
-        return carry, jnp.einsum("jstcn,jdn->jstcd", windows, row_gradient)
+    def weights_row(total: jnp.ndarray, row: tuple) -> tuple[jnp.ndarray, None]:
+        where, row_gradient = row
+        windows = _row_windows(_strip(padded, where), geometry, delta)
+        (own,) = to_pairs(jnp.einsum("cajbn,jdn->cajbd", windows, row_gradient))
+        own = jnp.where(where.used[:, None, None], own, 0)
+        return lax.dynamic_update_slice_in_dim(total, _block(total, where) + own, where.weights, axis=1), None
 
-    image, _ = lax.scan(image_row, jnp.zeros_like(padded), (row_starts, local, gradient))
-    _, weights = lax.scan(weights_row, None, (row_starts, gradient))
-    return image, weights
+    image, _ = lax.scan(image_row, jnp.zeros_like(padded), (rows, gradient))
+    total, _ = lax.scan(weights_row, jnp.zeros_like(by_pair), (rows, gradient))
+    return image, total
 
 
 _scan_rows.defvjp(_scan_rows_forward, _scan_rows_backward)
 
 
-def _strip(padded: jnp.ndarray, start: jnp.ndarray | int, local: jnp.ndarray) -> jnp.ndarray:
-    return lax.dynamic_slice_in_dim(padded, start, local.shape[2], axis=0)
+def _strip(padded: jnp.ndarray, row: Row) -> jnp.ndarray:
+    return lax.dynamic_slice_in_dim(padded, row.strip, row.used.shape[-1], axis=0)
 
 
-def _row_windows(strip: jnp.ndarray, starts: tuple[int, ...], local: jnp.ndarray) -> jnp.ndarray:
-    """windows[j, s, t, c, n] of one strip of rows [s, l, c, n]."""
-    width = local.shape[3]
-    return jnp.stack([lax.slice_in_dim(strip, start, start + width, axis=1) for start in starts])
+def _block(by_pair: jnp.ndarray, row: Row) -> jnp.ndarray:
+    return lax.dynamic_slice_in_dim(by_pair, row.weights, row.used.shape[-1], axis=1)
+
+
+def _row_weights(by_pair: jnp.ndarray, row: Row, geometry: Geometry, delta: int | None) -> jnp.ndarray:
+    """[c, a, j, b, d], zero where a pixel lies outside the image."""
+    block = jnp.where(row.used[:, None, None], _block(by_pair, row), 0)
+    return _insert_columns(block, geometry, delta)
+
+
+def _insert_columns(block: jnp.ndarray, geometry: Geometry, delta: int | None) -> jnp.ndarray:
+    _, inside = geometry.columns.input_of_offset(delta)
+    spread = _insert_zeros(block, inside.ravel(), dimension=2)
+    return spread.reshape(*block.shape[:2], *inside.shape, block.shape[3])
+
+
+def _row_windows(strip: jnp.ndarray, geometry: Geometry, delta: int | None) -> jnp.ndarray:
+    """windows[c, a, j, b, n] of one strip of rows [a, l, c, n]."""
+    axis = geometry.columns
+    length = axis.stride * (axis.outputs - 1) + 1
+    starts = range(len(axis.offsets(delta)))
+    slices = [lax.slice_in_dim(strip, start, start + length, axis.stride, axis=1) for start in starts]
+    return jnp.stack(slices, axis=2).transpose(3, 0, 1, 2, 4)

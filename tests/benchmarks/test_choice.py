@@ -12,7 +12,7 @@ from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.ops import choose
 
 RECORDED = Path(__file__).parents[2] / "benchmarks" / "results" / "layers_cpu.json"
-TITLE = re.compile(r"(\w+) (\d+)x(\d+)x(\d+)->\d+, delta (\d+|all), batch \d+, forward and backward")
+TITLE = re.compile(r"(\w+) (\d+)x(\d+)x(\d+)->(\d+), delta (\d+|all), batch \d+, forward and backward")
 
 
 def cases() -> Iterator[tuple[str, str, dict[str, float]]]:
@@ -20,9 +20,9 @@ def cases() -> Iterator[tuple[str, str, dict[str, float]]]:
     rows = [Row(**one) for one in json.loads(RECORDED.read_text())]
     for title in dict.fromkeys(row.case for row in rows):
         if match := TITLE.fullmatch(title):
-            cell, height, width, channels, delta = match.groups()
+            cell, height, width, *channels, delta = match.groups()
             reach = None if delta == "all" else int(delta)
-            chosen = choose.formulation_name(cell, Geometry(int(height), int(width)), reach, int(channels), "cpu")
+            chosen = choose.formulation_name(cell, Geometry(int(height), int(width)), reach, *map(int, channels), "cpu")
             own = (row for row in rows if row.case == title and row.contender.startswith("ours: "))
             yield title, chosen, {row.contender.removeprefix("ours: "): row.seconds_median for row in own}
 

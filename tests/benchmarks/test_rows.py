@@ -69,7 +69,7 @@ def test_spread_is_that_of_the_rounds():
     [
         ([], "Name a suite first"),
         (["--rounds", "3"], "Name a suite first"),
-        (["layer"], "suite 'layer': allowed are layers, sweep; did you mean 'layers'?"),
+        (["layer"], "suite 'layer': allowed are layers, megapixel, sweep; did you mean 'layers'?"),
         (["sweep", "--cells", "cnov"], "did you mean 'conv'?"),
         (["sweep", "--round", "3"], "--round: did you mean --rounds?"),
         (["sweep", "--rounds", "0"], "rounds is 0"),

@@ -65,23 +65,13 @@ def test_connections_count_the_pairs_within_delta(boundary, stride):
 
 
 @EVERY_BOUNDARY_AND_STRIDE
-def test_windows_hold_every_connected_pair_once(boundary, stride):
+def test_every_connected_pair_is_met_at_one_offset(boundary, stride):
     for axis, delta in axes_and_deltas(boundary, stride):
-        windows = axis.windows(delta)
-        held = [
-            (i, (start + place - windows.padding[0]) % axis.size)
-            for i, start in enumerate(windows.starts.tolist())
-            for place in np.flatnonzero(windows.connected[i]).tolist()
-        ]
-        assert sorted(held) == sorted(pairs_within(axis, delta))
-
-
-@EVERY_BOUNDARY_AND_STRIDE
-def test_windows_stay_inside_the_padded_image(boundary, stride):
-    for axis, delta in axes_and_deltas(boundary, stride):
-        windows = axis.windows(delta)
-        assert windows.starts.min() >= 0
-        assert windows.starts.max() + windows.size <= axis.size + sum(windows.padding)
+        inputs, inside = axis.input_of_offset(delta)
+        met = [(i, int(inputs[i, place])) for i, place in np.argwhere(inside).tolist()]
+        assert sorted(met) == sorted(pairs_within(axis, delta))
+        for i, place in np.argwhere(inside).tolist():
+            assert nearest_offset(axis, i, int(inputs[i, place])) == axis.offsets(delta)[place]
 
 
 @pytest.mark.usefixtures("float64")

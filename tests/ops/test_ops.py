@@ -151,7 +151,9 @@ def test_choice_of_formulation_changes_nothing(constraint, draw):
 @pytest.mark.parametrize("constraint", choose.FORMULATIONS)
 def test_every_choice_exists(constraint, backend, draw):
     geometry = draw.geometry(largest=50)
-    name = choose.formulation_name(constraint, geometry, draw.delta(constraint, geometry), draw.integer(1, 64), backend)
+    name = choose.formulation_name(
+        constraint, geometry, draw.delta(constraint, geometry), draw.integer(1, 64), draw.integer(1, 64), backend
+    )
     assert name in choose.FORMULATIONS[constraint]
 
 

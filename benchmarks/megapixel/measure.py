@@ -1,0 +1,86 @@
+"""One layer on one large image, in a process of its own, whose peak memory is then the layer's: `python -m
+benchmarks.megapixel.measure '{"cell": "conv", ...}'` prints one line of JSON.
+"""
+
+import json
+import resource
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from benchmarks.layers.contender import Case
+from benchmarks.megapixel import definition
+from benchmarks.rows import OURS
+from benchmarks.timing import side_by_side
+from cnn_constraints.constraints import ties
+from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.ops import choose
+
+TOLERANCE = 1e-3
+"""Of an entry in 32 bits: with global kernels each is a sum of up to a million products."""
+
+
+def main(request: dict[str, Any]) -> dict[str, Any]:
+    """{"seconds": one a round, "peak_bytes": of the whole process}. Raises RuntimeError for wrong numbers."""
+    case = Case("", request["cell"], Geometry(request["size"], request["size"]), 1, 1, request["delta"], 1)
+    apply = apply_ours(case) if request["contender"] == OURS else apply_library(case)
+    x, weights, gradient = draw(case, request["seed"])
+    both = request["direction"] == "both"
+    compiled: Any = jax.jit(with_gradients(apply) if both else apply)
+    arguments = (x, weights, gradient) if both else (x, weights)
+    check(case, (x, weights, gradient), compiled(*arguments), request["seed"])
+    timing = side_by_side({"layer": lambda: jax.block_until_ready(compiled(*arguments))}, request["rounds"])
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": timing["layer"].seconds, "peak_bytes": 1024 * kilobytes}
+
+
+def apply_ours(case: Case) -> Any:
+    return lambda x, weights: choose.apply(case.cell, x, weights, case.geometry, case.delta)
+
+
+def apply_library(case: Case) -> Any:
+    """XLA's convolution."""
+    rows, columns = len(case.geometry.rows.offsets(case.delta)), len(case.geometry.columns.offsets(case.delta))
+
+    def convolve(x: jax.Array, weights: jax.Array) -> jax.Array:
+        kernel = weights.reshape(1, rows, columns, 1)
+        return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("CHWN", "IHWO", "CHWN"))
+
+    return convolve
+
+
+def with_gradients(apply: Any) -> Any:
+    def both(x: jax.Array, weights: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
+        h, pull_back = jax.vjp(apply, x, weights)
+        return (h, *pull_back(gradient))
+
+    return both
+
+
+def draw(case: Case, seed: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Uniform in -0.5 to 0.5: at half a billion weights, normal numbers take longer than the layer."""
+    image = (1, case.geometry.height, case.geometry.width, 1)
+    free = ties.sizes(case.cell, case.geometry, case.delta).weights
+    generator = np.random.default_rng(seed)
+    shapes = (image, (1, free, 1), image)
+    return tuple(jnp.asarray(generator.random(shape, np.float32) - np.float32(0.5)) for shape in shapes)  # type: ignore[return-value]
+
+
+def check(case: Case, arrays: tuple[jax.Array, ...], actual: Any, seed: int) -> None:
+    x, weights, gradient = (np.asarray(array) for array in arrays)
+    flat = tuple(np.asarray(array).ravel() for array in (actual if isinstance(actual, tuple) else (actual,)))
+    image = (case.geometry.height, case.geometry.width)
+    inputs = (x.reshape(image), weights.ravel(), gradient.reshape(image))
+    errors = definition.largest_errors(
+        case.cell, case.geometry, case.delta, *inputs, flat, np.random.default_rng(seed + 1)
+    )
+    if not max(errors) < TOLERANCE:
+        raise RuntimeError(f"{case.cell} with delta {case.delta} is off by {errors} of the largest values")
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))
