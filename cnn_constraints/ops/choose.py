@@ -66,7 +66,7 @@ CPU, ACCELERATORS = ("cpu",), ("gpu", "tpu")
 # On CPU: the winners of benchmarks/results, forward and backward; `library` is left out, for it is slow inside a scan.
 TABLE = (
     Choice(CPU, "dense", "matrix"),
-    Choice(CPU, "shared", "row_fourier", largest_sites=64 * 64),
+    Choice(CPU, "shared", "row_fourier", largest_in_channels=16, largest_sites=64 * 64),
     Choice(CPU, "shared", "fourier"),
     Choice(CPU, "local", "tiles_1x2", largest_delta=5, largest_sites=64 * 64),
     Choice(CPU, "local", "tiles_2x4", largest_delta=9, largest_sites=64 * 64),
