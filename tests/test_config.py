@@ -20,7 +20,7 @@ from cnn_constraints.constraints.ties import CONSTRAINTS
 from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.data.sources import SOURCES
 from cnn_constraints.errors import InputError
-from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, READOUTS
+from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, PRECISIONS, READOUTS
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
 
 REGISTRIES: dict[str, Iterable[str]] = {
@@ -32,6 +32,7 @@ REGISTRIES: dict[str, Iterable[str]] = {
     "model.readout": READOUTS,
     "model.bias": BIASES,
     "model.boundary": BOUNDARIES,
+    "model.precision": PRECISIONS,
     "training.optimizer": OPTIMIZERS,
     "training.schedule": SCHEDULES,
 }
@@ -88,6 +89,7 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
             readout=name("model.readout"),
             bias=name("model.bias"),
             boundary=name("model.boundary"),
+            precision=name("model.precision"),
         ),
         training=Training(
             optimizer=name("training.optimizer"),

@@ -40,6 +40,7 @@ SHAPES = {
     "model.readout": "global_average",
     "model.bias": "none",
     "model.boundary": "circular",
+    "model.precision": "bfloat16",
     "training.optimizer": "sgd",
     "training.schedule": "cosine",
     "training.batch_size": 16,

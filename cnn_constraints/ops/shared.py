@@ -16,8 +16,9 @@ from cnn_constraints.ops.conv import kernel_of, toeplitz_of_columns
 def fourier(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """The correlation theorem: F(H) = F(X) * conj(F(V)), on a torus large enough that nothing wraps into the image."""
     rows, columns = (_period(axis, delta) for axis in (geometry.rows, geometry.columns))
-    # There are no transforms of 16 bits.
-    x, weights = (array.astype(jnp.promote_types(array.dtype, jnp.float32)) for array in (x, weights))
+    if jnp.finfo(x.dtype).bits < 32:
+        # There are no transforms of 16 bits.
+        x, weights = x.astype(jnp.float32), weights.astype(jnp.float32)
     kernel = kernel_of(weights, geometry, delta)
     kernel = jnp.pad(kernel, ((0, 0), (0, rows - kernel.shape[1]), (0, columns - kernel.shape[2]), (0, 0)))
     lowest = (geometry.rows.offsets(delta)[0], geometry.columns.offsets(delta)[0])

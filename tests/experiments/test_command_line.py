@@ -59,6 +59,7 @@ OTHER_VALUES = {
     "model.readout": "global_average",
     "model.bias": "none",
     "model.boundary": "circular",
+    "model.precision": "bfloat16",
     "training.optimizer": "sgd",
     "training.learning_rates": (0.5, 0.25),
     "training.weight_decays": (0.125,),
