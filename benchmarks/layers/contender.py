@@ -47,6 +47,16 @@ class Contender(NamedTuple):
 Maker = Callable[[Case, Arrays], Contender]
 
 
+def with_gradients(apply: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[..., tuple[jax.Array, ...]]:
+    """(images, weights, gradient of H) to H and the gradients of images and weights."""
+
+    def both(x: jax.Array, weights: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
+        h, pull_back = jax.vjp(apply, x, weights)
+        return (h, *pull_back(gradient))
+
+    return both
+
+
 def jax_contender(
     apply: Callable[[jax.Array, jax.Array], jax.Array],
     x: np.ndarray,
@@ -55,12 +65,7 @@ def jax_contender(
     common: Callable[..., Products],
 ) -> Contender:
     """A compiled function of images and weights; `common` turns its outputs and gradients into those of `Products`."""
-
-    def with_gradients(x: jax.Array, weights: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
-        h, pull_back = jax.vjp(apply, x, weights)
-        return (h, *pull_back(gradient))
-
-    forward, both = jax.jit(apply), jax.jit(with_gradients)
+    forward, both = jax.jit(apply), jax.jit(with_gradients(apply))
     arguments: Any = tuple(jnp.asarray(np.ascontiguousarray(array)) for array in (x, weights, gradient))
     return Contender(
         lambda: jax.block_until_ready(forward(*arguments[:2])),

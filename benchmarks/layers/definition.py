@@ -52,8 +52,8 @@ def products(
     tied = cell != "local"
     for p, a in enumerate(geometry.rows.offsets(delta)):
         for q, b in enumerate(geometry.columns.offsets(delta)):
-            i, k = _overlap(geometry.height, a)
-            j, l = _overlap(geometry.width, b)  # noqa: E741
+            i, k = overlap(geometry.height, a)
+            j, l = overlap(geometry.width, b)  # noqa: E741
             v = kernel[p, q] if tied else kernel[i, j, p, q]
             window, part = x[:, k, l], g[:, i, j]
             h[:, i, j] += np.einsum("nijc,cd->nijd" if tied else "nijc,ijcd->nijd", window, v)
@@ -63,7 +63,7 @@ def products(
     return Products(h, x_gradient, v_gradient)
 
 
-def _overlap(size: int, offset: int) -> tuple[slice, slice]:
+def overlap(size: int, offset: int) -> tuple[slice, slice]:
     """The outputs that meet an input at this offset, and those inputs."""
     first, last = max(0, -offset), min(size, size - offset)
     return slice(first, last), slice(first + offset, last + offset)

@@ -22,14 +22,18 @@ TOLERANCE = 1e-4
 
 CHECKED_IMAGES = 2
 
+DIRECTIONS = {"forward": ", forward", "both": ", forward and backward"}
+"""What is timed, and what the title of a case says of it."""
+
 
 def grid(shapes: Sequence[str], deltas: Sequence[int], batch: int) -> list[Case]:
     """Local and conv at every delta, shared and dense at all offsets, on images and channels such as 28x28x1->16."""
     cells = [(cell, delta) for delta in deltas for cell in ("local", "conv")] + [("shared", None), ("dense", None)]
-    return [_case(shape, cell, delta, batch) for shape in shapes for cell, delta in cells]
+    return [make_case(shape, cell, delta, batch) for shape in shapes for cell, delta in cells]
 
 
-def _case(shape: str, cell: str, delta: int | None, batch: int) -> Case:
+def make_case(shape: str, cell: str, delta: int | None, batch: int) -> Case:
+    """shape: height x width x channels in -> out, such as 28x28x1->16."""
     height, width, in_channels, out_channels = map(int, shape.replace("->", "x").split("x"))
     return Case(shape, cell, Geometry(height, width), in_channels, out_channels, delta, batch)
 
@@ -44,14 +48,14 @@ def measure(cases: Sequence[Case], rounds: int, ceilings: Ceilings, seed: int, f
         _check(case, makers, seed)
         arrays = _draw(case, seed)
         contenders = {name: maker(case, arrays) for name, maker in makers.items()}
-        for direction in ("forward", "both"):
+        for direction, suffix in DIRECTIONS.items():
             runs = {name: getattr(contender, direction) for name, contender in contenders.items()}
-            title = case.title + {"forward": ", forward", "both": ", forward and backward"}[direction]
             for name, timing in side_by_side(runs, rounds).items():
-                yield row("layers", title, name, timing, 1, _least_work(case, direction), ceilings)
+                yield row("layers", case.title + suffix, name, timing, 1, least_work(case, direction), ceilings)
 
 
-def _least_work(case: Case, direction: str) -> tuple[float, float]:
+def least_work(case: Case, direction: str) -> tuple[float, float]:
+    """Operations and bytes of one pass, or of the three that both gradients make of it."""
     count = counts.count(case.cell, case.geometry, case.delta, case.in_channels, case.out_channels)
     sites = case.geometry.input_sites * case.in_channels + case.geometry.output_sites * case.out_channels
     passes = {"forward": 1, "both": 3}[direction]

@@ -2,30 +2,29 @@
 check.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from cnn_constraints.constraints.geometry import Axis, Geometry
+from benchmarks.layers.contender import Arrays, Case
+from benchmarks.layers.definition import overlap
+from cnn_constraints.constraints.geometry import Axis
+
+Site = int | np.ndarray
 
 
-def weight_of(
-    cell: str,
-    geometry: Geometry,
-    delta: int | None,
-    i: np.ndarray,
-    j: np.ndarray,
-    k: np.ndarray,
-    l: np.ndarray,  # noqa: E741
-) -> np.ndarray:
-    """The place among the free weights of the one that joins output (i, j) and input (k, l), which must lie in reach."""
-    columns = len(geometry.columns.offsets(delta))
-    if cell != "local":
-        return (k - i - geometry.rows.offsets(delta)[0]) * columns + l - j - geometry.columns.offsets(delta)[0]
-    return _pair(geometry.rows, delta, i, k) * geometry.columns.connections(delta) + _pair(
-        geometry.columns, delta, j, l
-    )
+def weight_of(case: Case, output: tuple[Site, Site], pixel: tuple[Site, Site]) -> Any:
+    """The place among the free weights of the one that joins an output (i, j) and a pixel (k, l) in reach of it."""
+    (i, j), (k, l) = output, pixel  # noqa: E741
+    rows, columns = case.geometry.rows, case.geometry.columns
+    if case.cell == "local":
+        return _pair(rows, case.delta, i, k) * columns.connections(case.delta) + _pair(columns, case.delta, j, l)
+    row_offsets, column_offsets = rows.offsets(case.delta), columns.offsets(case.delta)
+    return (k - i - row_offsets[0]) * len(column_offsets) + l - j - column_offsets[0]
 
 
-def _pair(axis: Axis, delta: int | None, output: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+def _pair(axis: Axis, delta: int | None, output: Site, pixel: Site) -> Any:
     """Pairs of one axis in reach of each other, counted by output, then by pixel."""
     inside = axis.input_of_offset(delta)[1]
     before = np.concatenate([[0], inside.sum(axis=1).cumsum()])
@@ -33,24 +32,16 @@ def _pair(axis: Axis, delta: int | None, output: np.ndarray, pixel: np.ndarray) 
 
 
 def largest_errors(
-    cell: str,
-    geometry: Geometry,
-    delta: int | None,
-    x: np.ndarray,
-    weights: np.ndarray,
-    gradient: np.ndarray,
-    actual: tuple[np.ndarray, ...],
-    generator: np.random.Generator,
-    sites: int = 8,
+    case: Case, arrays: Arrays, actual: Sequence[np.ndarray], generator: np.random.Generator, sites: int = 8
 ) -> list[float]:
     """Of H, dX and dW (or H alone) at random sites, the corners and their weights, relative to the largest value there.
 
-    x, gradient: images [height, width] of one channel. weights: free weights of one channel pair.
+    arrays: images and gradient [height, width] of one image and channel, free weights of one channel pair.
     """
-    height, width = geometry.height, geometry.width
+    height, width = case.geometry.height, case.geometry.width
     places = [(0, 0), (height - 1, width - 1), (0, width - 1)]
-    places += [tuple(generator.integers((height, width))) for _ in range(sites)]
-    expected = [_entries(cell, geometry, delta, x, weights, gradient, *place) for place in places]
+    places += [tuple(map(int, generator.integers((height, width)))) for _ in range(sites)]
+    expected = [_entries(case, arrays, *place) for place in places]
     errors = []
     for which, array in enumerate(actual):
         wanted = np.array([entry[which] for entry in expected])
@@ -59,31 +50,25 @@ def largest_errors(
     return errors
 
 
-def _entries(
-    cell: str,
-    geometry: Geometry,
-    delta: int | None,
-    x: np.ndarray,
-    weights: np.ndarray,
-    gradient: np.ndarray,
-    i: int,
-    j: int,
-) -> tuple[float, float, float, int]:
+def _entries(case: Case, arrays: Arrays, i: int, j: int) -> tuple[float, float, float, int]:
     """H[i, j]; dX[i, j]; the gradient of one weight in reach of (i, j); and the place of that weight."""
+    x, weights, gradient = arrays
+    geometry = case.geometry
     # Offsets are symmetric: what output (i, j) sees are also the outputs that see input (i, j).
     rows, columns = (
-        np.arange(max(0, place + axis.offsets(delta)[0]), min(axis.size, place + axis.offsets(delta)[-1] + 1))
+        np.arange(max(0, place + offsets[0]), min(axis.size, place + offsets[-1] + 1))
         for axis, place in ((geometry.rows, i), (geometry.columns, j))
+        for offsets in (axis.offsets(case.delta),)
     )
-    k, l = rows[:, None], columns[None, :]  # noqa: E741
-    seen = weights[weight_of(cell, geometry, delta, np.array(i), np.array(j), k, l)].astype(np.float64)
-    seeing = weights[weight_of(cell, geometry, delta, k, l, np.array(i), np.array(j))].astype(np.float64)
-    output, pixel = np.sum(seen * x[k, l]), np.sum(seeing * gradient[k, l])
-    a, b = rows[-1] - i, columns[0] - j
-    place = int(weight_of(cell, geometry, delta, np.array(i), np.array(j), np.array(i + a), np.array(j + b)))
-    if cell == "local":
-        return output, pixel, float(gradient[i, j]) * float(x[i + a, j + b]), place
-    height, width = geometry.height, geometry.width
-    out = slice(max(0, -a), height - max(0, a)), slice(max(0, -b), width - max(0, b))
-    met = slice(max(0, a), height + min(0, a)), slice(max(0, b), width + min(0, b))
-    return output, pixel, float(np.sum(gradient[out].astype(np.float64) * x[met])), place
+    around = rows[:, None], columns[None, :]
+    seen = weights[weight_of(case, (i, j), around)].astype(np.float64)
+    seeing = weights[weight_of(case, around, (i, j))].astype(np.float64)
+    output, pixel = np.sum(seen * x[around]), np.sum(seeing * gradient[around])
+    k, l = int(rows[-1]), int(columns[0])  # noqa: E741
+    place = int(weight_of(case, (i, j), (k, l)))
+    if case.cell == "local":
+        return output, pixel, float(gradient[i, j]) * float(x[k, l]), place
+    out_rows, met_rows = overlap(geometry.height, k - i)
+    out_columns, met_columns = overlap(geometry.width, l - j)
+    met = gradient[out_rows, out_columns].astype(np.float64) * x[met_rows, met_columns]
+    return output, pixel, float(np.sum(met)), place

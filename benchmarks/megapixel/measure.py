@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.layers.contender import Case
+from benchmarks.layers.contender import Arrays, Case, with_gradients
+from benchmarks.layers.suite import make_case
 from benchmarks.megapixel import definition
 from benchmarks.rows import OURS
 from benchmarks.timing import side_by_side
 from cnn_constraints.constraints import ties
-from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.ops import choose
 
 TOLERANCE = 1e-3
@@ -27,13 +27,13 @@ TOLERANCE = 1e-3
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
     """{"seconds": one a round, "peak_bytes": of the whole process}. Raises RuntimeError for wrong numbers."""
-    case = Case("", request["cell"], Geometry(request["size"], request["size"]), 1, 1, request["delta"], 1)
+    case = make_case(request["shape"], request["cell"], request["delta"], 1)
     apply = apply_ours(case) if request["contender"] == OURS else apply_library(case)
-    x, weights, gradient = draw(case, request["seed"])
+    arrays = draw(case, request["seed"])
     both = request["direction"] == "both"
     compiled: Any = jax.jit(with_gradients(apply) if both else apply)
-    arguments = (x, weights, gradient) if both else (x, weights)
-    check(case, (x, weights, gradient), compiled(*arguments), request["seed"])
+    arguments = arrays if both else arrays[:2]
+    check(case, arrays, compiled(*arguments), request["seed"])
     timing = side_by_side({"layer": lambda: jax.block_until_ready(compiled(*arguments))}, request["rounds"])
     return {"seconds": timing["layer"].seconds, "peak_bytes": peak_bytes()}
 
@@ -61,14 +61,6 @@ def apply_library(case: Case) -> Any:
     return convolve
 
 
-def with_gradients(apply: Any) -> Any:
-    def both(x: jax.Array, weights: jax.Array, gradient: jax.Array) -> tuple[jax.Array, ...]:
-        h, pull_back = jax.vjp(apply, x, weights)
-        return (h, *pull_back(gradient))
-
-    return both
-
-
 def draw(case: Case, seed: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Uniform in -0.5 to 0.5: at half a billion weights, normal numbers take longer than the layer."""
     image = (1, case.geometry.height, case.geometry.width, 1)
@@ -80,12 +72,10 @@ def draw(case: Case, seed: int) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def check(case: Case, arrays: tuple[jax.Array, ...], actual: Any, seed: int) -> None:
     x, weights, gradient = (np.asarray(array) for array in arrays)
-    flat = tuple(np.asarray(array).ravel() for array in (actual if isinstance(actual, tuple) else (actual,)))
     image = (case.geometry.height, case.geometry.width)
-    inputs = (x.reshape(image), weights.ravel(), gradient.reshape(image))
-    errors = definition.largest_errors(
-        case.cell, case.geometry, case.delta, *inputs, flat, np.random.default_rng(seed + 1)
-    )
+    flat = [np.asarray(array).ravel() for array in (actual if isinstance(actual, tuple) else (actual,))]
+    given = Arrays(x.reshape(image), weights.ravel(), gradient.reshape(image))
+    errors = definition.largest_errors(case, given, flat, np.random.default_rng(seed + 1))
     if not max(errors) < TOLERANCE:
         raise RuntimeError(f"{case.cell} with delta {case.delta} is off by {errors} of the largest values")
 

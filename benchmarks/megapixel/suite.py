@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from benchmarks.layers.contender import Case
+from benchmarks.layers.suite import DIRECTIONS, least_work, make_case
 from benchmarks.rows import OURS, Row, row
 from benchmarks.timing import Ceilings, Timing
 from cnn_constraints.constraints import counts
-from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.environment import device_memory
 from cnn_constraints.errors import InputError
 
@@ -25,53 +26,41 @@ def measure(
     A cell whose weights do not fit into memory is left out, with a sentence that tells the bytes it would need.
     Raises InputError with that sentence where nothing is left, and for a delta beyond the image.
     """
-    cases = [(cell, delta) for cell in cells for delta in (deltas if cell in ("local", "conv") else (None,))]
-    for _, delta in cases:
-        Geometry(size, size).check_delta(delta)
-    refusals = {case: refusal(case[0], size, case[1]) for case in cases}
+    shape = f"{size}x{size}x1->1"
+    reaches = [(cell, delta) for cell in cells for delta in (deltas if cell in ("local", "conv") else (None,))]
+    cases = [make_case(shape, cell, delta, 1) for cell, delta in reaches]
+    for case in cases:
+        case.geometry.check_delta(case.delta)
+    refusals = {case: refusal(case) for case in cases}
     if all(refusals.values()):
         raise InputError(str(refusals[cases[0]]))
-    for cell, delta in cases:
-        if sentence := refusals[cell, delta]:
+    for case, sentence in refusals.items():
+        if sentence:
             print(sentence, file=sys.stderr)
             continue
-        for direction, passes in (("forward", 1), ("both", 3)):
-            yield from _rows(cell, size, delta, direction, passes, rounds, ceilings, seed)
+        for direction in DIRECTIONS:
+            yield from _rows(case, direction, rounds, ceilings, seed)
 
 
-def refusal(cell: str, size: int, delta: int | None) -> str | None:
-    """Why a cell cannot be measured here; None where it can."""
-    weights = counts.count(cell, Geometry(size, size), delta, 1, 1).weights
+def refusal(case: Case) -> str | None:
+    """Why a layer cannot be measured here; None where it can."""
+    weights = counts.count(case.cell, case.geometry, case.delta, case.in_channels, case.out_channels).weights
     needed, available = 4 * ARRAYS_OF_A_STEP * weights, device_memory()
     if needed <= available:
         return None
-    reach = "" if delta is None else f" with delta {delta}"
+    reach = "" if case.delta is None else f" with delta {case.delta}"
     return (
-        f"{cell}{reach} at {size} x {size} is not run: its {weights:,} weights and their gradient take {needed:,} bytes, "
-        f"and this machine has {available:,}."
+        f"{case.cell}{reach} at {case.geometry.height} x {case.geometry.width} is not run: its {weights:,} weights and "
+        f"their gradient take {needed:,} bytes, and this machine has {available:,}."
     )
 
 
-def _rows(
-    cell: str,
-    size: int,
-    delta: int | None,
-    direction: str,
-    passes: int,
-    rounds: int,
-    ceilings: Ceilings,
-    seed: int,
-) -> Iterator[Row]:
-    geometry = Geometry(size, size)
-    count = counts.count(cell, geometry, delta, 1, 1)
-    work = (2.0 * passes * count.multiply_adds, 4.0 * passes * (2 * geometry.input_sites + count.weights))
-    reach = "all" if delta is None else str(delta)
-    title = f"{cell} {size}x{size}x1->1, delta {reach}, batch 1, {'forward' if passes == 1 else 'forward and backward'}"
-    for contender in (OURS, "lax conv") if cell == "conv" else (OURS,):
-        request = {"cell": cell, "size": size, "delta": delta, "contender": contender}
+def _rows(case: Case, direction: str, rounds: int, ceilings: Ceilings, seed: int) -> Iterator[Row]:
+    for contender in (OURS, "lax conv") if case.cell == "conv" else (OURS,):
+        request = {"shape": case.name, "cell": case.cell, "delta": case.delta, "contender": contender}
         result = _in_a_process(request | {"direction": direction, "rounds": rounds, "seed": seed})
-        timing = Timing(tuple(result["seconds"]))
-        measured = row("megapixel", title, contender, timing, 1, work, ceilings)
+        timing, title = Timing(tuple(result["seconds"])), case.title + DIRECTIONS[direction]
+        measured = row("megapixel", title, contender, timing, 1, least_work(case, direction), ceilings)
         yield measured._replace(peak_bytes=result["peak_bytes"])
 
 

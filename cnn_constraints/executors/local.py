@@ -27,7 +27,7 @@ BYTES_PER_PARAMETER = 4 * 5
 """In 32 bits: the parameter, its gradient, the two moments of Adam, and the best parameter so far."""
 
 LANES_ON_ACCELERATOR = 64
-"""So many small networks at least are what keeps a GPU or TPU busy (../shared/research/performance.md)."""
+"""So many small networks at least are what should keep a GPU or TPU busy."""
 
 
 @runtime_checkable
@@ -54,7 +54,7 @@ class LocalExecutor:
 
     def dataset(self, data: Data) -> Dataset:
         """The images of a config, after its intervention. Raises InputError for data that cannot be read."""
-        key = (data.source, data.folder, data.intervention)
+        key = _data_set(data)
         if key not in self._datasets:
             self._datasets[key] = INTERVENTIONS[data.intervention](load(data.source, data.folder))
         return self._datasets[key]
@@ -79,26 +79,26 @@ class LocalExecutor:
                 yield [
                     row
                     for member, part in zip(members, parts, strict=False)
-                    for row in _rows(member, part, trials.cost(member, dataset), seconds)
+                    for row in _rows(member, part, dataset, seconds)
                 ]
 
     def _splits(self, data: Data, program: ensemble.Program) -> tuple[Images, Images]:
         """One data set at a time stays on the devices: their memory is for models."""
-        key = (data.source, data.folder, data.intervention)
+        key = (*_data_set(data), program.devices)
         if key not in self._on_device:
             dataset = self.dataset(data)
-            self._on_device = {key: (trials.to_device(dataset.train), trials.to_device(dataset.test))}
-        train, test = (ensemble.on_devices(program, split) for split in self._on_device[key])
-        self._on_device = {key: (train, test)}
-        return train, test
+            train, test = (trials.to_device(split) for split in (dataset.train, dataset.test))
+            self._on_device = {key: (ensemble.on_devices(program, train), ensemble.on_devices(program, test))}
+        return self._on_device[key]
 
     def _compile(self, group: Group, dataset: Dataset, stacked: ensemble.Trial) -> ensemble.Program:
         self._progress.compiling(group)
         started = time.perf_counter()
         first = group.trials[0]
-        splits = trials.to_device(dataset.train), trials.to_device(dataset.test)
+        # Compiling asks for shapes only.
+        train, test = (jax.eval_shape(trials.to_device, split) for split in (dataset.train, dataset.test))
         task = trials.build_task(first, dataset)
-        program = ensemble.compile_program(task, stacked, *splits, first.training.evaluate_every)
+        program = ensemble.compile_program(task, stacked, train, test, first.training.evaluate_every)
         self.programs += 1
         self._progress.compiled(time.perf_counter() - started)
         return program
@@ -122,10 +122,14 @@ def trials_side_by_side(group: Group, dataset: Dataset) -> int:
 
 def _rounds(group: Group, width: int) -> Iterator[list[Experiment]]:
     """The group's trials, at most `width` at a time, all on one data set."""
-    of_data = lambda trial: (trial.data.source, trial.data.folder, trial.data.intervention)
-    for _, members in itertools.groupby(group.trials, key=of_data):
+    for _, members in itertools.groupby(group.trials, key=lambda trial: _data_set(trial.data)):
         together = list(members)
         yield from (together[first : first + width] for first in range(0, len(together), width))
+
+
+def _data_set(data: Data) -> tuple[str, str | None, str]:
+    """What trials on the same images have in common."""
+    return data.source, data.folder, data.intervention
 
 
 def check_before_running(executor: LocalExecutor, groups: list[Group]) -> None:
@@ -154,11 +158,11 @@ def _check_memory(experiment: Experiment, dataset: Dataset) -> None:
         )
 
 
-def _rows(experiment: Experiment, part: ensemble.Segment, cost: trials.Cost, seconds: float) -> list[Row]:
+def _rows(experiment: Experiment, part: ensemble.Segment, dataset: Dataset, seconds: float) -> list[Row]:
     """What a segment adds to the store: an evaluation row a lane, and the result row if it was the last."""
     rows = _evaluation_rows(experiment, part)
     if part.update == experiment.training.updates:
-        rows.append(_result_row(experiment, part, cost, seconds))
+        rows.append(_result_row(experiment, part, trials.cost(experiment, dataset), seconds))
     return rows
 
 

@@ -14,13 +14,14 @@ from cnn_constraints.ops import conv, dense, local, shared
 
 Formulation = Callable[[Inputs, FreeWeights, Geometry, int | None], Outputs]
 
+
+def _tiles(formulation: Callable, *sizes: tuple[int, int]) -> dict[str, Formulation]:
+    return {f"tiles_{rows}x{columns}": partial(formulation, rows=rows, columns=columns) for rows, columns in sizes}
+
+
 TIED: dict[str, Formulation] = {
     "patches": conv.patches,
-    "tiles_1x2": partial(conv.tiles, rows=1, columns=2),
-    "tiles_1x4": partial(conv.tiles, rows=1, columns=4),
-    "tiles_2x2": partial(conv.tiles, rows=2, columns=2),
-    "tiles_2x4": partial(conv.tiles, rows=2, columns=4),
-    "tiles_4x4": partial(conv.tiles, rows=4, columns=4),
+    **_tiles(conv.tiles, (1, 2), (1, 4), (2, 2), (2, 4), (4, 4)),
     "row_toeplitz": conv.row_toeplitz,
     "library": conv.library,
     "fourier": shared.fourier,
@@ -28,11 +29,7 @@ TIED: dict[str, Formulation] = {
     "row_scan": shared.row_scan,
 }
 UNTIED: dict[str, Formulation] = {
-    "tiles_1x1": partial(local.tiles, rows=1, columns=1),
-    "tiles_1x2": partial(local.tiles, rows=1, columns=2),
-    "tiles_2x2": partial(local.tiles, rows=2, columns=2),
-    "tiles_2x4": partial(local.tiles, rows=2, columns=4),
-    "tiles_4x4": partial(local.tiles, rows=4, columns=4),
+    **_tiles(local.tiles, (1, 1), (1, 2), (2, 2), (2, 4), (4, 4)),
     "row_scan": local.row_scan,
     "masked": local.masked,
 }

@@ -184,12 +184,13 @@ def _rows(axis: Axis, delta: int | None) -> Row:
     """For all outputs of the axis, the padding of `row_scan` included."""
     _, inside = axis.input_of_offset(delta)
     outputs, offsets = inside.shape
-    first = inside.sum(axis=1).cumsum() - inside.sum(axis=1)
+    pairs = inside.sum(axis=1)
+    first = pairs.cumsum() - pairs
     # The last rows have fewer pairs than there are offsets: their stretch begins earlier, and ends with the weights.
-    start = np.minimum(first, inside.sum() - offsets)
+    start = np.minimum(first, pairs.sum() - offsets)
     early = first - start
     place = np.arange(offsets) - early[:, None]
-    used = (place >= 0) & (place < inside.sum(axis=1)[:, None])
+    used = (place >= 0) & (place < pairs[:, None])
     strip = offsets + axis.stride * np.arange(outputs) + inside.argmax(axis=1) - early
     return Row(*(jnp.asarray(array) for array in (start, strip, used)))
 

@@ -130,21 +130,21 @@ def _shape_on(sharding: NamedSharding, array: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
 
-def on_devices(program: Program, split: Images) -> Images:
-    """A split on every device of the program; one that is there already is not copied."""
-    return jax.device_put(split, NamedSharding(program.devices, PartitionSpec()))
+def on_devices(program: Program, arrays: Any) -> Any:
+    """Arrays, a split for instance, on every device of the program; what is there already is not copied."""
+    return jax.device_put(arrays, NamedSharding(program.devices, PartitionSpec()))
 
 
 def train(program: Program, trials: Trial, train_split: Images, test_split: Images) -> Iterator[list[Segment]]:
     """Train stacked trials with the program of their group: after each segment what happened, trial by trial."""
-    spread, whole = (NamedSharding(program.devices, spec) for spec in (PartitionSpec(TRIALS), PartitionSpec()))
+    spread = NamedSharding(program.devices, PartitionSpec(TRIALS))
     splits = on_devices(program, train_split), on_devices(program, test_split)
     # Zeros in the shape of the lanes: the first segment replaces them by initial weights.
     zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=spread)
     lanes = jax.tree.map(zeros, program.lanes)
     for first in range(0, program.updates, program.evaluate_every):
         part = trials._replace(batches=trials.batches[:, first : first + program.evaluate_every])
-        here = jax.device_put(jnp.array(first), whole)
+        here = on_devices(program, jnp.array(first))
         lanes, history = program.segment(lanes, here, jax.device_put(part, spread), *splits)
         history = jax.tree.map(np.asarray, history)
         update = first + program.evaluate_every

@@ -89,6 +89,6 @@ def test_the_grid_is_all_cells_on_all_images():
 
 def test_the_least_work_of_a_dense_layer_is_its_products():
     case = Case("small", "dense", Geometry(2, 3), 5, 7, None, 11)
-    operations, moved = suite._least_work(case, "forward")
+    operations, moved = suite.least_work(case, "forward")
     assert operations == 2 * 11 * (6 * 5) * (6 * 7)
     assert moved == 4 * (11 * (6 * 5 + 6 * 7) + (6 * 5) * (6 * 7))

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from benchmarks.layers.contender import Arrays, Case
 from benchmarks.layers.definition import kernel_of, products
+from benchmarks.layers.suite import make_case
 from benchmarks.megapixel import definition, measure, suite
 from benchmarks.timing import Ceilings
 from cnn_constraints.constraints import ties
@@ -31,7 +33,9 @@ def test_sampled_entries_are_those_of_the_definition(cell, draw):
     geometry = Geometry(draw.integer(3, 7), draw.integer(3, 7))
     delta = None if cell == "shared" else draw.integer(1, 2)
     x, weights, gradient, arrays = whole(cell, geometry, delta, draw.rng)
-    errors = definition.largest_errors(cell, geometry, delta, x, weights, gradient, arrays, draw.rng)
+    errors = definition.largest_errors(
+        Case("", cell, geometry, 1, 1, delta, 1), Arrays(x, weights, gradient), arrays, draw.rng
+    )
     assert max(errors) < 1e-12
 
 
@@ -40,12 +44,21 @@ def test_a_wrong_array_is_noticed(which, draw):
     geometry = Geometry(5, 6)
     x, weights, gradient, arrays = whole("local", geometry, 1, draw.rng)
     wrong = tuple(array + (number == which) for number, array in enumerate(arrays))
-    errors = definition.largest_errors("local", geometry, 1, x, weights, gradient, wrong, draw.rng)
+    errors = definition.largest_errors(
+        Case("", "local", geometry, 1, 1, 1, 1), Arrays(x, weights, gradient), wrong, draw.rng
+    )
     assert errors[which] > 1e-3
 
 
 def test_a_measurement_tells_seconds_and_peak_memory(seed):
-    request = {"cell": "local", "size": 20, "delta": 2, "contender": "ours", "direction": "both", "rounds": 2}
+    request = {
+        "cell": "local",
+        "shape": "20x20x1->1",
+        "delta": 2,
+        "contender": "ours",
+        "direction": "both",
+        "rounds": 2,
+    }
     result = measure.main(request | {"seed": seed})
     assert len(result["seconds"]) == 2 and min(result["seconds"]) > 0
     assert result["peak_bytes"] > 10 * 2**20
@@ -58,7 +71,7 @@ def test_the_suite_measures_each_direction_in_a_process_of_its_own(seed):
 
 
 def test_what_does_not_fit_is_refused_with_the_bytes_it_needs(seed, capsys):
-    sentence = suite.refusal("dense", 1000, None)
+    sentence = suite.refusal(make_case("1000x1000x1->1", "dense", None, 1))
     assert sentence and "1,000,000,000,000 weights" in sentence and "8,000,000,000,000 bytes" in sentence
     with pytest.raises(InputError, match="dense at 1000 x 1000 is not run"):
         list(suite.measure(["dense"], [1], 1000, 1, Ceilings(1e9, 1e9), seed))
