@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -19,8 +20,7 @@ OURS = "ours"
 
 class Row(NamedTuple):
     """One contender at one case. fraction_of_ceiling: the least time that the machine's ceilings allow for the work of
-    the case, over the median; above 1 for an algorithm that needs less work than the definition. peak_bytes: of the
-    process that measured this row alone, where there was one.
+    the case, over the median. peak_bytes: of the process that measured this row alone, where there was one.
     """
 
     suite: str
@@ -109,6 +109,9 @@ def figure(rows: Sequence[Row]) -> Figure:
         )
     axes.axvline(1, color="#888888", linewidth=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(cases)), cases)
     axes.invert_yaxis()
     axes.grid(axis="x", color="#e4e4e4")

@@ -87,6 +87,14 @@ def test_the_grid_is_all_cells_on_all_images():
     assert {case.cell for case in cases} == set(CELLS)
 
 
+def test_a_shared_layer_needs_no_more_work_than_its_products_or_its_transforms():
+    small, large = (Case("", "shared", Geometry(side, side), 1, 1, None, 1) for side in (2, 1000))
+    assert suite.least_work(small, "forward")[0] == 2 * (2 * 2) ** 2
+    # Three transforms of 1999 x 1999 sites, and four operations a site for the products.
+    sites = 1999**2
+    assert suite.least_work(large, "forward")[0] == pytest.approx(sites * (3 * 2.5 * np.log2(sites) + 4))
+
+
 def test_the_least_work_of_a_dense_layer_is_its_products():
     case = Case("small", "dense", Geometry(2, 3), 5, 7, None, 11)
     operations, moved = suite.least_work(case, "forward")
