@@ -5,56 +5,19 @@ order of batches, so an interval over seeds covers all three; the test images ar
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas
-from scipy.special import stdtrit
 
 from cnn_constraints.constraints import ties
-from cnn_constraints.errors import InputError, unknown_name
+from cnn_constraints.errors import unknown_name
+from cnn_constraints.estimates import mean_interval, verdict
 
 CELL, DELTA, N_TRAIN, READOUT = "model.constraint", "model.delta", "data.n_train", "model.readout"
 
 CONDITIONS = ("data.source", "data.intervention", READOUT)
 """What cells are compared under: tables and panels are split by those of these that vary."""
-
-
-class Interval(NamedTuple):
-    """A mean over seeds and its confidence interval, in the unit of the values; the bounds are NaN below two seeds."""
-
-    mean: float
-    low: float
-    high: float
-    seeds: int
-
-
-def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
-    """Student's t interval of a mean: mean +- t((1 + confidence) / 2, n - 1) s / sqrt(n), with s^2 over n - 1.
-
-    It is exact for normally distributed values, and not cut to their range: the upper bound of an accuracy may lie
-    above 1. One value has no spread, so its bounds are NaN; no value at all has a mean of NaN too.
-
-    Raises InputError for a value that is not finite, and for a confidence not strictly between 0 and 1.
-    """
-    sample = np.asarray(list(values), dtype=float)
-    if not 0 < confidence < 1:
-        raise InputError(f"The confidence is {confidence}: it must lie between 0 and 1.")
-    if not np.isfinite(sample).all():
-        raise InputError("A mean needs finite values: leave out the trials that diverged, and count them.")
-    if len(sample) < 2:
-        return Interval(float(sample[0]) if len(sample) else np.nan, np.nan, np.nan, len(sample))
-    quantile = stdtrit(len(sample) - 1, (1 + confidence) / 2)
-    half = float(quantile * sample.std(ddof=1) / np.sqrt(len(sample)))
-    mean = float(sample.mean())
-    return Interval(mean, mean - half, mean + half, len(sample))
-
-
-def verdict(difference: Interval) -> str:
-    """better or worse where the interval excludes zero, else undecided, as with a single seed."""
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "undecided"
 
 
 def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
@@ -102,7 +65,7 @@ def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
         rows.append(
             arm
             | {"seeds": test.seeds, "diverged": len(trials) - test.seeds, "parameters": trials["parameters"].iloc[0]}
-            | {"test_accuracy": test.mean, "test_accuracy_low": test.low, "test_accuracy_high": test.high}
+            | {"test_accuracy": test.estimate, "test_accuracy_low": test.low, "test_accuracy_high": test.high}
             | done[["train_accuracy"]].mean().to_dict()
             | done[["learning_rate"]].median().to_dict()
         )
@@ -143,7 +106,7 @@ def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFr
         difference = mean_interval(done["test_accuracy_first"] - done["test_accuracy_second"])
         rows.append(
             pair
-            | {"seeds": difference.seeds, "diverged": len(group) - difference.seeds, "difference": difference.mean}
+            | {"seeds": difference.seeds, "diverged": len(group) - difference.seeds, "difference": difference.estimate}
             | {"difference_low": difference.low, "difference_high": difference.high, "verdict": verdict(difference)}
         )
     measured = ["seeds", "diverged", "difference", "difference_low", "difference_high", "verdict"]

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float, Int32, UInt8
+from jaxtyping import Array, Float, Float32, Int32, UInt8
 
 Inputs = Float[Array, "in_channels height width batch"]
 """What a layer reads. The batch is the innermost axis: every shifted window is then one contiguous run."""
@@ -25,9 +25,9 @@ OffsetWeights = Float[Array, "i j a b in_channels out_channels"]
 
 
 class Split(NamedTuple):
-    """Images as intensities 0 to 255 and their labels 0 to classes - 1."""
+    """Images as intensities 0 to 255, or as the numbers of a synthetic task, and their labels 0 to classes - 1."""
 
-    images: UInt8[np.ndarray, "examples height width channels"]
+    images: UInt8[np.ndarray, "examples height width channels"] | Float32[np.ndarray, "examples height width channels"]
     labels: Int32[np.ndarray, " examples"]
 
 

@@ -15,8 +15,8 @@ from typeguard import CollectionCheckStrategy
 
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import BOUNDARIES
-from cnn_constraints.data.interventions import INTERVENTIONS
-from cnn_constraints.data.sources import SOURCES
+from cnn_constraints.data import sources
+from cnn_constraints.data.interventions import INTERVENTIONS, check_strength, strength_of
 from cnn_constraints.errors import InputError, unknown_name
 from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, PRECISIONS, READOUTS
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
@@ -30,11 +30,23 @@ class Data:
     """The images, and which of them are seen."""
 
     source: str = "digits"
-    """mnist, fashion_mnist, cifar10 (tensorflow-datasets), digits (no download) or folder (train/<class>/*.png)"""
+    """mnist, fashion_mnist, cifar10 (tensorflow-datasets), digits (no download), folder (train/<class>/*.png), or a
+    synthetic task: quadratic_labels, signal_patches.
+    """
     folder: str | None = None
     """Where the images of `folder` lie, or the original archives (else the variable CNN_CONSTRAINTS_DATA says where)."""
+    size: int | None = None
+    """Side of the images of a synthetic task, or its number of patches; None for its own."""
+    reduce: int = 1
+    """Side of the squares of pixels that are averaged into one, to make images smaller."""
     intervention: str = "none"
-    """What is done to every image, in training and test alike: none or permute_pixels."""
+    """What is done to the images: none, permute_pixels, translate, translate_test, edge_noise, full_noise,
+    label_positions or randomise_labels.
+    """
+    strength: float | None = None
+    """Of the intervention, 0 to 1: the largest translation as a share of the side, the share of pixels that are noise or
+    of labels that are random; None for its own.
+    """
     n_train: int = 300
     """Training images: class-balanced, and for one seed each smaller subset lies in the larger ones."""
     n_validation: int = 300
@@ -101,8 +113,8 @@ class Experiment:
 
 
 def resolve(experiment: Experiment) -> Experiment:
-    """The one way to write a trial: a constraint that ignores delta has none, one that sees all offsets is named so, and
-    1 and 1.0 are one learning rate.
+    """The one way to write a trial: a constraint that ignores delta has none, one that sees all offsets is named so, a
+    size or strength that is not given is the one it stands for, and 1 and 1.0 are one learning rate.
 
     Raises InputError for what `check` refuses.
     """
@@ -111,12 +123,14 @@ def resolve(experiment: Experiment) -> Experiment:
     corner = {"conv": "shared", "local": "dense"}.get(model.constraint) if model.delta is None else None
     constraint = corner or model.constraint
     delta = model.delta if ties.find(constraint).local else None
-    training = experiment.training
+    data, training = experiment.data, experiment.training
     return replace(
         experiment,
         {
             "model.constraint": constraint,
             "model.delta": delta,
+            "data.size": sources.size_of(data.source, data.size),
+            "data.strength": strength_of(data.intervention, data.strength),
             "training.learning_rates": tuple(map(float, training.learning_rates)),
             "training.weight_decays": tuple(map(float, training.weight_decays)),
         },
@@ -141,7 +155,7 @@ def check(experiment: Experiment) -> None:
 
 def _registries() -> dict[str, Iterable[str]]:
     return {
-        "data.source": SOURCES,
+        "data.source": sources.names(),
         "data.intervention": INTERVENTIONS,
         "model.constraint": ties.CONSTRAINTS,
         "model.pooling": POOLINGS,
@@ -159,6 +173,7 @@ def _check_ranges(experiment: Experiment) -> None:
     positive = (
         "data.n_train",
         "data.n_validation",
+        "data.reduce",
         "training.batch_size",
         "training.updates",
         "training.evaluate_every",
@@ -170,6 +185,8 @@ def _check_ranges(experiment: Experiment) -> None:
         raise InputError(f"seed is {experiment.seed}: it must lie between 0 and {2**32 - 1}.")
     if experiment.model.delta is not None and experiment.model.delta < 0:
         raise InputError(f"model.delta is {experiment.model.delta}: it must be at least 0, or None for all offsets.")
+    check_strength(experiment.data.intervention, experiment.data.strength)
+    sources.check_size(experiment.data.source, experiment.data.size)
     _check_lists(experiment)
     training = experiment.training
     if training.updates % training.evaluate_every:

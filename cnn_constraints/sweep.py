@@ -66,6 +66,7 @@ def plan(trials: Iterable[Experiment]) -> list[Group]:
             "seed": 0,
             "data.n_train": max(1, trial.training.batch_size),
             "data.intervention": "none",
+            "data.strength": None,
             "training.learning_rates": tuple(float(i + 1) for i in range(lanes)),
             "training.weight_decays": (0.0,),
         }

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn_constraints.arrays import Dataset, Split
-from cnn_constraints.config import Experiment, Model
+from cnn_constraints.config import Data, Experiment, Model
 from cnn_constraints.constraints import counts, ties
 from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.data import subsets
+from cnn_constraints.data import sources, subsets
+from cnn_constraints.data.interventions import intervene
 from cnn_constraints.errors import InputError
 from cnn_constraints.model import LayerShape, Network
 from cnn_constraints.ops import choose
@@ -24,6 +25,15 @@ class Cost(NamedTuple):
 
     parameters: int
     multiply_adds: int
+
+
+def build_dataset(data: Data) -> Dataset:
+    """The images of a config: read or drawn, made smaller, and after the intervention.
+
+    Raises InputError for data that cannot be read.
+    """
+    dataset = sources.reduce_images(sources.load(data.source, data.folder, data.size), data.reduce)
+    return intervene(dataset, data.intervention, data.strength)
 
 
 def build_task(experiment: Experiment, dataset: Dataset) -> Task:

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from cnn_constraints import analysis, config, store
-from cnn_constraints.analysis import Interval, compare, mean_interval, summarise
+from cnn_constraints.analysis import compare, summarise
 from cnn_constraints.config import Experiment
 from cnn_constraints.errors import InputError
 from cnn_constraints.sweep import axis, product, resolve
@@ -68,58 +68,6 @@ def noisy(seed: int, spread: float = 0.02) -> Callable[[Experiment], float]:
     rng = np.random.default_rng(seed)
     of_seed = rng.normal(0, 0.05, 100)
     return lambda trial: ACCURACY[trial.model.constraint] + of_seed[trial.seed] + spread * rng.normal()
-
-
-def test_interval_of_three_known_values() -> None:
-    # t(0.975, 2) = 4.302653 and s = 1.
-    half = 4.302653 / np.sqrt(3)
-    assert mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2, 2 - half, 2 + half, 3), rel=1e-6)
-
-
-def test_interval_is_that_of_scipy(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    for confidence in (0.5, 0.95, 0.99):
-        values = rng.normal(rng.normal(), 3, rng.integers(2, 9))
-        expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(confidence)
-        found = mean_interval(values, confidence)
-        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
-
-
-@pytest.mark.parametrize("confidence", [0.5, 0.95])
-def test_interval_covers_the_mean_as_often_as_it_says(seed: int, confidence: float) -> None:
-    rng = np.random.default_rng(seed)
-    repetitions = 3000
-    intervals = [mean_interval(values, confidence) for values in rng.normal(0.9, 0.02, (repetitions, 4))]
-    covered = np.mean([interval.low <= 0.9 <= interval.high for interval in intervals])
-    # Five standard deviations of a binomial: wrong once in a million runs. The normal quantile would cover 85%.
-    assert covered == pytest.approx(confidence, abs=5 * np.sqrt(confidence * (1 - confidence) / repetitions))
-
-
-def test_one_value_has_no_interval_and_no_value_no_mean() -> None:
-    assert mean_interval([0.5]) == pytest.approx((0.5, np.nan, np.nan, 1), nan_ok=True)
-    assert mean_interval([]) == pytest.approx((np.nan, np.nan, np.nan, 0), nan_ok=True)
-
-
-@pytest.mark.parametrize(
-    ("values", "confidence"), [([0.5, np.nan], 0.95), ([np.inf], 0.95), ([1.0, 2.0], 1.0), ([1.0, 2.0], 0.0)]
-)
-def test_interval_refuses(values: list[float], confidence: float) -> None:
-    with pytest.raises(InputError):
-        mean_interval(values, confidence)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "word"),
-    [
-        (0.1, 0.3, "better"),
-        (-0.3, -0.1, "worse"),
-        (-0.1, 0.1, "undecided"),
-        (0, 0, "undecided"),
-        (np.nan,) * 2 + ("undecided",),
-    ],
-)
-def test_verdict_is_whether_the_interval_excludes_zero(low: float, high: float, word: str) -> None:
-    assert analysis.verdict(Interval((low + high) / 2, low, high, 3)) == word
 
 
 def test_summary_has_a_row_an_arm_in_the_order_of_the_cells() -> None:

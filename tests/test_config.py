@@ -18,13 +18,14 @@ from cnn_constraints.config import Data, Experiment, Model, Training
 from cnn_constraints.constraints.geometry import BOUNDARIES
 from cnn_constraints.constraints.ties import CONSTRAINTS
 from cnn_constraints.data.interventions import INTERVENTIONS
-from cnn_constraints.data.sources import SOURCES
+from cnn_constraints.data.sources import names
+from cnn_constraints.data.tasks import TASKS
 from cnn_constraints.errors import InputError
 from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, PRECISIONS, READOUTS
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
 
 REGISTRIES: dict[str, Iterable[str]] = {
-    "data.source": SOURCES,
+    "data.source": names(),
     "data.intervention": INTERVENTIONS,
     "model.constraint": CONSTRAINTS,
     "model.pooling": POOLINGS,
@@ -39,13 +40,14 @@ REGISTRIES: dict[str, Iterable[str]] = {
 FIELDS = sorted(config.flat(Experiment()))
 LOCAL = sorted(name for name, constraint in CONSTRAINTS.items() if constraint.local)
 GLOBAL = sorted(set(CONSTRAINTS) - set(LOCAL))
-VERIFIED = sorted(set(SOURCES) - {"folder"})
+VERIFIED = sorted(set(names()) - {"folder"})
 
 WRONG_FOR_TYPE: dict[Any, list[Any]] = {
     str: [None, 3, 1.5, ("none",), ["none"]],
     str | None: [3, 1.5, ("none",), ["none"]],
     int: [None, "3", 1.5, 3.0, (3,), [3]],
     int | None: ["3", 1.5, 3.0, (3,), [3]],
+    float | None: ["3", (0.5,), [0.5]],
     tuple[int, ...]: [None, 3, "33", [3, 3], ("3", 3), (3, "3"), (3, 3.5), (3, None)],
     tuple[float, ...]: [None, 0.1, "0.1", [0.1], ("0.1",), (0.1, "0.2"), (0.1, None)],
 }
@@ -70,11 +72,16 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
         return tuple((10 ** generator.uniform(-9, 9, whole(1, 3))).tolist())
 
     layers, n_train, evaluate_every = whole(1, 3), whole(1, 999), whole(1, 50)
+    source, intervention = name("data.source"), name("data.intervention")
+    has_strength = INTERVENTIONS[intervention].strength is not None
     return Experiment(
         data=Data(
-            source=name("data.source"),
+            source=source,
+            size=[None, whole(1, 30)][whole(0, 1)] if source in TASKS else None,
+            reduce=whole(1, 4),
+            strength=[None, generator.random()][whole(0, 1)] if has_strength else None,
             folder=[None, "here", "/some where/\u00e9"][whole(0, 2)],
-            intervention=name("data.intervention"),
+            intervention=intervention,
             n_train=n_train,
             n_validation=whole(1, 999),
         ),
@@ -162,10 +169,17 @@ def test_resolving_twice_is_resolving_once(experiments):
         assert config.resolve(once) == once
 
 
-def test_resolving_changes_only_the_constraint_and_delta(experiments):
+def test_resolving_changes_only_what_can_be_said_in_two_ways(experiments):
+    two_ways = {"model.constraint", "model.delta", "data.size", "data.strength"}
     for experiment in experiments:
         before, after = config.flat(experiment), config.flat(config.resolve(experiment))
-        assert {name for name in before if before[name] != after[name]} <= {"model.constraint", "model.delta"}
+        assert {name for name in before if before[name] != after[name]} <= two_ways
+
+
+@pytest.mark.parametrize(("field", "value"), [("data.size", 16), ("data.strength", 0.2)])
+def test_what_is_not_given_is_what_it_stands_for(field, value):
+    told = config.replace(Experiment(), {"data.source": "signal_patches", "data.intervention": "translate"})
+    assert config.resolve(told) == config.resolve(config.replace(told, {field: value}))
 
 
 @pytest.mark.parametrize(("local", "whole"), [("conv", "shared"), ("local", "dense")])
@@ -187,7 +201,7 @@ def test_a_constraint_that_sees_all_offsets_loses_its_delta(constraint, experime
 def test_a_local_constraint_keeps_its_delta(constraint, experiments, draw):
     for experiment in experiments:
         changed = config.replace(experiment, {"model.constraint": constraint, "model.delta": draw.integer(0, 99)})
-        assert config.resolve(changed) == changed
+        assert config.resolve(changed).model == changed.model
 
 
 @pytest.mark.parametrize("source", VERIFIED)
@@ -301,6 +315,9 @@ def test_a_name_like_no_other_is_told_all_that_are_allowed(field):
         ("seed", -1),
         ("seed", 2**32),
         ("model.delta", -1),
+        ("data.reduce", 0),
+        ("data.size", 3),
+        ("data.strength", 0.5),
         *(
             (f"model.{leaf}", value)
             for leaf in ("channels", "pool_sizes", "strides")

@@ -8,15 +8,16 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cnn_constraints"
 
 FLOORS = (
-    ("errors", "arrays", "settings"),
+    ("errors", "arrays", "settings", "estimates"),
     ("constraints", "data"),
     ("ops",),
     ("model",),
     ("training",),
     ("config",),
-    ("environment", "sweep", "trials"),
+    ("environment", "sweep", "trials", "matching"),
     ("executors", "store"),
     ("analysis",),
+    ("claims",),
     ("report",),
 )
 """From the ground to the top. A room may import its own floor and those below."""

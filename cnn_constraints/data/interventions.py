@@ -1,35 +1,176 @@
-"""What is done to images before a network sees them, to make a bias agree with reality or not."""
+"""What is done to images and labels before a network sees them, to make a bias agree with reality or not.
+
+An intervention belongs to the task: it draws from a key of its own, and is the same for every seed of a trial.
+"""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped
 
+from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.errors import InputError
 
-PERMUTATION_KEY = 7012
-"""Draws the one permutation of `permute_pixels`: it belongs to the task, and is the same for every seed of a trial."""
+Images = Shaped[np.ndarray, "examples height width channels"]
+
+INTERVENTION_KEY = 7012
+"""Whatever an intervention draws comes from default_rng with this key."""
+
+EDGE = 5 / 32
+"""Share of the side that `edge_noise` covers at each edge: 5 of 32 pixels in Ott et al. 2020."""
+
+
+class Intervention(NamedTuple):
+    """apply: takes the data set and the strength, and returns another data set.
+    strength: what it is when the config does not say; None for an intervention that has none.
+    """
+
+    apply: Callable[[Dataset, float], Dataset]
+    strength: float | None = None
+
+
+def intervene(dataset: Dataset, name: str, strength: float | None = None) -> Dataset:
+    """The data set after the intervention of that name. Raises InputError for an unknown name or a wrong strength."""
+    intervention = errors.find("intervention", name, INTERVENTIONS)
+    check_strength(name, strength)
+    return intervention.apply(dataset, strength_of(name, strength) or 0.0)
+
+
+def strength_of(name: str, given: float | None) -> float | None:
+    """The strength that an intervention has: the given one or its own, None where it has none."""
+    return INTERVENTIONS[name].strength if given is None else float(given)
+
+
+def check_strength(name: str, strength: float | None) -> None:
+    """Raises InputError for a strength that is no fraction, or that the intervention does not have."""
+    if strength is None:
+        return
+    if INTERVENTIONS[name].strength is None:
+        having = ", ".join(other for other, entry in INTERVENTIONS.items() if entry.strength is not None)
+        raise InputError(f"data.strength is {strength}: {name} has none; those that have one are {having}.")
+    if not 0 <= strength <= 1:
+        raise InputError(f"data.strength is {strength}: it must lie between 0 and 1.")
 
 
 def permutation(sites: int) -> np.ndarray:
     """The order of pixels of `permute_pixels` for images of that many sites: new pixel p is old pixel permutation[p]."""
-    return np.random.default_rng(PERMUTATION_KEY).permutation(sites)
+    return np.random.default_rng(INTERVENTION_KEY).permutation(sites)
 
 
-def permute_pixels(dataset: Dataset) -> Dataset:
+def permute_pixels(dataset: Dataset, strength: float = 0.0) -> Dataset:
     """One fixed permutation of the pixels of every image: neighbours are no longer near, and no content is lost.
 
     A dense layer can undo it by permuting its weights; nothing about it is local or translation invariant any more.
     """
 
-    def permute(split: Split) -> Split:
-        examples, height, width, channels = split.images.shape
-        pixels = split.images.reshape(examples, height * width, channels)
-        return split._replace(images=pixels[:, permutation(height * width)].reshape(split.images.shape))
+    def permute(images: Images) -> Images:
+        examples, height, width, channels = images.shape
+        pixels = images.reshape(examples, height * width, channels)
+        return pixels[:, permutation(height * width)].reshape(images.shape)
 
-    return dataset._replace(train=permute(dataset.train), test=permute(dataset.test))
+    return _with_images(dataset, permute(dataset.train.images), permute(dataset.test.images))
 
 
-INTERVENTIONS: dict[str, Callable[[Dataset], Dataset]] = {
-    "none": lambda dataset: dataset,
-    "permute_pixels": permute_pixels,
+def translate(dataset: Dataset, strength: float) -> Dataset:
+    """Every image moved by a whole number of pixels of its own, down and right, each up to strength times the side either
+    way; what leaves is lost, and what enters is 0 (the translation of Ott et al. 2020, training and test).
+    """
+    return _with_images(
+        dataset, _moved(dataset.train.images, strength, "train"), _moved(dataset.test.images, strength, "test")
+    )
+
+
+def translate_test(dataset: Dataset, strength: float) -> Dataset:
+    """Only the test images are translated: who has not learned the symmetry must have it built in."""
+    return _with_images(dataset, dataset.train.images, _moved(dataset.test.images, strength, "test"))
+
+
+def edge_noise(dataset: Dataset, strength: float) -> Dataset:
+    """In training images, each pixel near an edge is replaced by uniform noise with probability strength.
+
+    Ott et al. 2020, "edge noise": what is there depends on the place, so shared weights cannot ignore it.
+    """
+    _, height, width, _ = dataset.train.images.shape
+    rows, columns = (np.minimum(np.arange(size), np.arange(size)[::-1]) for size in (height, width))
+    near = (rows < round(EDGE * height))[:, None] | (columns < round(EDGE * width))[None, :]
+    return _with_images(dataset, _noisy(dataset.train.images, strength * near), dataset.test.images)
+
+
+def full_noise(dataset: Dataset, strength: float) -> Dataset:
+    """In training images, each pixel is replaced by uniform noise with probability strength (Ott et al. 2020)."""
+    everywhere = np.ones(dataset.train.images.shape[1:3])
+    return _with_images(dataset, _noisy(dataset.train.images, strength * everywhere), dataset.test.images)
+
+
+def label_positions(dataset: Dataset, strength: float = 0.0) -> Dataset:
+    """Half of the images, drawn at random, are rolled by half their width, and their label goes up by one (the last one
+    becomes the first): the label depends on where the object is, which no translation invariant function can know.
+    """
+
+    def code(split: Split, name: str) -> Split:
+        moved = _generator(name).random(len(split.labels)) < 0.5
+        rolled = np.roll(split.images, split.images.shape[2] // 2, axis=2)
+        labels = (split.labels + moved) % len(dataset.classes)
+        return Split(np.where(moved[:, None, None, None], rolled, split.images), labels.astype(np.int32))
+
+    return dataset._replace(train=code(dataset.train, "train"), test=code(dataset.test, "test"))
+
+
+def randomise_labels(dataset: Dataset, strength: float) -> Dataset:
+    """Training labels are redrawn, each with probability strength, whatever the image shows (Zhang et al. 2017)."""
+    generator, labels = _generator("train"), dataset.train.labels
+    redrawn = generator.random(len(labels)) < strength
+    drawn = generator.integers(len(dataset.classes), size=len(labels), dtype=np.int32)
+    return dataset._replace(train=dataset.train._replace(labels=np.where(redrawn, drawn, labels)))
+
+
+INTERVENTIONS: dict[str, Intervention] = {
+    "none": Intervention(lambda dataset, _: dataset),
+    "permute_pixels": Intervention(permute_pixels),
+    "translate": Intervention(translate, 0.2),
+    "translate_test": Intervention(translate_test, 0.2),
+    "edge_noise": Intervention(edge_noise, 0.99),
+    "full_noise": Intervention(full_noise, 0.7),
+    "label_positions": Intervention(label_positions),
+    "randomise_labels": Intervention(randomise_labels, 1.0),
 }
+
+
+def _with_images(
+    dataset: Dataset, train: Images, test: Shaped[np.ndarray, "test_examples height width channels"]
+) -> Dataset:
+    return dataset._replace(train=dataset.train._replace(images=train), test=dataset.test._replace(images=test))
+
+
+def _generator(split: str) -> np.random.Generator:
+    """Training and test images draw apart."""
+    return np.random.default_rng((INTERVENTION_KEY, ("train", "test").index(split)))
+
+
+def _moved(images: Images, strength: float, split: str) -> Images:
+    examples, height, width, _ = images.shape
+    down, right = (
+        _generator(split).integers(-round(strength * size), round(strength * size) + 1, examples)
+        for size in (height, width)
+    )
+    moved = np.zeros_like(images)
+    for shift in set(zip(down.tolist(), right.tolist(), strict=True)):
+        chosen = (down == shift[0]) & (right == shift[1])
+        into, out_of = zip(*(_overlap(*pair) for pair in zip(shift, (height, width), strict=True)), strict=True)
+        moved[(chosen, *into)] = images[(chosen, *out_of)]
+    return moved
+
+
+def _overlap(shift: int, size: int) -> tuple[slice, slice]:
+    """Where the pixels that stay inside go, and where they come from."""
+    return slice(max(shift, 0), size + min(shift, 0)), slice(max(-shift, 0), size - max(shift, 0))
+
+
+def _noisy(images: Images, probability: np.ndarray) -> Images:
+    """One decision a pixel, and noise of its own for each of its channels."""
+    generator = _generator("train")
+    replaced = generator.random(images.shape[:3], dtype=np.float32) < probability
+    noise = generator.integers(0, 256, images.shape, dtype=np.uint8).astype(images.dtype)
+    return np.where(replaced[..., None], noise, images)

@@ -12,6 +12,7 @@ from PIL import Image
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data.archives import load_archives
+from cnn_constraints.data.tasks import TASKS
 from cnn_constraints.errors import InputError
 from cnn_constraints.settings import DATA_VARIABLE
 
@@ -20,8 +21,10 @@ DIGITS_TEST_PER_CLASS = 40
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def load(name: str, folder: str | Path | None = None) -> Dataset:
-    """The dataset of the source `name`: uint8 images (examples, height, width, channels), 0 to 255, and int32 labels.
+def load(name: str, folder: str | Path | None = None, size: int | None = None) -> Dataset:
+    """The dataset of the source `name`: images (examples, height, width, channels) and int32 labels.
+
+    Images are uint8, 0 to 255; those of a synthetic task (`tasks.TASKS`) of side `size` are float32.
 
     `folder` holds the original archives of mnist, fashion_mnist or cifar10, directly or in a subfolder named after the
     source; without it they are looked for in the folder that the environment variable CNN_CONSTRAINTS_DATA names, and
@@ -29,7 +32,55 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
 
     Raises InputError for an unknown name, for a folder that does not exist, and for whatever the source finds wrong.
     """
+    if name in TASKS:
+        check_size(name, size)
+        return TASKS[name].draw(size or TASKS[name].size)
     return errors.find("data source", name, SOURCES)(None if folder is None else _existing(folder))
+
+
+def names() -> list[str]:
+    """All that `load` takes."""
+    return [*SOURCES, *TASKS]
+
+
+def size_of(name: str, given: int | None) -> int | None:
+    """The size that the images of a task have: the given one or its own; None for other sources."""
+    return TASKS[name].size if given is None and name in TASKS else given
+
+
+def check_size(name: str, size: int | None) -> None:
+    """Raises InputError for a size below 1, or of a source that has its own."""
+    if size is None:
+        return
+    if name not in TASKS:
+        raise InputError(
+            f"data.size is {size}: {name} has a size of its own; those that have none are {', '.join(TASKS)}."
+        )
+    if size < 1:
+        raise InputError(f"data.size is {size}: it must be at least 1.")
+
+
+def reduce_images(dataset: Dataset, side: int) -> Dataset:
+    """Every square of side x side pixels averaged into one, rounded where intensities are whole numbers.
+
+    Raises InputError where the squares do not fill the image.
+    """
+    if side == 1:
+        return dataset
+    height, width = dataset.train.images.shape[1:3]
+    if height % side or width % side:
+        raise InputError(
+            f"data.reduce is {side}: it must divide the height and the width of {height} x {width} images."
+        )
+
+    def reduce_split(split: Split) -> Split:
+        examples, _, _, channels = split.images.shape
+        squares = split.images.reshape(examples, height // side, side, width // side, side, channels)
+        means = squares.mean(axis=(2, 4), dtype=np.float32)
+        whole = np.issubdtype(split.images.dtype, np.integer)
+        return split._replace(images=(np.rint(means) if whole else means).astype(split.images.dtype))
+
+    return dataset._replace(train=reduce_split(dataset.train), test=reduce_split(dataset.test))
 
 
 def _existing(folder: str | Path, origin: str = "") -> Path:

@@ -1,5 +1,6 @@
 """Runs groups one after the other on all devices of this machine: trials in, rows for the store out."""
 
+import dataclasses
 import itertools
 import math
 import time
@@ -13,8 +14,6 @@ from cnn_constraints import config, trials
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.config import Data, Experiment
 from cnn_constraints.data import subsets
-from cnn_constraints.data.interventions import INTERVENTIONS
-from cnn_constraints.data.sources import load
 from cnn_constraints.environment import device_memory
 from cnn_constraints.errors import InputError
 from cnn_constraints.sweep import Group
@@ -48,15 +47,15 @@ class LocalExecutor:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._datasets: dict[tuple, Dataset] = {}
+        self._datasets: dict[Data, Dataset] = {}
         self._on_device: dict[tuple, tuple[Images, Images]] = {}
         self.programs = 0
 
     def dataset(self, data: Data) -> Dataset:
-        """The images of a config, after its intervention. Raises InputError for data that cannot be read."""
+        """`trials.build_dataset`, once for each data set. Raises InputError for data that cannot be read."""
         key = _data_set(data)
         if key not in self._datasets:
-            self._datasets[key] = INTERVENTIONS[data.intervention](load(data.source, data.folder))
+            self._datasets[key] = trials.build_dataset(data)
         return self._datasets[key]
 
     def run(self, group: Group) -> Iterator[list[Row]]:
@@ -84,7 +83,7 @@ class LocalExecutor:
 
     def _splits(self, data: Data, program: ensemble.Program) -> tuple[Images, Images]:
         """One data set at a time stays on the devices: their memory is for models."""
-        key = (*_data_set(data), program.devices)
+        key = (_data_set(data), program.devices)
         if key not in self._on_device:
             dataset = self.dataset(data)
             train, test = (trials.to_device(split) for split in (dataset.train, dataset.test))
@@ -127,9 +126,9 @@ def _rounds(group: Group, width: int) -> Iterator[list[Experiment]]:
         yield from (together[first : first + width] for first in range(0, len(together), width))
 
 
-def _data_set(data: Data) -> tuple[str, str | None, str]:
+def _data_set(data: Data) -> Data:
     """What trials on the same images have in common."""
-    return data.source, data.folder, data.intervention
+    return dataclasses.replace(data, n_train=1, n_validation=1)
 
 
 def check_before_running(executor: LocalExecutor, groups: list[Group]) -> None:

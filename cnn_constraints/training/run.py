@@ -41,9 +41,9 @@ class Hyperparameters(NamedTuple):
 
 
 class Images(NamedTuple):
-    """A split on the device: intensities 0 to 255 and labels."""
+    """A split on the device: intensities, or the numbers of a synthetic task, and labels."""
 
-    images: UInt8[Array, "examples height width channels"]
+    images: UInt8[Array, "examples height width channels"] | Float[Array, "examples height width channels"]
     labels: Int[Array, " examples"]
 
 

@@ -1,0 +1,103 @@
+"""D2L 7.1.2: a dense layer on which both constraints are imposed is a convolution: the same function."""
+
+import datetime
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas
+from scipy.signal import correlate2d
+
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.constraints import ties
+from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.constraints.maps import expand, project
+from cnn_constraints.constraints.ties import tie_table
+from cnn_constraints.estimates import Interval
+from cnn_constraints.ops import choose
+
+SIDES, DELTAS = (6, 8, 10), (0, 1, 2, 3)
+
+
+def difference(first: np.ndarray, second: np.ndarray) -> float:
+    """The largest difference, over the largest entry of the second."""
+    return float(np.abs(first - second).max() / np.abs(second).max())
+
+
+def differences(seed: int, side: int, delta: int) -> dict[str, float]:
+    """A random dense layer, made translation invariant and then local: what is left of it, against what it should be."""
+    generator = np.random.default_rng((seed, side, delta))
+    geometry = Geometry(side, side)
+    shared, local, conv = (tie_table(name, geometry, delta) for name in ("shared", "local", "conv"))
+    dense = generator.standard_normal((side, side, side, side, 1, 1))
+    image = generator.standard_normal((side, side))
+
+    def impose(absolute: jax.Array, *tables: np.ndarray) -> jax.Array:
+        for table in tables:
+            absolute = expand(project(absolute, table), table, geometry)
+        return absolute
+
+    with jax.enable_x64(True):
+        constrained = impose(jnp.asarray(dense), shared, local)
+        other_order = impose(jnp.asarray(dense), local, shared)
+        kernel = project(jnp.asarray(dense), conv)
+        output = np.einsum("ijkl,kl->ij", np.asarray(constrained)[..., 0, 0], image)
+        fast = choose.apply("conv", jnp.asarray(image)[None, :, :, None], kernel, geometry, delta)
+    # SciPy's correlation is the text's sum over V[a, b] X[i + a, j + b]; its kernel is the mean of each diagonal of W.
+    convolution = correlate2d(image, diagonal_means(dense[..., 0, 0], delta), mode="same")
+    return {
+        FUNCTION: difference(output, convolution),
+        FAST: difference(np.asarray(fast)[0, :, :, 0], convolution),
+        ORDER: difference(np.asarray(other_order), np.asarray(constrained)),
+        MEET: float(not np.array_equal(ties.meet(shared, local), ties.canonical(conv))),
+    }
+
+
+def diagonal_means(dense: np.ndarray, delta: int) -> np.ndarray:
+    """For each offset within delta, the mean of W[i, j, i + a, j + b] over the sites that have it, written as loops."""
+    side = len(dense)
+    kernel = np.empty((2 * delta + 1, 2 * delta + 1))
+    for a in range(-delta, delta + 1):
+        for b in range(-delta, delta + 1):
+            rows, columns = (range(max(0, -shift), side - max(0, shift)) for shift in (a, b))
+            kernel[a + delta, b + delta] = np.mean([dense[i, j, i + a, j + b] for i in rows for j in columns])
+    return kernel
+
+
+def measure(laboratory: Laboratory) -> Measurement:
+    cases = [(seed, side, delta) for seed in laboratory.seeds for side in SIDES for delta in DELTAS]
+    found = [differences(*case) for case in cases]
+    values = {}
+    for quantity in (FUNCTION, FAST, ORDER, MEET):
+        each = [difference[quantity] for difference in found]
+        values[quantity] = Interval(max(each), min(each), max(each), len(laboratory.seeds))
+    rows = [
+        (f"{side} x {side} pixels", quantity, delta, seed, max(difference[quantity], 1e-18))
+        for (seed, side, delta), difference in zip(cases, found, strict=True)
+        for quantity in (FUNCTION, FAST, ORDER)
+    ]
+    return Measurement(values, pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"]))
+
+
+FUNCTION = "constrained dense layer against SciPy's correlation, largest relative difference"
+FAST = "fast convolution against SciPy's correlation, largest relative difference"
+ORDER = "invariance first against locality first, largest relative difference"
+MEET = "meet of the two tie tables other than conv's (0 no, 1 yes)"
+
+CLAIM = Claim(
+    statement="A dense layer made independent of (i, j), and zero beyond delta, is a convolution: the same function, in "
+    "whichever order the two are imposed.",
+    source="D2L 7.1.2.1 and 7.1.2.2, equations of H[i, j]",
+    protocol="Random dense layers on 6 x 6 to 10 x 10 pixels, delta 0 to 3, in 64 bits; each constraint imposed by "
+    "orthogonal projection; the kernel it should be, the mean of each diagonal of W, is applied by SciPy.",
+    criteria=(
+        Criterion(FUNCTION, high=1e-12, published="equal"),
+        Criterion(FAST, high=1e-12, published="equal"),
+        Criterion(ORDER, high=1e-12),
+        Criterion(MEET, 0, 0),
+    ),
+    frozen=datetime.date(2026, 11, 25),
+    seeds={"cpu": 5, "gpu": 5},
+    measure=measure,
+    picture=Picture("delta", "largest relative difference", x_logarithmic=False),
+)

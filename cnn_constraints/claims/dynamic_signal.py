@@ -1,0 +1,183 @@
+"""Lahoti et al.: a signal at an unknown place, learned by each cell of the lattice.
+
+Patches are the sites of a ring, their entries its input channels; one unit a patch. A convolution with delta 0 then has
+one filter for all patches, a local layer one filter for each, and dense and shared layers see all patches from each.
+"""
+
+import datetime
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas
+from jax import lax
+from jaxtyping import Array, Float
+
+from cnn_constraints.arrays import FreeWeights
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.constraints import ties
+from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.data import tasks
+from cnn_constraints.estimates import geometric_mean_interval, mean_interval, power_law, samples_to_error
+from cnn_constraints.ops import choose
+
+NOISE, DIMENSION, STEPS, SCALE, HELD_OUT = 0.2, 8, 100, 5.0, 1000
+THRESHOLDS = (0.0, 0.25, 0.5)
+"""Of the activation, raised in three phases of STEPS updates each."""
+
+PATCHES = (16, 32, 64)
+LEARNING_RATES = {"dense": 0.3, "shared": 0.3, "local": 0.3, "conv": 0.1}
+SIZES = {
+    "conv": (16,),
+    "local": (16, 32, 64, 128, 256, 512, 1024, 2048),
+    "dense": (1024,),
+    "shared": (4096,),
+}
+
+
+class Sample(NamedTuple):
+    """inputs: patches as sites of a ring, channels first; labels: -1 or 1."""
+
+    inputs: Float[Array, "dimension patches 1 examples"]
+    labels: Float[Array, " examples"]
+
+
+class Outcome(NamedTuple):
+    """Fractions of wrong answers, at the threshold that is best on validation data."""
+
+    train_error: Float[Array, "*seeds"]
+    test_error: Float[Array, "*seeds"]
+
+
+def localized_signed(z: Array, threshold: Array | float) -> Array:
+    """relu(z - b) - relu(-z - b): the identity but for the interval [-b, b], where it is 0."""
+    return jax.nn.relu(z - threshold) - jax.nn.relu(-z - threshold)
+
+
+def margins(
+    cell: str, weights: FreeWeights, threshold: Array | float, inputs: Float[Array, "dimension patches 1 examples"]
+) -> Float[Array, " examples"]:
+    """SCALE * sum over units of the activation of <filter, inputs>, each unit's filter of norm 1."""
+    geometry = Geometry(inputs.shape[1], 1, boundary="circular")
+    units = choose.apply(cell, inputs, weights, geometry, 0)
+    squared_norms = choose.apply(cell, jnp.ones_like(inputs[..., :1]), weights**2, geometry, 0)
+    return SCALE * localized_signed(units / jnp.sqrt(squared_norms + 1e-12), threshold).sum(axis=(0, 1, 2))
+
+
+def error(cell: str, weights: FreeWeights, threshold: Array | float, sample: Sample) -> Float[Array, ""]:
+    """The fraction of wrong answers; a margin of exactly 0 is half wrong."""
+    agreement = margins(cell, weights, threshold, sample.inputs) * sample.labels
+    return jnp.mean(jnp.where(agreement == 0, 0.5, agreement < 0))
+
+
+@partial(jax.jit, static_argnums=0)
+def train(cell: str, weights: FreeWeights, train_: Sample, validation: Sample, test: Sample) -> Outcome:
+    """Gradient descent with momentum 0.9 on the mean logistic loss of all samples, STEPS at each threshold."""
+    optimizer = optax.sgd(LEARNING_RATES[cell], momentum=0.9)
+
+    def loss(weights: FreeWeights, threshold: float) -> Float[Array, ""]:
+        return jnp.mean(jax.nn.softplus(-train_.labels * margins(cell, weights, threshold, train_.inputs)))
+
+    def step(threshold: float, carry: tuple, _: None) -> tuple[tuple, None]:
+        weights, state = carry
+        changes, state = optimizer.update(jax.grad(loss)(weights, threshold), state)
+        return (optax.apply_updates(weights, changes), state), None
+
+    phases = []
+    for threshold in THRESHOLDS:
+        start = (weights, optimizer.init(weights))
+        (weights, _), _ = lax.scan(partial(step, threshold), start, length=STEPS)
+        phases.append([error(cell, weights, threshold, sample) for sample in (validation, train_, test)])
+    validation_error, train_error, test_error = jnp.array(phases).T
+    best = validation_error.argmin()
+    return Outcome(train_error[best], test_error[best])
+
+
+def run(cell: str, patches: int, samples: int, seed: int, planted: bool = False) -> Outcome:
+    """One network, from random weights, or from the signal itself at each unit's own patch and nothing elsewhere."""
+    generator = np.random.default_rng((seed, patches, samples))
+    signal = generator.standard_normal(DIMENSION)
+    signal /= np.linalg.norm(signal)
+
+    def draw(examples: int) -> Sample:
+        inputs, labels = tasks.signal_patches(generator, examples, patches, signal, NOISE)
+        return Sample(jnp.asarray(inputs.transpose(2, 1, 0)[:, :, None], jnp.float32), jnp.asarray(labels, jnp.float32))
+
+    table = ties.tie_table(cell, Geometry(patches, 1, boundary="circular"), 0)
+    # A unit's filter has a norm of about 1: the shorter the weights, the larger a step turns them.
+    fan_in = DIMENSION * (table[0] >= 0).sum()
+    weights = generator.standard_normal((DIMENSION, int(table.max()) + 1, 1)) / np.sqrt(fan_in)
+    if planted:
+        weights[:] = 0
+        weights[:, np.diag(table)] = signal[:, None, None]
+    sets = [draw(examples) for examples in (samples, HELD_OUT, HELD_OUT)]
+    return jax.tree.map(float, train(cell, jnp.asarray(weights, jnp.float32), *sets))
+
+
+def measure(laboratory: Laboratory) -> Measurement:
+    def outcomes(cell: str, patches: int, samples: int, planted: bool = False) -> Outcome:
+        runs = [run(cell, patches, samples, seed, planted) for seed in laboratory.seeds]
+        return Outcome(*(jnp.array(column) for column in zip(*runs, strict=True)))
+
+    found = {
+        (cell, patches): [outcomes(cell, patches, samples) for samples in sizes]
+        for cell, sizes in SIZES.items()
+        for patches in PATCHES
+    }
+    planted = outcomes("shared", PATCHES[-1], SIZES["shared"][0], planted=True)
+    local = np.array([[o.test_error for o in found["local", k]] for k in PATCHES]).transpose(0, 2, 1)
+    reached = np.array([[samples_to_error(SIZES["local"], curve, 0.1) for curve in of_k] for of_k in local])
+    values = {
+        **{conv_error(k): mean_interval(found["conv", k][0].test_error) for k in PATCHES},
+        LOCAL_EXPONENT: power_law(PATCHES, reached.T).growth,
+        LOCAL_OVER_CONV: geometric_mean_interval(reached[-1] / SIZES["conv"][0]),
+        **{dense_error(k): mean_interval(found["dense", k][0].test_error) for k in PATCHES[1:]},
+        SHARED_TRAIN: mean_interval(found["shared", PATCHES[-1]][0].train_error),
+        SHARED_PLANTED: mean_interval(planted.test_error),
+    }
+    rows = [
+        (f"{k} patches", cell, samples, seed, outcome.test_error[place])
+        for (cell, k), curve in found.items()
+        for samples, outcome in zip(SIZES[cell], curve, strict=True)
+        for place, seed in enumerate(laboratory.seeds)
+    ]
+    return Measurement(values, pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"]))
+
+
+def conv_error(patches: int) -> str:
+    return f"test error of conv, 16 samples, {patches} patches"
+
+
+def dense_error(patches: int) -> str:
+    return f"test error of dense, 1,024 samples, {patches} patches"
+
+
+LOCAL_EXPONENT = "exponent of local's samples to 10% error in the number of patches"
+LOCAL_OVER_CONV = "samples to 10% error, local over 16 (enough for conv), 64 patches"
+SHARED_TRAIN = "training error of shared, 4,096 samples, 64 patches"
+SHARED_PLANTED = "test error of shared started at the signal, 4,096 samples, 64 patches"
+
+CLAIM = Claim(
+    statement="To find a signal whose place changes, a convolution needs a number of samples that does not depend on the "
+    "number k of patches, a local layer about k^2, a dense layer more; a shared layer could do it but is not trained to.",
+    source="Lahoti et al. 2024, arXiv 2403.15707 (bounds: CNN k + d, LCN k (k + d), FCN k^2 d, each times noise^2); the "
+    "shared cell is ours",
+    protocol="k patches of 8 entries, noise 0.2, one holds label times signal; one layer with filters of norm 1, localized "
+    "signed activation, sum; gradient descent on all samples, 100 steps at each of the thresholds 0, 0.25 and 0.5, the "
+    "best of which is chosen on 1,000 validation samples; error on 1,000 test samples.",
+    criteria=(
+        *(Criterion(conv_error(k), high=0.05, published="independent of k") for k in PATCHES),
+        Criterion(LOCAL_EXPONENT, 1.6, 2.6, "2"),
+        Criterion(LOCAL_OVER_CONV, low=10, published="10 to 20, up to 30 patches"),
+        *(Criterion(dense_error(k), low=0.1, published="harder than local") for k in PATCHES[1:]),
+        Criterion(SHARED_TRAIN, low=0.05),
+        Criterion(SHARED_PLANTED, high=0.05),
+    ),
+    frozen=datetime.date(2026, 11, 25),
+    seeds={"cpu": 10, "gpu": 10},
+    measure=measure,
+    picture=Picture("training samples", "test error", y_logarithmic=False),
+)

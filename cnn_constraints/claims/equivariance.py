@@ -1,0 +1,154 @@
+"""D2L 7.1.1: "respond similarly to the same patch, regardless of where it appears": whose answer moves with the image?"""
+
+import datetime
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas
+from jaxtyping import Array, Float
+
+from cnn_constraints import config, trials
+from cnn_constraints.arrays import Dataset
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.claims.networks import CELLS, READOUTS, base
+from cnn_constraints.config import Experiment
+from cnn_constraints.constraints.geometry import BOUNDARIES
+from cnn_constraints.estimates import Interval
+from cnn_constraints.model import ConstrainedLayer
+from cnn_constraints.training import run
+from cnn_constraints.training.run import Task
+
+IMAGES, SHIFTS, MARGIN = 64, (0, 1, 2, 3), 3
+"""Images move by up to three pixels, and are black for as far at their border: nothing leaves, nothing enters."""
+
+MOMENTS = ("initial weights", "trained")
+
+
+def network(laboratory: Laboratory, cell: str, readout: str, boundary: str, seed: int) -> Experiment:
+    """One layer without pooling, whose strides would tell where an image lies."""
+    changes = {
+        "model.constraint": cell,
+        "model.readout": readout,
+        "model.boundary": boundary,
+        "model.channels": (4,),
+        "model.pool_sizes": (1,),
+        "model.strides": (1,),
+        "training.updates": 100,
+        "training.learning_rates": (4e-3,),
+        "seed": seed,
+    }
+    return config.resolve(config.replace(base(laboratory.images["mnist"], laboratory.tier), changes))
+
+
+def parameters(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
+    """Of the network at each of the MOMENTS."""
+    trial = trials.build_trial(experiment, dataset)
+    task = trials.build_task(experiment, dataset)
+    rates = jax.tree.map(lambda lanes: lanes[0], trial.hyperparameters)
+    split = trials.to_device(dataset.train)
+    arrays = (split, trial.batches, trial.validation, trial.standardisation)
+    trained, _ = run.train(task, trial.key, rates, *arrays, evaluate_every=len(trial.batches))
+    return dict(zip(MOMENTS, (run.start(task, trial.key).parameters, trained.parameters), strict=True))
+
+
+def real_images(dataset: Dataset) -> Float[np.ndarray, "images height width channels"]:
+    """Test images from 0 to 1, black within MARGIN of their border."""
+    images = np.zeros_like(dataset.test.images[:IMAGES], np.float32)
+    inside = np.s_[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+    images[inside] = dataset.test.images[:IMAGES][inside] / 255
+    return images
+
+
+def layer_error(task: Task, weights: Any, images: Float[np.ndarray, "..."], shift: int) -> float:
+    """||L(T x) - T L(x)|| / ||L(x) - mean||, T a translation down and right, where both know the image.
+
+    On a torus they do everywhere; in a zero boundary all but the rows and columns that T L(x) lacks.
+    """
+    shape = task.network.layers[0]
+    layer = ConstrainedLayer(task.network.constraint, shape.geometry, shape.out_channels, shape.delta)
+
+    def respond(x: np.ndarray) -> np.ndarray:
+        return np.asarray(layer.apply({"params": weights["layer_0"]}, jnp.asarray(x.transpose(3, 1, 2, 0))))
+
+    moved = respond(np.roll(images, (shift, shift), axis=(1, 2)))
+    expected = np.roll(respond(images), (shift, shift), axis=(1, 2))
+    known = np.s_[:, shift:, shift:] if shape.geometry.boundary == "zero" else np.s_[:]
+    return float(np.linalg.norm((moved - expected)[known]) / np.linalg.norm((expected - expected.mean())[known]))
+
+
+def logit_error(task: Task, weights: Any, images: Float[np.ndarray, "..."], shift: int) -> float:
+    """||f(T x) - f(x)|| / ||f(x) - mean||: how far the whole network is from not caring where an image lies."""
+
+    def respond(x: np.ndarray) -> Array:
+        return task.network.apply({"params": weights}, jnp.asarray(x))  # type: ignore[return-value]
+
+    moved, still = respond(np.roll(images, (shift, shift), axis=(1, 2))), respond(images)
+    return float(jnp.linalg.norm(moved - still) / jnp.linalg.norm(still - still.mean(axis=0)))
+
+
+def measure(laboratory: Laboratory) -> Measurement:
+    dataset = trials.build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
+    images, rows, readouts = real_images(dataset), [], []
+    for cell in CELLS:
+        for boundary in BOUNDARIES:
+            for seed in laboratory.seeds:
+                for readout in READOUTS:
+                    if readout == "flatten" and boundary == "zero":
+                        continue
+                    experiment = network(laboratory, cell, readout, boundary, seed)
+                    task = trials.build_task(experiment, dataset)
+                    for moment, weights in parameters(experiment, dataset).items():
+                        panel = f"{boundary} boundary, {moment}"
+                        readouts.append((cell, readout, boundary, logit_error(task, weights, images, SHIFTS[-1])))
+                        if readout == "global_average":
+                            rows += [(panel, cell, s, seed, layer_error(task, weights, images, s)) for s in SHIFTS]
+    curves = pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"])
+    moved = curves[curves["x"] > 0]
+    seeds = len(laboratory.seeds)
+    values = {layer_of(c): _range(moved[moved["line"] == c]["y"], seeds, largest=c in TIED) for c in CELLS}
+    for cell, readout, largest in (("conv", "global_average", True), ("conv", "flatten", False)):
+        found = [error for c, r, b, error in readouts if (c, r, b) == (cell, readout, "circular")]
+        values[network_of(cell, readout)] = _range(found, seeds, largest)
+    # A logarithmic axis has no 0, which a shift of 0 and exact equality give.
+    return Measurement(values, curves.assign(y=curves["y"].clip(lower=1e-9)))
+
+
+def _range(errors: Any, seeds: int, largest: bool) -> Interval:
+    """What holds of every single case: the largest error, or the smallest, and all that occur."""
+    low, high = float(min(errors)), float(max(errors))
+    return Interval(high if largest else low, low, high, seeds)
+
+
+TIED = ("shared", "conv")
+
+
+def layer_of(cell: str) -> str:
+    which = "largest" if cell in TIED else "smallest"
+    return f"{which} relative difference between answer to moved image and moved answer, layer of {cell}"
+
+
+def network_of(cell: str, readout: str) -> str:
+    which = "largest" if readout == "global_average" else "smallest"
+    return f"{which} relative change of logits when the image moves, {cell}, {readout}, circular boundary"
+
+
+CLAIM = Claim(
+    statement="Where weights do not depend on (i, j), the answer of a layer moves with the image, before and after "
+    "training, and with a global average the network's answer does not change at all; without sharing neither is so.",
+    source="D2L 7.1.1 and 7.1.2.1, translation invariance",
+    protocol="MNIST digits (CPU: halved), moved by 1 to 3 pixels; one layer of each cell, zero and circular boundary, with "
+    "initial weights and after 100 updates on 1,000 images.",
+    criteria=(
+        *(Criterion(layer_of(cell), high=1e-4, published="0") for cell in TIED),
+        *(Criterion(layer_of(cell), low=0.1) for cell in CELLS if cell not in TIED),
+        Criterion(network_of("conv", "global_average"), high=1e-4, published="0"),
+        Criterion(network_of("conv", "flatten"), low=0.1),
+    ),
+    frozen=datetime.date(2026, 11, 25),
+    seeds={"cpu": 5, "gpu": 5},
+    measure=measure,
+    picture=Picture("shift, pixels", "relative difference", x_logarithmic=False),
+    data_sets=("mnist",),
+)

@@ -1,0 +1,85 @@
+"""D2L 7.1.2: from 10^12 parameters to 4 x 10^6 by translation invariance, and to a handful by locality."""
+
+import datetime
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas
+
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.constraints import counts, ties
+from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.estimates import exact
+from cnn_constraints.model import ConstrainedLayer
+
+MEGAPIXEL = Geometry(1000, 1000)
+CELLS = ("dense", "shared", "local", "conv")
+SIDES = (100, 200, 400, 700, 1000)
+SMALL = [
+    (Geometry(height, width, stride, boundary), delta)
+    for height, width in ((1, 1), (4, 4), (5, 7), (8, 8))
+    for stride in (1, 2)
+    for boundary in ("zero", "circular")
+    for delta in (0, 1, 2, 3)
+    if delta < max(height, width)
+]
+"""Small enough to build: real arrays against the counts."""
+
+
+def weights(cell: str, geometry: Geometry, delta: int | None) -> int:
+    return counts.count(cell, geometry, delta).weights
+
+
+def array_difference(cell: str, geometry: Geometry, delta: int) -> int:
+    """How far the count is from the parameter array of a layer, or from the names that its tie table uses."""
+    reach = delta if ties.find(cell).local else None
+    layer = ConstrainedLayer(cell, geometry, out_channels=1, delta=reach, bias="none")
+    image = jax.ShapeDtypeStruct((1, geometry.height, geometry.width, 1), jnp.float32)
+    array = jax.eval_shape(layer.init, jax.eval_shape(lambda: jax.random.key(0)), image)["params"]["weights"]
+    named = len(np.setdiff1d(ties.tie_table(cell, geometry, reach), [-1]))
+    counted = weights(cell, geometry, reach)
+    return max(abs(array.size - counted), abs(named - counted))
+
+
+def measure(laboratory: Laboratory) -> Measurement:
+    kernel = max(abs(weights("conv", MEGAPIXEL, delta) - (2 * delta + 1) ** 2) for delta in range(11))
+    values = {
+        DENSE: exact(weights("dense", MEGAPIXEL, None)),
+        SHARED: exact(weights("shared", MEGAPIXEL, None) / 4e6),
+        KERNEL: exact(kernel),
+        LOCAL: exact(weights("local", MEGAPIXEL, 10) / weights("conv", MEGAPIXEL, 10) / 1e6),
+        ARRAYS: exact(max(array_difference(cell, *case) for cell in CELLS for case in SMALL)),
+    }
+    rows = [
+        ("delta 10", cell, side, 0, weights(cell, Geometry(side, side), 10 if ties.find(cell).local else None))
+        for cell in CELLS
+        for side in SIDES
+    ]
+    return Measurement(values, pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"]))
+
+
+DENSE = "weights of a dense layer at 1000 x 1000"
+SHARED = "weights of a shared layer at 1000 x 1000, over 4 x 10^6"
+KERNEL = "weights of a conv layer, largest difference from (2 delta + 1)^2, delta 0 to 10"
+LOCAL = "weights of a local layer over those of conv and sites, delta 10"
+ARRAYS = "arrays and tie tables up to 8 x 8, largest difference from the count"
+
+CLAIM = Claim(
+    statement="Translation invariance takes a layer on a megapixel image from 10^12 weights to 4 x 10^6, locality from "
+    "there to (2 delta + 1)^2.",
+    source="D2L 7.1.2, 7.1.2.1 and 7.1.2.2",
+    protocol="Closed forms at 1000 x 1000; every cell's parameter array and tie table at 1 x 1 to 8 x 8, strides 1 and 2, "
+    "zero and circular boundary, delta 0 to 3. The text rounds: 3,996,001 to 4 x 10^6, and (2 delta + 1)^2 to 4 delta^2.",
+    criteria=(
+        Criterion(DENSE, 1e12, 1e12, "10^12"),
+        Criterion(SHARED, 0.995, 1.005, "4 x 10^6"),
+        Criterion(KERNEL, 0, 0, "4 delta^2"),
+        Criterion(LOCAL, 0.98, 1),
+        Criterion(ARRAYS, 0, 0),
+    ),
+    frozen=datetime.date(2026, 11, 25),
+    seeds={"cpu": 1, "gpu": 1},
+    measure=measure,
+    picture=Picture("side of the image, pixels", "weights per pair of channels"),
+)

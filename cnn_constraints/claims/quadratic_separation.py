@@ -1,0 +1,118 @@
+"""Li, Zhang & Arora: a task that a convolution learns from a constant number of samples, and a dense layer from D^2."""
+
+import datetime
+
+import numpy as np
+import pandas
+from jaxtyping import Float
+
+from cnn_constraints.analysis import N_TRAIN
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.config import Data, Experiment, Model, Training
+from cnn_constraints.estimates import geometric_mean_interval, mean_interval, power_law, samples_to_error
+from cnn_constraints.sweep import axis, product
+
+DENSE_SIDES, CONV_SIDES = (3, 4, 5), (3, 4, 5, 6)
+DENSE_SAMPLES, CONV_SAMPLES = (256, 512, 1024, 2048, 4096, 8192, 16384), 256
+TARGET_ERROR = 0.14
+
+EXACT_DIMENSIONS = (8, 16, 32)
+
+SIDE, CELL, ACCURACY = "data.size", "model.constraint", "test_accuracy"
+
+
+def experiments(seeds: tuple[int, ...]) -> list[Experiment]:
+    """Both nets on Gaussian images of several sizes: one layer, the square, a linear readout."""
+    dense = Experiment(
+        data=Data(source="quadratic_labels", n_train=CONV_SAMPLES, n_validation=1000),
+        model=Model("dense", None, (6,), (1,), (1,), activation="quadratic", readout="flatten", bias="none"),
+        training=Training("sgd", (0.003, 0.01, 0.03), updates=2000, evaluate_every=200, batch_size=64),
+    )
+    conv = Experiment(
+        data=dense.data,
+        model=Model("conv", 1, (10,), (1,), (1,), activation="quadratic", readout="global_average", bias="none"),
+        training=Training("sgd", (0.01, 0.03, 0.1), updates=2000, evaluate_every=200, batch_size=64),
+    )
+    return [
+        *product(dense, axis(SIDE, DENSE_SIDES), axis(N_TRAIN, DENSE_SAMPLES), axis("seed", seeds)),
+        *product(conv, axis(SIDE, CONV_SIDES), axis("seed", seeds)),
+    ]
+
+
+def exact_error(dimension: int, share: float, seed: int) -> float:
+    """Relative test error of the quadratic form of least norm through share * d (d + 1) / 2 Gaussian samples.
+
+    Quadratic forms on d inputs are a space of that many dimensions, and this learner treats all its directions alike.
+    """
+    generator = np.random.default_rng((seed, dimension))
+    samples = max(2, round(share * dimension * (dimension + 1) / 2))
+    coefficients = generator.standard_normal(dimension)
+    train, test = (generator.standard_normal((n, dimension)) for n in (samples, 1000))
+    targets, test_targets = train**2 @ coefficients, test**2 @ coefficients
+    solution = np.linalg.lstsq((train @ train.T) ** 2, targets, rcond=1e-13)[0]
+    return float(np.mean(((test @ train.T) ** 2 @ solution - test_targets) ** 2) / np.mean(test_targets**2))
+
+
+def measure(laboratory: Laboratory) -> Measurement:
+    results = laboratory.train(experiments(laboratory.seeds))
+    curves = {side: _errors(results, side, laboratory.seeds) for side in DENSE_SIDES}
+    reached = np.array([[samples_to_error(DENSE_SAMPLES, c, TARGET_ERROR) for c in curves[s]] for s in DENSE_SIDES])
+    conv = results[results[CELL] == "conv"].pivot(index="seed", columns=SIDE, values=ACCURACY)
+    below, at = (
+        {d: np.array([exact_error(d, share, seed) for seed in laboratory.seeds]) for d in EXACT_DIMENSIONS}
+        for share in (0.95, 1.0)
+    )
+    values = {
+        EXPONENT: power_law([3 * side**2 for side in DENSE_SIDES], reached.T).growth,
+        CONV_LOSS: mean_interval(100 * (conv[CONV_SIDES[0]] - conv[CONV_SIDES[-1]])),
+        CONV_ACCURACY: mean_interval(100 * conv[CONV_SIDES[-1]]),
+        **{below_threshold(d): geometric_mean_interval(below[d]) for d in EXACT_DIMENSIONS},
+        **{at_threshold(d): geometric_mean_interval(at[d]) for d in EXACT_DIMENSIONS},
+    }
+    rows = results.assign(
+        panel=[f"{3 * side**2} inputs" for side in results[SIDE]],
+        line=results[CELL],
+        x=results[N_TRAIN],
+        y=1 - results[ACCURACY],
+    )
+    return Measurement(values, rows.loc[:, ["panel", "line", "x", "seed", "y"]])
+
+
+def _errors(results: pandas.DataFrame, side: int, seeds: tuple[int, ...]) -> Float[np.ndarray, "seeds sizes"]:
+    dense = results[(results[CELL] == "dense") & (results[SIDE] == side)]
+    return 1 - dense.pivot(index="seed", columns=N_TRAIN, values=ACCURACY).loc[list(seeds)].to_numpy()
+
+
+EXPONENT = "exponent of dense's samples to 14% error in the number of inputs"
+CONV_LOSS = "accuracy of conv with 256 samples, 27 inputs minus 108 inputs, points"
+CONV_ACCURACY = "accuracy of conv with 256 samples, 108 inputs, percent"
+
+
+def below_threshold(dimension: int) -> str:
+    return f"error of the least-norm form, 0.95 d (d + 1) / 2 samples, d = {dimension}"
+
+
+def at_threshold(dimension: int) -> str:
+    return f"error of the least-norm form, d (d + 1) / 2 samples, d = {dimension}"
+
+
+CLAIM = Claim(
+    statement="Which of two channels has the larger norm takes a dense layer samples that grow as the square of the number "
+    "of inputs D, and a convolution a number that does not grow; no learner that treats all directions alike is exact "
+    "below d (d + 1) / 2 samples.",
+    source="Li, Zhang & Arora 2021, Why are convolutional nets more sample-efficient than fully-connected nets: theorems "
+    "on orthogonally equivariant learners, figure 1",
+    protocol="Gaussian images with 3 channels, D = 27 to 108; one layer, square, linear readout (conv: 3 x 3, global "
+    "average); stochastic gradient descent, learning rate and moment chosen on 1,000 validation images.",
+    criteria=(
+        Criterion(EXPONENT, 1.8, 2.8, "2 at least"),
+        Criterion(CONV_LOSS, -6, 6, "0"),
+        Criterion(CONV_ACCURACY, low=78),
+        *(Criterion(below_threshold(d), low=1e-3, published="not exact") for d in EXACT_DIMENSIONS),
+        *(Criterion(at_threshold(d), high=1e-6, published="exact") for d in EXACT_DIMENSIONS),
+    ),
+    frozen=datetime.date(2026, 11, 25),
+    seeds={"cpu": 5, "gpu": 10},
+    measure=measure,
+    picture=Picture("training samples", "test error"),
+)

@@ -1,0 +1,123 @@
+"""D2L 7.1.1: "deeper layers should be able to capture longer-range features": how far a unit sees, and how far it looks."""
+
+import datetime
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas
+from jaxtyping import Array, Float
+
+from cnn_constraints import config, trials
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.claims.networks import base
+from cnn_constraints.config import Experiment
+from cnn_constraints.estimates import Interval, exact, power_law
+from cnn_constraints.model import ConstrainedLayer, Network, hand_on
+from cnn_constraints.training import run
+
+DEPTH, DELTA, IMAGES = 6, 1, 32
+MOMENTS = ("initial weights", "trained")
+
+
+def network(laboratory: Laboratory, cell: str, seed: int) -> Experiment:
+    """DEPTH layers of delta 1, without pooling."""
+    changes = {
+        "model.constraint": cell,
+        "model.delta": DELTA,
+        "model.channels": (8,) * DEPTH,
+        "model.pool_sizes": (1,) * DEPTH,
+        "model.strides": (1,) * DEPTH,
+        "training.updates": 200,
+        "training.learning_rates": (4e-3,),
+        "seed": seed,
+    }
+    return config.resolve(config.replace(base(laboratory.images["mnist"], laboratory.tier), changes))
+
+
+def sensitivity(
+    network: Network, weights: Any, images: Float[np.ndarray, "images height width channels"], depth: int
+) -> Float[Array, "height width"]:
+    """The mean over images and channels of the squared derivative of the middle unit of a layer by each pixel."""
+
+    def middle(image: Array) -> Array:
+        x = image.transpose(2, 0, 1)[..., None]
+        for number, layer in enumerate(network.layers[:depth]):
+            shape = (network.constraint, layer.geometry, layer.out_channels, layer.delta)
+            h = ConstrainedLayer(*shape).apply({"params": weights[f"layer_{number}"]}, x)
+            x = hand_on(network, layer, h)  # type: ignore[arg-type]
+        row, column = (size // 2 for size in h.shape[1:3])  # type: ignore[union-attr]
+        return h[:, row, column, 0]  # type: ignore[index]
+
+    derivative = jax.vmap(jax.jacrev(middle))(jnp.asarray(images))
+    return (derivative**2).mean(axis=(0, 1)).sum(axis=-1)
+
+
+def support(field: Float[np.ndarray, "height width"]) -> int:
+    """The side of the smallest square around the middle that holds every pixel that is felt at all."""
+    row, column = (size // 2 for size in field.shape)
+    rows, columns = np.nonzero(field)
+    return int(2 * max(np.abs(rows - row).max(), np.abs(columns - column).max()) + 1)
+
+
+def radius(field: Float[np.ndarray, "height width"]) -> float:
+    """Root of the mean squared distance from the middle, weighted by the squared derivative (Luo et al. 2016)."""
+    rows, columns = (np.arange(size) - size // 2 for size in field.shape)
+    square = rows[:, None] ** 2 + columns[None, :] ** 2
+    return float(np.sqrt((square * field).sum() / field.sum()))
+
+
+def measure(laboratory: Laboratory) -> Measurement:
+    dataset = trials.build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
+    rows, differences = [], []
+    for cell in CELLS:
+        for seed in laboratory.seeds:
+            experiment = network(laboratory, cell, seed)
+            task, trial = trials.build_task(experiment, dataset), trials.build_trial(experiment, dataset)
+            rates = jax.tree.map(lambda lanes: lanes[0], trial.hyperparameters)
+            arrays = (trials.to_device(dataset.train), trial.batches, trial.validation, trial.standardisation)
+            trained, _ = run.train(task, trial.key, rates, *arrays, evaluate_every=len(trial.batches))
+            images, _ = run.prepare(trials.to_device(dataset.test), jnp.arange(IMAGES), trial.standardisation)
+            for moment, weights in zip(
+                MOMENTS, (run.start(task, trial.key).parameters, trained.parameters), strict=True
+            ):
+                for depth in range(1, DEPTH + 1):
+                    field = np.asarray(sensitivity(task.network, weights, images, depth))  # type: ignore[arg-type]
+                    differences.append(abs(support(field) - (2 * DELTA * depth + 1)))
+                    rows.append((moment, cell, depth, seed, radius(field)))
+    curves = pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"])
+    values: dict[str, Interval] = {SUPPORT: exact(max(differences))}
+    for cell in CELLS:
+        for moment in MOMENTS:
+            mine = curves[(curves["line"] == cell) & (curves["panel"] == moment)]
+            radii = mine.pivot(index="seed", columns="x", values="y")
+            values[growth(cell, moment)] = power_law(radii.columns.to_list(), radii.to_numpy()).growth
+    return Measurement(values, curves)
+
+
+CELLS = ("local", "conv")
+
+SUPPORT = "side of the Jacobian's support, largest difference from 2 delta depth + 1, local and conv"
+
+
+def growth(cell: str, moment: str) -> str:
+    return f"exponent of the effective radius in the depth, {cell}, {moment}"
+
+
+CLAIM = Claim(
+    statement="A unit of layer L sees 2 delta L + 1 pixels, and looks mostly at its middle: the radius that matters grows "
+    "as the root of the depth, before and after training.",
+    source="D2L 7.1.1, point 3; Luo et al. 2016, Understanding the effective receptive field, section 2",
+    protocol="Six layers of delta 1 on MNIST (CPU: halved), 200 updates on 1,000 images; squared derivative of the middle "
+    "unit of each layer by each pixel, mean over 32 test images and all channels.",
+    criteria=(
+        Criterion(SUPPORT, 0, 0, "0"),
+        *(Criterion(growth(cell, moment), 0.3, 0.7, "1/2") for cell in CELLS for moment in MOMENTS),
+    ),
+    frozen=datetime.date(2026, 11, 25),
+    seeds={"cpu": 5, "gpu": 10},
+    measure=measure,
+    picture=Picture("depth, layers", "effective radius, pixels"),
+    data_sets=("mnist",),
+)

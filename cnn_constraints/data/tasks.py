@@ -1,0 +1,95 @@
+"""Synthetic tasks whose right answer is known: inputs and labels drawn from a key, as many as wanted."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int32
+
+from cnn_constraints.arrays import Dataset, Split
+
+
+def hypercube(generator: np.random.Generator, examples: int, sites: int) -> Float[np.ndarray, "examples sites"]:
+    """Signals of independent signs, -1 or 1."""
+    return generator.choice([-1.0, 1.0], size=(examples, sites))
+
+
+def local_polynomial(signals: Float[np.ndarray, "examples sites"], oscillating: bool) -> Float[np.ndarray, " examples"]:
+    """sum_i s_i x_i x_{i+1} x_{i+2} / sqrt(sites) on a ring; s_i = 1, or (-1)^i where it oscillates.
+
+    Misiakiewicz & Mei, section 4, f_LF and f_HF: both are local, and only the first is invariant to translation.
+    """
+    terms = signals * np.roll(signals, -1, axis=1) * np.roll(signals, -2, axis=1)
+    signs = (-1.0) ** np.arange(signals.shape[1]) if oscillating else np.ones(signals.shape[1])
+    return terms @ signs / np.sqrt(signals.shape[1])
+
+
+def signal_patches(
+    generator: np.random.Generator, examples: int, patches: int, signal: Float[np.ndarray, " dimension"], noise: float
+) -> tuple[Float[np.ndarray, "examples patches dimension"], Float[np.ndarray, " examples"]]:
+    """Patches of Gaussian noise, of which one, anywhere, holds label * signal too; labels are -1 or 1.
+
+    The dynamic signal distribution of Lahoti et al. 2024 (arXiv 2403.15707); noise is the deviation of each entry.
+    """
+    labels = generator.choice([-1.0, 1.0], size=examples)
+    place = generator.integers(patches, size=examples)
+    inputs = noise * generator.standard_normal((examples, patches, len(signal)))
+    inputs[np.arange(examples), place] += labels[:, None] * signal
+    return inputs, labels
+
+
+def quadratic_labels(
+    images: Float[np.ndarray, "examples height width channels"],
+) -> Int32[np.ndarray, " examples"]:
+    """1 where the first channel's norm exceeds the second's, else 0 (Li, Zhang & Arora 2021, figure 1)."""
+    energy = (images[..., :2] ** 2).sum(axis=(1, 2))
+    return (energy[:, 0] > energy[:, 1]).astype(np.int32)
+
+
+def gaussian_fields(
+    generator: np.random.Generator, covariance: Float[np.ndarray, "points points"], fields: int
+) -> Float[np.ndarray, "points fields"]:
+    """Independent Gaussian random fields, at points with this covariance."""
+    jitter = 1e-10 * np.eye(len(covariance))
+    return np.linalg.cholesky(covariance + jitter) @ generator.standard_normal((len(covariance), fields))
+
+
+class Task(NamedTuple):
+    """A task as a data source. draw: the dataset of a size. size: when the config does not say."""
+
+    draw: Callable[[int], Dataset]
+    size: int
+
+
+TASK_KEY, TRAIN_EXAMPLES, TEST_EXAMPLES = 7121, 2**17, 10_000
+"""A pool so large that the subsets of two seeds have little in common."""
+
+SIGNAL_DIMENSION, SIGNAL_NOISE = 8, 0.2
+
+
+def quadratic_images(size: int) -> Dataset:
+    """Gaussian images, size x size x 3, with `quadratic_labels`."""
+    generator = np.random.default_rng((TASK_KEY, 0, size))
+
+    def draw(examples: int) -> Split:
+        images = generator.standard_normal((examples, size, size, 3), dtype=np.float32)
+        return Split(images, quadratic_labels(images))
+
+    return Dataset("quadratic_labels", draw(TRAIN_EXAMPLES), draw(TEST_EXAMPLES), ("second", "first"))
+
+
+def signal_images(size: int) -> Dataset:
+    """`signal_patches` as images of size x 1 sites with the entries of a patch as channels; one signal a size."""
+    generator = np.random.default_rng((TASK_KEY, 1, size))
+    signal = generator.standard_normal(SIGNAL_DIMENSION)
+    signal /= np.linalg.norm(signal)
+
+    def draw(examples: int) -> Split:
+        inputs, labels = signal_patches(generator, examples, size, signal, SIGNAL_NOISE)
+        return Split(inputs[:, :, None].astype(np.float32), (labels > 0).astype(np.int32))
+
+    return Dataset("signal_patches", draw(TRAIN_EXAMPLES), draw(TEST_EXAMPLES), ("minus", "plus"))
+
+
+TASKS: dict[str, Task] = {"quadratic_labels": Task(quadratic_images, 5), "signal_patches": Task(signal_images, 16)}
+"""Tasks that are data sources: `data.source quadratic_labels`, with `data.size`."""

@@ -1,0 +1,196 @@
+"""From values measured with several seeds to estimates with intervals: means, ratios, samples to an error, exponents.
+
+Every seed is an independent replicate, so a quantity that needs a whole learning curve (the samples to reach an error,
+an exponent) is computed for each seed by itself, and the interval is that of a mean over seeds.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from scipy.optimize import isotonic_regression
+from scipy.special import stdtrit
+
+from cnn_constraints.errors import InputError
+
+RESAMPLES = 2000
+"""Of a bootstrap: the error of its ends is then far below their distance."""
+
+
+class Interval(NamedTuple):
+    """An estimate over seeds and its confidence interval, in the unit of the values."""
+
+    estimate: float
+    low: float
+    high: float
+    seeds: int
+
+
+class PowerLaw(NamedTuple):
+    """y = prefactor * x ** -exponent, and the share of the variance of log y that the law explains."""
+
+    exponent: Interval
+    prefactor: float
+    r_squared: float
+
+    @property
+    def growth(self) -> Interval:
+        """The exponent with its sign turned: that of y = prefactor * x ** growth."""
+        estimate, low, high, seeds = self.exponent
+        return Interval(-estimate, -high, -low, seeds)
+
+
+def exact(value: float | int) -> Interval:
+    """A number that no seed changes."""
+    return Interval(float(value), float(value), float(value), 1)
+
+
+def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
+    """Student's t interval of a mean: mean +- t((1 + confidence) / 2, n - 1) s / sqrt(n), with s^2 over n - 1.
+
+    It is exact for normally distributed values, and not cut to their range: the upper bound of an accuracy may lie
+    above 1. One value has no spread, so its bounds are NaN; no value at all has a mean of NaN too.
+
+    Raises InputError for a value that is not finite, and for a confidence not strictly between 0 and 1.
+    """
+    sample = np.asarray(list(values), dtype=float)
+    _check_confidence(confidence)
+    if not np.isfinite(sample).all():
+        raise InputError("A mean needs finite values: leave out the trials that diverged, and count them.")
+    if len(sample) < 2:
+        return Interval(float(sample[0]) if len(sample) else np.nan, np.nan, np.nan, len(sample))
+    quantile = stdtrit(len(sample) - 1, (1 + confidence) / 2)
+    half = float(quantile * sample.std(ddof=1) / np.sqrt(len(sample)))
+    mean = float(sample.mean())
+    return Interval(mean, mean - half, mean + half, len(sample))
+
+
+def geometric_mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
+    """exp of `mean_interval` of the logarithms: for ratios and sample sizes, which vary by factors.
+
+    A value of infinity (an error that a seed never reaches) makes the estimate and the upper end infinite, and a value
+    of 0 makes the estimate and the lower end 0; the other end is then the extreme value, which the median passes with
+    probability 1 - 2^-n only.
+
+    Raises InputError for a negative value or NaN, and for a confidence not strictly between 0 and 1.
+    """
+    sample = np.asarray(list(values), dtype=float)
+    _check_confidence(confidence)
+    if not (sample >= 0).all():
+        raise InputError("A geometric mean needs values of at least 0.")
+    never, none = np.isinf(sample).any(), (sample == 0).any()
+    if never or none:
+        estimate = np.nan if never and none else (np.inf if never else 0.0)
+        low, high = 0.0 if none else float(sample.min()), np.inf if never else float(sample.max())
+        return Interval(estimate, low, high, len(sample))
+    estimate, low, high, seeds = mean_interval(np.log(sample), confidence)
+    return Interval(float(np.exp(estimate)), float(np.exp(low)), float(np.exp(high)), seeds)
+
+
+def bootstrap_interval(
+    values: Float[np.ndarray, "seeds *rest"],
+    statistic: Callable[[np.ndarray], float],
+    generator: np.random.Generator,
+    confidence: float = 0.95,
+) -> Interval:
+    """Bias-corrected and accelerated bootstrap over seeds (Efron 1987) of any statistic of the rows of `values`.
+
+    For what is no mean over seeds, the median or the minimum of a mean curve say. With fewer than ten seeds it is
+    narrower than it says: prefer a mean.
+
+    Raises InputError for fewer than two seeds, a value that is not finite, and a confidence not between 0 and 1.
+    """
+    _check_confidence(confidence)
+    if len(values) < 2 or not np.isfinite(values).all():
+        raise InputError("A bootstrap needs two or more seeds and finite values.")
+    estimate = float(statistic(values))
+
+    def of_rows(rows: np.ndarray) -> float:
+        return float(statistic(values[rows]))
+
+    # Where most resamples give one number there is nothing to correct: their quantiles are the interval then.
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (np.arange(len(values)),),
+            of_rows,
+            vectorized=False,
+            n_resamples=RESAMPLES,
+            confidence_level=confidence,
+            rng=generator,
+        )
+    low, high = (float(bound) for bound in found.confidence_interval)
+    if np.isnan(low) or np.isnan(high):
+        ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+        low, high = np.quantile(found.bootstrap_distribution, ends).tolist()
+    return Interval(estimate, low, high, len(values))
+
+
+def samples_to_error(samples: Sequence[int], errors: Sequence[float], target: float) -> float:
+    """The training-set size at which a learning curve falls to an error of `target`.
+
+    The curve is the nearest one that never rises (isotonic regression), straight between its points in log samples and
+    log error, as a power law is. A curve that starts at or below the target gives its first size, an upper bound; one
+    that never gets there gives infinity.
+
+    Raises InputError where samples do not increase, or an error or the target is not a positive finite number.
+    """
+    sizes, measured = np.asarray(samples, float), np.asarray(errors, float)
+    if not (len(sizes) == len(measured) > 0 and (sizes > 0).all() and (np.diff(sizes) > 0).all()):
+        raise InputError("A learning curve needs one error a training-set size, and sizes that increase.")
+    if not (np.isfinite(measured).all() and (measured >= 0).all() and 0 < target < np.inf):
+        raise InputError("A learning curve needs finite errors of at least 0, and a target above 0.")
+    curve = isotonic_regression(measured, increasing=False).x
+    if curve[0] <= target:
+        return float(sizes[0])
+    below = np.flatnonzero(curve <= target)
+    if not len(below):
+        return np.inf
+    last, first = below[0] - 1, below[0]
+    # An error of 0 has no logarithm; any number far below the target leads to the same place but for that.
+    ends = np.log(np.maximum(curve[[last, first]], target * 1e-6))
+    share = (ends[0] - np.log(target)) / (ends[0] - ends[1])
+    return float(np.exp((1 - share) * np.log(sizes[last]) + share * np.log(sizes[first])))
+
+
+def samples_interval(samples: Sequence[int], errors: Float[np.ndarray, "seeds sizes"], target: float) -> Interval:
+    """`samples_to_error` of each seed's curve, and their geometric mean."""
+    return geometric_mean_interval(samples_to_error(samples, curve, target) for curve in errors)
+
+
+def power_law(samples: Sequence[int], errors: Float[np.ndarray, "seeds sizes"]) -> PowerLaw:
+    """Least squares of log error on log samples, one line a seed; the exponent is the mean over seeds of minus the slope.
+
+    The share of variance is that of the line through the geometric mean over seeds. An error of 0, or an infinite number of
+    samples where the law is that of samples, has no logarithm: the exponent is then unknown, from -infinity to infinity.
+
+    Raises InputError for fewer than three sizes, and for an error that is negative or NaN.
+    """
+    sizes, measured = np.log(np.asarray(samples, float)), np.asarray(errors, float)
+    if len(sizes) < 3 or measured.shape[1:] != sizes.shape:
+        raise InputError("A power law needs three or more training-set sizes, and one error a seed and size.")
+    if not (measured >= 0).all():
+        raise InputError("A power law needs errors of at least 0.")
+    if not (np.isfinite(measured).all() and (measured > 0).all()):
+        return PowerLaw(Interval(np.nan, -np.inf, np.inf, len(measured)), np.nan, np.nan)
+    slopes, _ = np.polyfit(sizes, np.log(measured).T, 1)
+    mean = np.log(measured).mean(axis=0)
+    slope, intercept = np.polyfit(sizes, mean, 1)
+    unexplained = float(((mean - slope * sizes - intercept) ** 2).sum())
+    r_squared = 1 - unexplained / max(float(((mean - mean.mean()) ** 2).sum()), np.finfo(float).tiny)
+    return PowerLaw(mean_interval(-slopes), float(np.exp(intercept)), r_squared)
+
+
+def verdict(difference: Interval) -> str:
+    """better or worse where the interval excludes zero, else undecided, as with a single seed."""
+    if difference.low > 0:
+        return "better"
+    return "worse" if difference.high < 0 else "undecided"
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise InputError(f"The confidence is {confidence}: it must lie between 0 and 1.")

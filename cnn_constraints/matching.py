@@ -1,0 +1,43 @@
+"""Networks of equal size: channels solved for, so that a cell has as many parameters, or multiply-adds, as another."""
+
+from typing import Literal
+
+from cnn_constraints import config, trials
+from cnn_constraints.arrays import Dataset
+from cnn_constraints.config import Experiment
+from cnn_constraints.errors import InputError
+
+Quantity = Literal["parameters", "multiply_adds"]
+
+WIDEST = 2**16
+
+
+def match_width(experiment: Experiment, dataset: Dataset, quantity: Quantity, target: int) -> Experiment:
+    """The experiment with all its channels multiplied by one factor, such that the cost of its network is nearest to the
+    target.
+
+    Raises InputError where even one channel a layer costs more than twice the target.
+    """
+
+    def widened(first: int) -> Experiment:
+        """All channels, in proportion, for so many in the first layer."""
+        factor = first / experiment.model.channels[0]
+        channels = tuple(max(1, round(factor * channel)) for channel in experiment.model.channels)
+        return config.replace(experiment, {"model.channels": channels})
+
+    def cost(first: int) -> int:
+        return getattr(trials.cost(widened(first), dataset), quantity)
+
+    low, high = 1, 2
+    while cost(high) < target and high < WIDEST:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle) < target else (low, middle)
+    best = min((low, high), key=lambda first: abs(cost(first) - target))
+    if cost(best) > 2 * target:
+        raise InputError(
+            f"{experiment.model.constraint} has at least {cost(best):,} {quantity} on these images: it cannot be matched "
+            f"to {target:,}."
+        )
+    return widened(best)

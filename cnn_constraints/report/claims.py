@@ -1,0 +1,160 @@
+"""The claims as a table for a terminal and as figures: what was claimed, what was measured, and whether it holds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator, NullFormatter
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from cnn_constraints.claims.claim import Picture
+from cnn_constraints.estimates import Interval, geometric_mean_interval, mean_interval
+from cnn_constraints.report.figures import OTHER_STYLES, RULES, STYLES
+
+COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
+
+NARROWEST = 100
+"""Characters: the least width of the table where standard output is no terminal."""
+
+
+def print_claim(name: str, record: Mapping[str, Any], console: Console) -> None:
+    """The statement, its source and verdict, and a row a criterion."""
+    verdict = Text(record["verdict"], style=f"bold {COLOURS[record['verdict']]}")
+    console.print(Text.assemble((name, "bold"), ": ", verdict, f"   ({record['source']})"))
+    console.print(Padding(record["statement"], (0, 0, 0, 2)))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("measured quantity", "published", "criterion", "measured", "seeds", "verdict"):
+        table.add_column(heading, justify="right" if heading == "seeds" else "left", overflow="fold")
+    for row in record["criteria"]:
+        told = Text(row["verdict"], style=COLOURS[row["verdict"]])
+        words = (row["quantity"], row["published"] or "-", criterion_in_words(row), measured_in_words(row))
+        table.add_row(*map(Text, words), Text(str(row["seeds"])), told)
+    console.print(Padding(table, (0, 0, 1, 2)))
+
+
+def print_summary(records: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """A row a claim, and how many hold."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("claim", "verdict", "criteria", "seconds"):
+        table.add_column(heading, justify="left" if heading in ("claim", "verdict") else "right")
+    for name, record in records.items():
+        held = sum(row["verdict"] == "holds" for row in record["criteria"])
+        criteria = f"{held} of {len(record['criteria'])} hold"
+        told = Text(record["verdict"], style=COLOURS[record["verdict"]])
+        table.add_row(Text(name), told, criteria, f"{record['seconds']:.0f}")
+    console.print(table)
+    counts = {word: sum(record["verdict"] == word for record in records.values()) for word in COLOURS}
+    console.print(", ".join(f"{count} {word}" for word, count in counts.items()) + ".")
+
+
+def criterion_in_words(row: Mapping[str, Any]) -> str:
+    """`0.44 to 0.56`, `at least 1`, `at most 0.05`, `exactly 0`."""
+    low, high = row["lowest_allowed"], row["highest_allowed"]
+    if low is not None and low == high:
+        return f"exactly {_number(low)}"
+    if low is not None and high is not None:
+        return f"{_number(low)} to {_number(high)}"
+    return f"at least {_number(low)}" if high is None else f"at most {_number(high)}"
+
+
+def measured_in_words(row: Mapping[str, Any]) -> str:
+    """The estimate and its interval; a null is infinite above and has no number otherwise."""
+    estimate, low, high = row["measured"], row["low"], row["high"]
+    if estimate is not None and estimate == low == high:
+        return _number(estimate)
+    return f"{_number(estimate)} [{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "never"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figure:
+    """A panel for each `panel`, a line for each `line`: the mean over seeds and its 95% interval against x.
+
+    On a logarithmic axis the mean is the geometric one; a cell has the colour and marker it has everywhere.
+    """
+    panels, lines = (list(dict.fromkeys(curves[name])) for name in ("panel", "line"))
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    with matplotlib.rc_context(RULES):
+        width = 6.4 if is_categorical(curves) else 3.9
+        size = (width * columns + 2.4, 3.5 * rows + 0.7)
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.07))
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            of_panel = curves.loc[curves["panel"] == panel]
+            for place, line in enumerate(lines):
+                if line in set(of_panel["line"]):
+                    shift = 0.12 * (place - (len(lines) - 1) / 2)
+                    _draw_line(axes, of_panel.loc[of_panel["line"] == line], picture, line, _style(line, lines), shift)
+            axes.set_title(panel)
+            axes.set_xlabel(picture.x)
+            if not is_categorical(curves):
+                axes.set_xscale("log" if picture.x_logarithmic else "linear")
+            if picture.y_logarithmic:
+                axes.set_yscale("log")
+                _plain_numbers(axes.yaxis, curves["y"])
+        for axes in list(grid.flat)[len(panels) :]:
+            axes.remove()
+        for axes in grid[:, 0]:
+            axes.set_ylabel(picture.y)
+        entries = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(entries.values(), list(entries), loc="outside right center")
+        figure.suptitle(title, fontsize=11.5)
+    return figure
+
+
+def _draw_line(
+    axes: Axes, rows: pandas.DataFrame, picture: Picture, label: str, style: tuple[str, str], shift: float
+) -> None:
+    mean = geometric_mean_interval if picture.y_logarithmic else mean_interval
+    found: dict[Any, Interval] = {x: mean(values) for x, values in rows.groupby("x", sort=False)["y"]}
+    estimate, low, high, seeds = np.array(list(found.values()), float).T
+    bars = np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0)
+    color, marker = style
+    if is_categorical(rows):
+        # Beside each other, so that no point hides another.
+        axes.errorbar(np.arange(len(found)) + shift, estimate, bars, fmt=marker, color=color, capsize=3, label=label)
+        axes.set_xticks(range(len(found)), list(found), fontsize=9)
+        return
+    order = np.argsort(list(found))
+    x = np.array(list(found), float)[order]
+    axes.errorbar(x, estimate[order], bars[:, order], color=color, marker=marker, capsize=3, label=label)
+
+
+def is_categorical(curves: pandas.DataFrame) -> bool:
+    """Whether x is a text and not a number."""
+    return not pandas.api.types.is_numeric_dtype(curves["x"])
+
+
+def _plain_numbers(axis: Axis, values: pandas.Series) -> None:
+    """Within two decades: 1, 2, 5, 10, ... instead of powers of ten."""
+    if values.max() < 300 * values.min():
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _style(line: str, lines: Sequence[str]) -> tuple[str, str]:
+    """A cell's own, for a line that is named after one alone; the others take the rest in turn."""
+    if line in STYLES:
+        return STYLES[line]
+    others = [other for other in lines if other not in STYLES]
+    spare = [*OTHER_STYLES, *(style for cell, style in STYLES.items() if cell not in lines)]
+    return spare[others.index(line) % len(spare)]

@@ -1,0 +1,103 @@
+"""What the claims compute, against the same written plainly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from cnn_constraints.claims import dynamic_signal, kernel_lattice, locality_exponent, quadratic_separation, reach
+from cnn_constraints.claims.kernels import learning_curves
+from cnn_constraints.constraints import ties
+from cnn_constraints.constraints.geometry import Geometry
+
+
+def test_nested_learning_curves_are_separate_regressions(seed):
+    generator = np.random.default_rng(seed)
+    train, test = generator.standard_normal((30, 4)), generator.standard_normal((9, 4))
+    kernel, test_kernel = np.exp(-cdist(train, train)), np.exp(-cdist(test, train))
+    targets, test_targets = generator.standard_normal((30, 2)), generator.standard_normal((9, 2))
+    found = learning_curves(kernel, test_kernel, targets, test_targets, (5, 17, 30), 1e-3)
+    for place, n in enumerate((5, 17, 30)):
+        predicted = test_kernel[:, :n] @ np.linalg.solve(kernel[:n, :n] + 1e-3 * np.eye(n), targets[:n])
+        expected = ((predicted - test_targets) ** 2).mean(axis=0) / (test_targets**2).mean(axis=0)
+        np.testing.assert_allclose(found[:, place], expected)
+
+
+@pytest.mark.parametrize("cell", kernel_lattice.CELLS)
+def test_the_kernel_of_a_cell_is_its_mean_over_windows(cell, seed):
+    generator = np.random.default_rng(seed)
+    sites = kernel_lattice.SITES
+    x, y = (generator.choice([-1.0, 1.0], (n, sites)) for n in (2, 3))
+    window, pool = kernel_lattice.CELLS[cell][:2]
+
+    def windows(signal: np.ndarray) -> np.ndarray:
+        return np.stack([np.roll(signal, -place)[:window] for place in range(sites)])
+
+    with jax.enable_x64(True):
+        found = np.asarray(kernel_lattice.cell_kernel(jnp.asarray(x), jnp.asarray(y), window, pool))
+    for row, one in enumerate(x):
+        for column, other in enumerate(y):
+            overlap = windows(one) @ windows(other).T / window
+            all_pairs = 0.2 * sum(overlap**power for power in range(1, 6))
+            # A pooled output is the mean over `pool` places in a row; its kernel is a mean over pairs of those.
+            pooled = [
+                all_pairs[(start + np.arange(pool))[:, None] % sites, (start + np.arange(pool))[None, :] % sites].mean()
+                for start in range(sites)
+            ]
+            assert found[row, column] == pytest.approx(np.mean(pooled))
+
+
+@pytest.mark.parametrize(("cell", "window"), [("dense", 5), ("local", 2), ("conv", 3)])
+def test_the_laplacian_kernel_is_its_mean_over_windows(cell, window, seed):
+    generator = np.random.default_rng(seed)
+    x, y = generator.random((4, 5)), generator.random((3, 5))
+
+    def of(place: int, other: int) -> np.ndarray:
+        distance = cdist(np.roll(x, -place, axis=1)[:, :window], np.roll(y, -other, axis=1)[:, :window])
+        return np.exp(-distance / (1 if cell == "dense" else window))
+
+    pairs = {
+        "dense": [(0, 0)],
+        "local": [(place, place) for place in range(5)],
+        "conv": [(place, other) for place in range(5) for other in range(5)],
+    }[cell]
+    with jax.enable_x64(True):
+        found = np.asarray(locality_exponent.cell_kernel(jnp.asarray(x), jnp.asarray(y), cell, window))
+    np.testing.assert_allclose(found, np.mean([of(*pair) for pair in pairs], axis=0))
+
+
+@pytest.mark.parametrize("cell", ["dense", "shared", "local", "conv"])
+def test_a_unit_is_its_filter_of_norm_one_on_the_patches(cell, draw):
+    patches, examples = 5, 4
+    geometry = Geometry(patches, 1, boundary="circular")
+    table = ties.tie_table(cell, geometry, 0)
+    weights = draw.normal(dynamic_signal.DIMENSION, int(table.max()) + 1, 1)
+    inputs = draw.normal(dynamic_signal.DIMENSION, patches, 1, examples)
+    expected = np.zeros(examples)
+    for output in range(patches):
+        connected = np.flatnonzero(table[output] >= 0)
+        unit = np.asarray(weights)[:, table[output, connected], 0]
+        unit = unit / np.linalg.norm(unit)
+        z = np.einsum("cq,cqn->n", unit, np.asarray(inputs)[:, connected, 0])
+        expected += dynamic_signal.SCALE * np.sign(z) * np.maximum(np.abs(z) - 0.25, 0)
+    found = dynamic_signal.margins(cell, weights, 0.25, inputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_planted_filters_solve_the_task_without_training(seed):
+    outcome = dynamic_signal.run("shared", 16, 256, seed, planted=True)
+    assert outcome.test_error < 0.05
+
+
+@pytest.mark.parametrize("dimension", [4, 9])
+def test_the_least_norm_form_is_exact_from_the_dimension_of_its_space_on(dimension, seed):
+    assert quadratic_separation.exact_error(dimension, 1.0, seed) < 1e-12
+    assert quadratic_separation.exact_error(dimension, 0.5, seed) > 1e-3
+
+
+def test_radius_and_support_of_a_known_field():
+    field = np.zeros((9, 9))
+    field[4, 4], field[4, 6] = 3.0, 1.0
+    assert reach.support(field) == 5
+    assert reach.radius(field) == pytest.approx(1.0)
