@@ -12,7 +12,7 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.sweep import axis, product
 
 BASE = Experiment(
-    data=Data(source="folder", folder="here"),
+    data=Data(source="folder", folder="here", intervention="translate"),
     model=Model(constraint="local", delta=2),
     training=Training(learning_rates=(0.1, 0.2), weight_decays=(0.0,)),
 )
@@ -20,7 +20,8 @@ BASE = Experiment(
 ARRAYS = {
     "seed": 7,
     "data.n_train": 200,
-    "data.intervention": "permute_pixels",
+    "data.intervention": "edge_noise",
+    "data.strength": 0.5,
     "training.learning_rates": (0.3, 0.4),
     "training.weight_decays": (0.5,),
 }
@@ -29,6 +30,8 @@ ARRAYS = {
 SHAPES = {
     "data.source": "digits",
     "data.folder": "there",
+    "data.size": 5,
+    "data.reduce": 2,
     "data.n_validation": 299,
     "model.constraint": "conv",
     "model.delta": 1,
@@ -61,7 +64,8 @@ def random_axes(generator: np.random.Generator) -> list[tuple[str, list[int]]]:
 
 def random_trials(generator: np.random.Generator) -> list[Experiment]:
     """Trials of several shapes, each with several arrays, in any order."""
-    changes = list((ARRAYS | SHAPES).items())
+    # A folder of images has no size to choose.
+    changes = [(field, value) for field, value in (ARRAYS | SHAPES).items() if field != "data.size"]
     chosen = [changes[i] for i in generator.choice(len(changes), 5, replace=False)]
     trials = [
         config.replace(BASE, {field: value for (field, value), taken in zip(chosen, choice, strict=True) if taken})

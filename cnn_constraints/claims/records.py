@@ -91,5 +91,5 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def _finite(value: float) -> float | None:
+def _finite(value: float | int) -> float | None:
     return float(value) if math.isfinite(value) else None

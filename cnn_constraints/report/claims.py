@@ -109,7 +109,7 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
                 axes.set_xscale("log" if picture.x_logarithmic else "linear")
             if picture.y_logarithmic:
                 axes.set_yscale("log")
-                _plain_numbers(axes.yaxis, curves["y"])
+                _plain_numbers(axes.yaxis, curves["y"].to_numpy(float))
         for axes in list(grid.flat)[len(panels) :]:
             axes.remove()
         for axes in grid[:, 0]:
@@ -124,7 +124,7 @@ def _draw_line(
     axes: Axes, rows: pandas.DataFrame, picture: Picture, label: str, style: tuple[str, str], shift: float
 ) -> None:
     mean = geometric_mean_interval if picture.y_logarithmic else mean_interval
-    found: dict[Any, Interval] = {x: mean(values) for x, values in rows.groupby("x", sort=False)["y"]}
+    found: dict[Any, Interval] = {x: mean(values.astype(float)) for x, values in rows.groupby("x", sort=False)["y"]}
     estimate, low, high, seeds = np.array(list(found.values()), float).T
     bars = np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0)
     color, marker = style
@@ -143,7 +143,7 @@ def is_categorical(curves: pandas.DataFrame) -> bool:
     return not pandas.api.types.is_numeric_dtype(curves["x"])
 
 
-def _plain_numbers(axis: Axis, values: pandas.Series) -> None:
+def _plain_numbers(axis: Axis, values: np.ndarray) -> None:
     """Within two decades: 1, 2, 5, 10, ... instead of powers of ten."""
     if values.max() < 300 * values.min():
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -46,7 +46,10 @@ def get_sweep(base):
 OTHER_VALUES = {
     "data.source": "mnist",
     "data.folder": "somewhere",
-    "data.intervention": "permute_pixels",
+    "data.size": 5,
+    "data.reduce": 2,
+    "data.intervention": "translate",
+    "data.strength": 0.5,
     "data.n_train": 21,
     "data.n_validation": 21,
     "model.constraint": "local",
