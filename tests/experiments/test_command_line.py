@@ -88,7 +88,7 @@ BAD_FLAGS = [
     ("--training.batch-size 21", "training.batch_size is 21: it must not exceed data.n_train, 20."),
     (
         "--data.source digit",
-        "'digit': allowed are cifar10, digits, fashion_mnist, folder, mnist, quadratic_labels, signal_patches; did you mean 'digits'?",
+        "'digit': allowed are cifar10, digits, fashion_mnist, folder, mnist, quadratic_labels",
     ),
     ("--data.source folder", "'folder' needs a folder"),
     ("--data.source folder --data.folder nowhere", "'nowhere'"),
