@@ -129,7 +129,9 @@ def bootstrap_interval(
     return Interval(estimate, low, high, len(values))
 
 
-def samples_to_error(samples: Sequence[int], errors: Sequence[float], target: float) -> float:
+def samples_to_error(
+    samples: Sequence[int], errors: Sequence[float] | Float[np.ndarray, " sizes"], target: float
+) -> float:
     """The training-set size at which a learning curve falls to an error of `target`.
 
     The curve is the nearest one that never rises (isotonic regression), straight between its points in log samples and
@@ -153,7 +155,9 @@ def samples_to_error(samples: Sequence[int], errors: Sequence[float], target: fl
     # An error of 0 has no logarithm; any number far below the target leads to the same place but for that.
     ends = np.log(np.maximum(curve[[last, first]], target * 1e-6))
     share = (ends[0] - np.log(target)) / (ends[0] - ends[1])
-    return float(np.exp((1 - share) * np.log(sizes[last]) + share * np.log(sizes[first])))
+    return float(
+        np.clip(np.exp((1 - share) * np.log(sizes[last]) + share * np.log(sizes[first])), *sizes[[last, first]])
+    )
 
 
 def samples_interval(samples: Sequence[int], errors: Float[np.ndarray, "seeds sizes"], target: float) -> Interval:
