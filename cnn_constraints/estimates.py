@@ -145,7 +145,8 @@ def samples_to_error(
         raise InputError("A learning curve needs one error a training-set size, and sizes that increase.")
     if not (np.isfinite(measured).all() and (measured >= 0).all() and 0 < target < np.inf):
         raise InputError("A learning curve needs finite errors of at least 0, and a target above 0.")
-    curve = isotonic_regression(measured, increasing=False).x
+    # A mean over equal errors may lie a rounding above them.
+    curve = isotonic_regression(measured, increasing=False).x * (1 - 1e-12)
     if curve[0] <= target:
         return float(sizes[0])
     below = np.flatnonzero(curve <= target)
