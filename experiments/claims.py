@@ -56,12 +56,7 @@ def main(arguments: list[str]) -> None:
     seed = secrets.randbits(30) if command.seed is None else command.seed
     if seed < 0:
         raise InputError(f"--seed is {seed}: it must be at least 0.")
-    images = {"mnist": Data(source="mnist"), "cifar10": Data(source="cifar10")}
-    if command.cifar10 is not None:
-        images["cifar10"] = Data(source="folder", folder=command.cifar10)
-    for data_set in sorted({data_set for name in names for data_set in CLAIMS[name].data_sets}):
-        # What cannot be read is refused now, and not after an hour.
-        trials.build_dataset(images[data_set])
+    images = find_images(command.cifar10, {data_set for name in names for data_set in CLAIMS[name].data_sets})
     folder = command.output or Path("runs") / f"claims-{command.tier}-{seed}"
     prepare_jax()
     known = records.open_folder(folder, command.tier, seed, describe_environment(arguments))
@@ -76,6 +71,23 @@ def main(arguments: list[str]) -> None:
     print_summary(found, console)
     if any(record["verdict"] == "fails" for record in found.values()):
         sys.exit(1)
+
+
+def find_images(cifar10: str | None, needed: Iterable[str]) -> dict[str, Data]:
+    """Where the images of each data set come from. Raises InputError where needed ones cannot be read: now, and not after
+    an hour.
+    """
+    images = {"mnist": Data(source="mnist"), "cifar10": Data(source="cifar10")}
+    if cifar10 is not None:
+        images["cifar10"] = Data(source="folder", folder=cifar10)
+    for data_set in sorted(needed):
+        try:
+            trials.build_dataset(images[data_set])
+        except InputError as error:
+            if data_set != "cifar10" or cifar10 is not None:
+                raise
+            raise InputError(f"{error} Or name a folder of its images: --cifar10 <folder>.") from None
+    return images
 
 
 def measure(

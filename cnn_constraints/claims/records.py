@@ -20,7 +20,9 @@ Record = dict[str, Any]
 
 
 def describe(claim: Claim, findings: Sequence[Finding], seeds: Sequence[int], seconds: float) -> Record:
-    """A claim and what was found, as plain values; a bound that is infinite is null."""
+    """A claim and what was found, as plain values: a bound that is missing and an estimate that is unknown are null, an
+    estimate that is infinite is the text inf or -inf.
+    """
     return {
         "statement": claim.statement,
         "source": claim.source,
@@ -33,11 +35,11 @@ def describe(claim: Claim, findings: Sequence[Finding], seeds: Sequence[int], se
             {
                 "quantity": finding.criterion.quantity,
                 "published": finding.criterion.published,
-                "lowest_allowed": _finite(finding.criterion.low),
-                "highest_allowed": _finite(finding.criterion.high),
-                "measured": _finite(finding.measured.estimate),
-                "low": _finite(finding.measured.low),
-                "high": _finite(finding.measured.high),
+                "lowest_allowed": None if finding.criterion.low == -math.inf else finding.criterion.low,
+                "highest_allowed": None if finding.criterion.high == math.inf else finding.criterion.high,
+                "measured": _plain(finding.measured.estimate),
+                "low": _plain(finding.measured.low),
+                "high": _plain(finding.measured.high),
                 "seeds": finding.measured.seeds,
                 "verdict": finding.verdict,
             }
@@ -91,5 +93,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def _finite(value: float | int) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _plain(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else str(value)

@@ -69,16 +69,18 @@ def criterion_in_words(row: Mapping[str, Any]) -> str:
 
 
 def measured_in_words(row: Mapping[str, Any]) -> str:
-    """The estimate and its interval; a null is infinite above and has no number otherwise."""
+    """The estimate and its interval."""
     estimate, low, high = row["measured"], row["low"], row["high"]
     if estimate is not None and estimate == low == high:
         return _number(estimate)
     return f"{_number(estimate)} [{_number(low)}, {_number(high)}]"
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | str | None) -> str:
     if value is None:
-        return "never"
+        return "unknown"
+    if isinstance(value, str):
+        return value
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"

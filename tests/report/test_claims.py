@@ -51,7 +51,8 @@ def curves_of(seed: int) -> pandas.DataFrame:
         (Criterion("q", high=0.05), Interval(0.01, 0.0, 0.02, 5), ("at most 0.05", "0.01 [0, 0.02]")),
         (Criterion("q", 0.44, 0.56), exact(0.5), ("0.44 to 0.56", "0.5")),
         (Criterion("q", 1e12, 1e12), exact(1e12), ("exactly 1,000,000,000,000", "1,000,000,000,000")),
-        (Criterion("q", low=1.0), Interval(np.inf, 3.0, np.inf, 5), ("at least 1", "never [3, never]")),
+        (Criterion("q", low=1.0), Interval(np.inf, 3.0, np.inf, 5), ("at least 1", "inf [3, inf]")),
+        (Criterion("q", low=1.0), Interval(np.nan, -np.inf, np.inf, 5), ("at least 1", "unknown [-inf, inf]")),
     ],
 )
 def test_bounds_and_intervals_in_words(criterion, measured, words):
