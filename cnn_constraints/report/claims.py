@@ -76,7 +76,7 @@ def measured_in_words(row: Mapping[str, Any]) -> str:
     return f"{_number(estimate)} [{_number(low)}, {_number(high)}]"
 
 
-def _number(value: float | str | None) -> str:
+def _number(value: float | int | str | None) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, str):
