@@ -16,6 +16,9 @@ from cnn_constraints.estimates import mean_interval, verdict
 
 CELL, DELTA, N_TRAIN, READOUT = "model.constraint", "model.delta", "data.n_train", "model.readout"
 
+SWEEPS = {"conv": "tied weights", "shared": "tied weights", "local": "untied weights", "dense": "untied weights"}
+"""The delta-sweep of each cell; shared and dense are the ends of theirs, at all offsets."""
+
 CONDITIONS = ("data.source", "data.intervention", READOUT)
 """What cells are compared under: tables and panels are split by those of these that vary."""
 

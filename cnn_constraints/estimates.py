@@ -30,8 +30,11 @@ class Interval(NamedTuple):
 
 
 class PowerLaw(NamedTuple):
-    """y = prefactor * x ** -exponent, and the share of the variance of log y that the law explains."""
+    """y = prefactor * x ** -exponent, the exponent of each seed and their mean, and the share of the variance of log y that
+    the law explains.
+    """
 
+    exponents: Float[np.ndarray, " seeds"]
     exponent: Interval
     prefactor: float
     r_squared: float
@@ -161,9 +164,11 @@ def samples_to_error(
     )
 
 
-def samples_interval(samples: Sequence[int], errors: Float[np.ndarray, "seeds sizes"], target: float) -> Interval:
-    """`samples_to_error` of each seed's curve, and their geometric mean."""
-    return geometric_mean_interval(samples_to_error(samples, curve, target) for curve in errors)
+def samples_of_seeds(
+    samples: Sequence[int], errors: Float[np.ndarray, "seeds sizes"], target: float
+) -> Float[np.ndarray, " seeds"]:
+    """`samples_to_error` of each seed's curve."""
+    return np.array([samples_to_error(samples, curve, target) for curve in errors])
 
 
 def power_law(samples: Sequence[int], errors: Float[np.ndarray, "seeds sizes"]) -> PowerLaw:
@@ -180,13 +185,14 @@ def power_law(samples: Sequence[int], errors: Float[np.ndarray, "seeds sizes"]) 
     if not (measured >= 0).all():
         raise InputError("A power law needs errors of at least 0.")
     if not (np.isfinite(measured).all() and (measured > 0).all()):
-        return PowerLaw(Interval(np.nan, -np.inf, np.inf, len(measured)), np.nan, np.nan)
+        unknown = Interval(np.nan, -np.inf, np.inf, len(measured))
+        return PowerLaw(np.full(len(measured), np.nan), unknown, np.nan, np.nan)
     slopes, _ = np.polyfit(sizes, np.log(measured).T, 1)
     mean = np.log(measured).mean(axis=0)
     slope, intercept = np.polyfit(sizes, mean, 1)
     unexplained = float(((mean - slope * sizes - intercept) ** 2).sum())
     r_squared = 1 - unexplained / max(float(((mean - mean.mean()) ** 2).sum()), np.finfo(float).tiny)
-    return PowerLaw(mean_interval(-slopes), float(np.exp(intercept)), r_squared)
+    return PowerLaw(-slopes, mean_interval(-slopes), float(np.exp(intercept)), r_squared)
 
 
 def verdict(difference: Interval) -> str:

@@ -99,8 +99,8 @@ def open_run(
     environments = _read_json(environment_path) if environment_path.exists() else {"attempts": []}
     attempts = _entry(environment_path, environments, "attempts", list)
     content = {"format": FORMAT, "trials": known | named, "images": known_images | dict(images or {})}
-    _write_json(folder / "config.json", content)
-    _write_json(environment_path, {"attempts": [*attempts, dict(environment)]})
+    write_json(folder / "config.json", content)
+    write_json(environment_path, {"attempts": [*attempts, dict(environment)]})
     for torn in (folder / "metrics").glob("*.partial"):
         torn.unlink()
     for leftover in sorted((folder / "metrics").glob("*.jsonl")):
@@ -277,9 +277,10 @@ def _entry(path: Path, content: Mapping[str, Any], name: str, kind: type[T]) -> 
     return value
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
     temporary = path.with_suffix(".json.partial")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 

@@ -20,7 +20,7 @@ from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.config import Data, Experiment
 from cnn_constraints.environment import describe_environment
 from cnn_constraints.errors import InputError
-from cnn_constraints.report.claims import NARROWEST, draw_curves, print_claim, print_summary
+from cnn_constraints.report.claims import WIDTH, draw_curves, print_claim, print_summary
 from cnn_constraints.report.terminal import save
 from cnn_constraints.sweep import resolve
 from experiments import sweep
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
     print(f"Seed {seed}: --seed {seed} goes on from here, or repeats it. Results in {folder}", file=sys.stderr)
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = max(NARROWEST, 160)
+        console.width = WIDTH
     found = {}
     for name in names:
         found[name] = known.get(name) or measure(name, command.tier, seed, images, folder, arguments)
@@ -109,9 +109,9 @@ def measure(
 
 def train(experiments: Iterable[Experiment], folder: Path, arguments: list[str]) -> pandas.DataFrame:
     """The table of `store.read` for these experiments, in their order, trained in a run folder of their own."""
-    trials = resolve(experiments)
-    sweep.run(trials, folder, arguments)
-    return store.read(folder).set_index("trial").loc[[config.name(trial) for trial in trials]].reset_index()
+    resolved = resolve(experiments)
+    sweep.run(resolved, folder, arguments)
+    return store.read(folder).set_index("trial").loc[[config.name(trial) for trial in resolved]].reset_index()
 
 
 if __name__ == "__main__":

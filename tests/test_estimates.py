@@ -16,7 +16,7 @@ from cnn_constraints.estimates import (
     geometric_mean_interval,
     mean_interval,
     power_law,
-    samples_interval,
+    samples_of_seeds,
     samples_to_error,
     verdict,
 )
@@ -177,7 +177,8 @@ def test_samples_interval_covers_the_truth_as_often_as_it_says(seed: int) -> Non
     rng = np.random.default_rng(seed)
     repetitions = 400
     # Steep enough that levelling hardly ever acts.
-    found = [samples_interval(SIZES, noisy_power_law(rng, 5, 1.0), 0.07) for _ in range(repetitions)]
+    curves = [noisy_power_law(rng, 5, 1.0) for _ in range(repetitions)]
+    found = [geometric_mean_interval(samples_of_seeds(SIZES, errors, 0.07)) for errors in curves]
     truth = SIZES[0] / 0.07
     covered = np.mean([interval.low <= truth <= interval.high for interval in found])
     assert covered == pytest.approx(0.95, abs=5 * np.sqrt(0.95 * 0.05 / repetitions))

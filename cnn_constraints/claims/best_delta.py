@@ -5,10 +5,9 @@ import datetime
 import numpy as np
 from jaxtyping import Float, Int
 
-from cnn_constraints.analysis import CELL, DELTA, READOUT
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.analysis import CELL, DELTA, READOUT, SWEEPS
+from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Criterion, Laboratory, Measurement, Picture
 from cnn_constraints.claims.networks import READOUTS, REDUCE, base
-from cnn_constraints.config import Experiment
 from cnn_constraints.estimates import Interval, bootstrap_interval, mean_interval
 from cnn_constraints.sweep import axis, product
 
@@ -17,27 +16,18 @@ MIDDLE = {"cpu": 4, "gpu": 3}
 """A delta, in pixels of the original, that is neither end."""
 
 DELTAS = {"cpu": (0, 1, 2, 4, None), "gpu": (0, 1, 2, 3, 5, 7, 9, 14, None)}
-LINES = ("tied weights", "untied weights")
-TIED = {"conv": LINES[0], "shared": LINES[0], "local": LINES[1], "dense": LINES[1]}
-
-
-def experiments(laboratory: Laboratory) -> list[Experiment]:
-    return product(
-        base(laboratory.images["mnist"], laboratory.tier),
-        axis(READOUT, READOUTS),
-        axis(CELL, ["conv", "local"]),
-        axis(DELTA, DELTAS[laboratory.tier]),
-        axis("seed", laboratory.seeds),
-    )
+LINES = tuple(dict.fromkeys(SWEEPS.values()))
 
 
 def measure(laboratory: Laboratory) -> Measurement:
     tier = laboratory.tier
-    results = laboratory.train(experiments(laboratory))
+    factors = axis(READOUT, READOUTS), axis(CELL, ["conv", "local"]), axis(DELTA, DELTAS[tier])
+    usual = base(laboratory.images["mnist"], tier)
+    results = laboratory.train(product(usual, *factors, axis("seed", laboratory.seeds)))
     everywhere = SIDE // REDUCE[tier] - 1
     rows = results.assign(
         panel=[f"readout {name}" for name in results[READOUT]],
-        line=[TIED[cell] for cell in results[CELL]],
+        line=[SWEEPS[cell] for cell in results[CELL]],
         x=REDUCE[tier] * results[DELTA].fillna(everywhere).astype(int),
         y=1 - results["test_accuracy"],
     )
@@ -48,7 +38,7 @@ def measure(laboratory: Laboratory) -> Measurement:
             errors = mine.pivot(index="seed", columns="x", values="y")
             values[best(readout, line)] = _best_delta(errors.columns.to_numpy(), errors.to_numpy())
             values[gain(readout, line)] = mean_interval(100 * (errors[errors.columns[-1]] - errors[MIDDLE[tier]]))
-    return Measurement(values, rows.loc[:, ["panel", "line", "x", "seed", "y"]])
+    return Measurement(values, rows.loc[:, CURVE_COLUMNS])
 
 
 def _best_delta(deltas: Int[np.ndarray, " deltas"], errors: Float[np.ndarray, "seeds deltas"]) -> Interval:

@@ -2,12 +2,17 @@
 
 import datetime
 
+import numpy as np
+from jaxtyping import Float
+
+from cnn_constraints import config
 from cnn_constraints.analysis import CELL, READOUT
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Criterion, Laboratory, Measurement, Picture
 from cnn_constraints.claims.networks import CELLS, READOUTS, base, by_seed
-from cnn_constraints.config import Experiment
 from cnn_constraints.estimates import mean_interval
 from cnn_constraints.sweep import axis, product
+
+PerSeed = Float[np.ndarray, " seeds"]
 
 INTERVENTION = "data.intervention"
 INTERVENTIONS = {
@@ -19,25 +24,17 @@ INTERVENTIONS = {
 }
 
 
-def experiments(laboratory: Laboratory) -> list[Experiment]:
-    return product(
-        base(laboratory.images["mnist"], laboratory.tier),
-        axis(READOUT, READOUTS),
-        axis(CELL, CELLS),
-        axis(INTERVENTION, INTERVENTIONS),
-        axis("seed", laboratory.seeds),
-    )
-
-
 def measure(laboratory: Laboratory) -> Measurement:
-    results = laboratory.train(experiments(laboratory))
+    usual, seeds = base(laboratory.images["mnist"], laboratory.tier), laboratory.seeds
+    factors = axis(READOUT, READOUTS), axis(CELL, CELLS), axis(INTERVENTION, INTERVENTIONS), axis("seed", seeds)
+    results = laboratory.train(product(usual, *factors))
 
-    def points(cell: str, readout: str, intervention: str, value: str = "test_accuracy"):
+    def points(cell: str, readout: str, intervention: str, value: str = "test_accuracy") -> PerSeed:
         """Percent, one number a seed."""
-        arm = {"cell": cell, "readout": readout, "intervention": intervention}
-        return 100 * by_seed(results, laboratory.seeds, value=value, **arm)[:, 0]
+        arm = config.replace(usual, {CELL: cell, READOUT: readout, INTERVENTION: intervention})
+        return 100 * by_seed(results, arm, seeds, value)
 
-    def loss(cell: str, readout: str, intervention: str):
+    def loss(cell: str, readout: str, intervention: str) -> PerSeed:
         return points(cell, readout, intervention) - points(cell, readout, "none")
 
     flat, average = READOUTS
@@ -53,7 +50,7 @@ def measure(laboratory: Laboratory) -> Measurement:
     }
     panels, words = "readout " + results[READOUT], [INTERVENTIONS[name] for name in results[INTERVENTION]]
     rows = results.assign(panel=panels, line=results[CELL], x=words, y=100 * (1 - results["test_accuracy"]))
-    return Measurement(values, rows.loc[:, ["panel", "line", "x", "seed", "y"]])
+    return Measurement(values, rows.loc[:, CURVE_COLUMNS])
 
 
 DENSE_INDIFFERENT = "change of dense's accuracy when pixels are permuted, flatten, points"

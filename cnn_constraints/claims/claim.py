@@ -47,11 +47,19 @@ class Picture(NamedTuple):
 
 class Measurement(NamedTuple):
     """values: each criterion's quantity, measured. curves: what they come from, one row a panel, line, x and seed, with
-    the columns `panel`, `line`, `x`, `seed` and `y`.
+    CURVE_COLUMNS.
     """
 
     values: Mapping[str, Interval]
     curves: pandas.DataFrame
+
+
+CURVE_COLUMNS = ["panel", "line", "x", "seed", "y"]
+
+
+def curves_of(rows: Iterable[tuple]) -> pandas.DataFrame:
+    """The curves of a measurement from tuples in the order of CURVE_COLUMNS."""
+    return pandas.DataFrame(rows, columns=CURVE_COLUMNS)  # type: ignore[arg-type]
 
 
 class Laboratory(NamedTuple):
@@ -68,7 +76,8 @@ class Laboratory(NamedTuple):
 @dataclass(frozen=True)
 class Claim:
     """seeds: how many each tier takes; a tier that is missing does not have the claim. frozen: when the criteria were
-    fixed, before any run with the seeds that confirm them. data_sets: the real images that it needs.
+    fixed, before any run with the seeds that confirm them. measure: gives the quantity of every criterion, and the curves
+    it comes from. data_sets: the real images that it needs.
     """
 
     statement: str

@@ -5,10 +5,9 @@ import datetime
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas
 from scipy.signal import correlate2d
 
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.constraints.maps import expand, project
@@ -76,7 +75,7 @@ def measure(laboratory: Laboratory) -> Measurement:
         for (seed, side, delta), difference in zip(cases, found, strict=True)
         for quantity in (FUNCTION, FAST, ORDER)
     ]
-    return Measurement(values, pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"]))
+    return Measurement(values, curves_of(rows))
 
 
 FUNCTION = "constrained dense layer against SciPy's correlation, largest relative difference"

@@ -12,16 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pandas
 from jax import lax
 from jaxtyping import Array, Float
 
 from cnn_constraints.arrays import FreeWeights
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.data import tasks
-from cnn_constraints.estimates import geometric_mean_interval, mean_interval, power_law, samples_to_error
+from cnn_constraints.estimates import geometric_mean_interval, mean_interval, power_law, samples_of_seeds
 from cnn_constraints.ops import choose
 
 NOISE, DIMENSION, STEPS, SCALE, HELD_OUT = 0.2, 8, 100, 5.0, 1000
@@ -129,7 +128,7 @@ def measure(laboratory: Laboratory) -> Measurement:
     }
     planted = outcomes("shared", PATCHES[-1], SIZES["shared"][0], planted=True)
     local = np.array([[o.test_error for o in found["local", k]] for k in PATCHES]).transpose(0, 2, 1)
-    reached = np.array([[samples_to_error(SIZES["local"], curve, 0.1) for curve in of_k] for of_k in local])
+    reached = np.array([samples_of_seeds(SIZES["local"], of_k, 0.1) for of_k in local])
     values = {
         **{conv_error(k): mean_interval(found["conv", k][0].test_error) for k in PATCHES},
         LOCAL_EXPONENT: power_law(PATCHES, reached.T).growth,
@@ -144,7 +143,7 @@ def measure(laboratory: Laboratory) -> Measurement:
         for samples, outcome in zip(SIZES[cell], curve, strict=True)
         for place, seed in enumerate(laboratory.seeds)
     ]
-    return Measurement(values, pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"]))
+    return Measurement(values, curves_of(rows))
 
 
 def conv_error(patches: int) -> str:

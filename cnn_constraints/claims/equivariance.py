@@ -3,27 +3,22 @@
 import datetime
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas
 from jaxtyping import Array, Float
 
 from cnn_constraints import config, trials
 from cnn_constraints.arrays import Dataset
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
-from cnn_constraints.claims.networks import CELLS, READOUTS, base
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.networks import CELLS, READOUTS, base, train_one
 from cnn_constraints.config import Experiment
 from cnn_constraints.constraints.geometry import BOUNDARIES
 from cnn_constraints.estimates import Interval
 from cnn_constraints.model import ConstrainedLayer
-from cnn_constraints.training import run
 from cnn_constraints.training.run import Task
 
 IMAGES, SHIFTS, MARGIN = 64, (0, 1, 2, 3), 3
 """Images move by up to three pixels, and are black for as far at their border: nothing leaves, nothing enters."""
-
-MOMENTS = ("initial weights", "trained")
 
 
 def network(laboratory: Laboratory, cell: str, readout: str, boundary: str, seed: int) -> Experiment:
@@ -40,17 +35,6 @@ def network(laboratory: Laboratory, cell: str, readout: str, boundary: str, seed
         "seed": seed,
     }
     return config.resolve(config.replace(base(laboratory.images["mnist"], laboratory.tier), changes))
-
-
-def parameters(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
-    """Of the network at each of the MOMENTS."""
-    trial = trials.build_trial(experiment, dataset)
-    task = trials.build_task(experiment, dataset)
-    rates = jax.tree.map(lambda lanes: lanes[0], trial.hyperparameters)
-    split = trials.to_device(dataset.train)
-    arrays = (split, trial.batches, trial.validation, trial.standardisation)
-    trained, _ = run.train(task, trial.key, rates, *arrays, evaluate_every=len(trial.batches))
-    return dict(zip(MOMENTS, (run.start(task, trial.key).parameters, trained.parameters), strict=True))
 
 
 def real_images(dataset: Dataset) -> Float[np.ndarray, "images height width channels"]:
@@ -90,27 +74,24 @@ def logit_error(task: Task, weights: Any, images: Float[np.ndarray, "..."], shif
 
 def measure(laboratory: Laboratory) -> Measurement:
     dataset = trials.build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
-    images, rows, readouts = real_images(dataset), [], []
-    for cell in CELLS:
-        for boundary in BOUNDARIES:
-            for seed in laboratory.seeds:
-                for readout in READOUTS:
-                    if readout == "flatten" and boundary == "zero":
-                        continue
-                    experiment = network(laboratory, cell, readout, boundary, seed)
-                    task = trials.build_task(experiment, dataset)
-                    for moment, weights in parameters(experiment, dataset).items():
-                        panel = f"{boundary} boundary, {moment}"
-                        readouts.append((cell, readout, boundary, logit_error(task, weights, images, SHIFTS[-1])))
-                        if readout == "global_average":
-                            rows += [(panel, cell, s, seed, layer_error(task, weights, images, s)) for s in SHIFTS]
-    curves = pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"])
+    images, split, seeds = real_images(dataset), trials.to_device(dataset.train), laboratory.seeds
+    rows, of_logits = [], {readout: [] for readout in READOUTS}
+    arms = [(cell, "global_average", boundary) for cell in CELLS for boundary in BOUNDARIES]
+    for cell, readout, boundary in [*arms, ("conv", "flatten", "circular")]:
+        for seed in seeds:
+            experiment = network(laboratory, cell, readout, boundary, seed)
+            task = trials.build_task(experiment, dataset)
+            for moment, weights in train_one(experiment, dataset, split).items():
+                if readout == "global_average":
+                    panel = f"{boundary} boundary, {moment}"
+                    rows += [(panel, cell, s, seed, layer_error(task, weights, images, s)) for s in SHIFTS]
+                if (cell, boundary) == ("conv", "circular"):
+                    of_logits[readout].append(logit_error(task, weights, images, SHIFTS[-1]))
+    curves = curves_of(rows)
     moved = curves[curves["x"] > 0]
-    seeds = len(laboratory.seeds)
-    values = {layer_of(c): _range(moved[moved["line"] == c]["y"], seeds, largest=c in TIED) for c in CELLS}
-    for cell, readout, largest in (("conv", "global_average", True), ("conv", "flatten", False)):
-        found = [error for c, r, b, error in readouts if (c, r, b) == (cell, readout, "circular")]
-        values[network_of(cell, readout)] = _range(found, seeds, largest)
+    values = {layer_of(c): _range(moved[moved["line"] == c]["y"], len(seeds), largest=c in TIED) for c in CELLS}
+    for readout, errors in of_logits.items():
+        values[network_of("conv", readout)] = _range(errors, len(seeds), largest=readout == "global_average")
     # A logarithmic axis has no 0, which a shift of 0 and exact equality give.
     return Measurement(values, curves.assign(y=curves["y"].clip(lower=1e-9)))
 

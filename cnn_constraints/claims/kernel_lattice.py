@@ -11,14 +11,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas
-from jax import lax
 from jaxtyping import Array, Float
 
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
-from cnn_constraints.claims.kernels import learning_curves
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.kernels import learning_curves, mean_over_windows
 from cnn_constraints.data import tasks
-from cnn_constraints.estimates import geometric_mean_interval, mean_interval, samples_to_error
+from cnn_constraints.estimates import geometric_mean_interval, mean_interval, samples_of_seeds
 
 SITES, WINDOW, RIDGE, TEST_EXAMPLES, TARGET_ERROR = 30, 10, 1e-6, 1000, 0.1
 
@@ -57,19 +55,12 @@ def cell_kernel(x: Float[Array, "n sites"], y: Float[Array, "m sites"], window: 
     global average, in which all shifts of the ring occur alike.
     """
     sites = x.shape[1]
-    shifts = np.arange(sites) if pool == sites else np.arange(1 - pool, pool)
-    weights = np.full(sites, 1 / pool) if pool == sites else (pool - np.abs(shifts)) / pool**2
+    whole = {shift: 1 / pool for shift in range(sites)}
+    shifts = whole if pool == sites else {shift: (pool - abs(shift)) / pool**2 for shift in range(1 - pool, pool)}
     # Where the window is the whole ring, every place gives the same number.
-    places = np.arange(sites if window < sites else 1)
-    pairs = np.stack(np.meshgrid(places, shifts, indexing="ij"), axis=-1).reshape(-1, 2)
-
-    def add(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        (place, shift), weight = pair
-        here, there = ((start + jnp.arange(window)) % sites for start in (place, place + shift))
-        return total + weight * nonlinearity(x[:, here] @ y[:, there].T / window), None
-
-    shares = jnp.asarray(np.tile(weights, len(places)) / len(places), x.dtype)
-    return lax.scan(add, jnp.zeros((len(x), len(y)), x.dtype), (jnp.asarray(pairs), shares))[0]
+    places = range(sites if window < sites else 1)
+    overlap = lambda here, there: nonlinearity(here @ there.T / window)
+    return mean_over_windows(x, y, window, places, shifts, overlap)
 
 
 def errors_of(cell: Cell, seed: int) -> Float[np.ndarray, "targets sizes"]:
@@ -92,16 +83,12 @@ def errors_of(cell: Cell, seed: int) -> Float[np.ndarray, "targets sizes"]:
 
 def measure(laboratory: Laboratory) -> Measurement:
     errors = {name: np.stack([errors_of(cell, seed) for seed in laboratory.seeds]) for name, cell in CELLS.items()}
-    reached = {
-        name: [samples_to_error(cell.sizes, curve, TARGET_ERROR) for curve in errors[name][:, 0]]
-        for name, cell in CELLS.items()
-    }
+    reached = {name: samples_of_seeds(cell.sizes, errors[name][:, 0], TARGET_ERROR) for name, cell in CELLS.items()}
     values = {LEAST_DENSE: mean_interval(errors["dense"][:, 0, -1])}
     for fewer, more in ORDER:
-        ratios = np.divide(reached[more], reached[fewer])
-        values[ratio_of(fewer, more)] = geometric_mean_interval(ratios)
+        values[ratio_of(fewer, more)] = geometric_mean_interval(reached[more] / reached[fewer])
     for name in FINITE:
-        values[against_theory(name)] = geometric_mean_interval(np.divide(reached[name], CELLS[name].predicted))
+        values[against_theory(name)] = geometric_mean_interval(reached[name] / CELLS[name].predicted)
     for name in ("shared", "conv"):
         values[oscillating_error(name)] = mean_interval(errors[name][:, 1, -1])
     for name in ("dense", "local"):
@@ -114,7 +101,7 @@ def measure(laboratory: Laboratory) -> Measurement:
         for place, n in enumerate(cell.sizes)
         for draw, seed in enumerate(laboratory.seeds)
     ]
-    return Measurement(values, pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"]))
+    return Measurement(values, curves_of(rows))
 
 
 LEAST_DENSE = "error of dense with 6,000 samples"

@@ -1,10 +1,35 @@
 """Kernel regression: what an infinitely wide layer under a constraint learns, exactly and without an optimiser."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jax import lax
+from jaxtyping import Array, Float
 from scipy.linalg import cholesky, solve_triangular
+
+
+def mean_over_windows(
+    x: Float[Array, "n sites"],
+    y: Float[Array, "m sites"],
+    window: int,
+    places: Sequence[int],
+    shifts: dict[int, float],
+    kernel: Callable[[Array, Array], Array],
+) -> Float[Array, "n m"]:
+    """The mean over places k of the sum over shifts r, each with its weight, of kernel(x[k : k + window], y[k + r : ...]).
+
+    Signals are rings. kernel: of windows [n, window] and [m, window], for every pair.
+    """
+    pairs = jnp.asarray([(place, shift) for place in places for shift in shifts])
+    shares = jnp.asarray(np.tile(list(shifts.values()), len(places)) / len(places), x.dtype)
+
+    def add(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+        (place, shift), share = pair
+        here, there = ((start + jnp.arange(window)) % x.shape[1] for start in (place, place + shift))
+        return total + share * kernel(x[:, here], y[:, there]), None
+
+    return lax.scan(add, jnp.zeros((len(x), len(y)), x.dtype), (pairs, shares))[0]
 
 
 def learning_curves(

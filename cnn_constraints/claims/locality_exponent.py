@@ -6,14 +6,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas
-from jax import lax
 from jaxtyping import Array, Float
 
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
-from cnn_constraints.claims.kernels import learning_curves
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.kernels import learning_curves, mean_over_windows
 from cnn_constraints.data import tasks
-from cnn_constraints.estimates import Interval, geometric_mean_interval, mean_interval, power_law
+from cnn_constraints.estimates import PowerLaw, geometric_mean_interval, mean_interval, power_law
 
 SIZES, FIRST_FITTED, TEST_EXAMPLES, RIDGE = (64, 128, 256, 512, 1024, 2048), 2, 1000, 1e-10
 TEACHERS = 16
@@ -39,21 +37,15 @@ def cell_kernel(x: Float[Array, "n sites"], y: Float[Array, "m sites"], cell: st
     The Laplacian kernels K^LC and K^CN of the paper. dense: one window, the whole ring, and a scale of 1.
     """
     sites = x.shape[1]
-    places = np.arange(1 if cell == "dense" else sites)
-    shifts = np.arange(sites if cell == "conv" else 1)
-    pairs = np.stack(np.meshgrid(places, shifts, indexing="ij"), axis=-1).reshape(-1, 2)
+    places, shifts = range(1 if cell == "dense" else sites), range(sites if cell == "conv" else 1)
     scale = 1 if cell == "dense" else window
 
-    def add(total: Array, pair: Array) -> tuple[Array, None]:
-        square = jnp.zeros((len(x), len(y)), x.dtype)
-        for step in range(window):
-            here, there = ((start + step) % sites for start in (pair[0], pair[0] + pair[1]))
-            # Differences and not inner products: a distance near 0 decides about this kernel.
-            square += (x[:, here][:, None] - y[:, there][None, :]) ** 2
-        return total + jnp.exp(-jnp.sqrt(square) / scale), None
+    def laplacian(here: Array, there: Array) -> Array:
+        # Differences and not inner products: a distance near 0 decides about this kernel.
+        square = sum((here[:, step, None] - there[None, :, step]) ** 2 for step in range(window))
+        return jnp.exp(-jnp.sqrt(square) / scale)
 
-    total = lax.scan(add, jnp.zeros((len(x), len(y)), x.dtype), jnp.asarray(pairs))[0]
-    return total / len(pairs)
+    return mean_over_windows(x, y, window, places, dict.fromkeys(shifts, 1 / len(shifts)), laplacian)
 
 
 def errors_of(
@@ -81,13 +73,14 @@ def measure(laboratory: Laboratory) -> Measurement:
         for place, student in enumerate(setting[2])
     }
     local, wide, conv = ARMS
-    exponents = {key: _exponent(curves) for key, curves in errors.items()}
-    differences = _slopes(errors[conv, ("conv", 2)]) - _slopes(errors[conv, ("local", 2)])
+    laws = {key: _law(curves) for key, curves in errors.items()}
+    narrower = laws[local, ("dense", 6)].exponents - laws[wide, ("dense", 9)].exponents
+    differences = laws[conv, ("conv", 2)].exponents - laws[conv, ("local", 2)].exponents
     ratios = errors[conv, ("local", 2)][:, FIRST_FITTED:] / errors[conv, ("conv", 2)][:, FIRST_FITTED:]
     values = {
-        EXPONENT_2: exponents[local, ("local", 2)],
-        EXPONENT_3: exponents[local, ("local", 3)],
-        DENSE_DECAYS: mean_interval(_slopes(errors[local, ("dense", 6)]) - _slopes(errors[wide, ("dense", 9)])),
+        EXPONENT_2: laws[local, ("local", 2)].exponent,
+        EXPONENT_3: laws[local, ("local", 3)].exponent,
+        DENSE_DECAYS: mean_interval(narrower),
         SAME_EXPONENT: mean_interval(differences),
         PREFACTOR: geometric_mean_interval(np.exp(np.log(ratios).mean(axis=1))),
     }
@@ -97,15 +90,11 @@ def measure(laboratory: Laboratory) -> Measurement:
         for place, n in enumerate(SIZES)
         for draw, seed in enumerate(laboratory.seeds)
     ]
-    return Measurement(values, pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"]))
+    return Measurement(values, curves_of(rows))
 
 
-def _exponent(errors: Float[np.ndarray, "seeds sizes"]) -> Interval:
-    return power_law(SIZES[FIRST_FITTED:], errors[:, FIRST_FITTED:]).exponent
-
-
-def _slopes(errors: Float[np.ndarray, "seeds sizes"]) -> Float[np.ndarray, " seeds"]:
-    return np.array([_exponent(curve[None]).estimate for curve in errors])
+def _law(errors: Float[np.ndarray, "seeds sizes"]) -> PowerLaw:
+    return power_law(SIZES[FIRST_FITTED:], errors[:, FIRST_FITTED:])
 
 
 EXPONENT_2 = "exponent of local, window 2, local teacher"

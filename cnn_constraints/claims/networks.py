@@ -2,16 +2,25 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
+import jax
 import numpy as np
 import pandas
 from jaxtyping import Float
 
-from cnn_constraints.analysis import CELL, N_TRAIN, READOUT
+from cnn_constraints import config, trials
+from cnn_constraints.arrays import Dataset
 from cnn_constraints.config import Data, Experiment, Model, Training
+from cnn_constraints.sweep import axis, product, resolve
+from cnn_constraints.training import run
+from cnn_constraints.training.run import Images
 
 CELLS = ("dense", "shared", "local", "conv")
 READOUTS = ("flatten", "global_average")
+
+MOMENTS = ("initial weights", "trained")
+"""At which a network is looked at."""
 
 REDUCE = {"cpu": 2, "gpu": 1}
 """On CPU images are halved, to 14 x 14 and 16 x 16: a dense layer then has a sixteenth of its weights."""
@@ -28,18 +37,20 @@ def base(images: Data, tier: str) -> Experiment:
 
 
 def by_seed(
-    results: pandas.DataFrame,
-    seeds: Sequence[int],
-    columns: str = N_TRAIN,
-    value: str = "test_accuracy",
-    **fields: object,
-) -> Float[np.ndarray, "seeds columns"]:
-    """The values of an arm, one row a seed and one column a training-set size (or another field).
+    results: pandas.DataFrame, arm: Experiment, seeds: Sequence[int], value: str = "test_accuracy"
+) -> Float[np.ndarray, " seeds"]:
+    """The values of an arm in a table of results, in the order of the seeds."""
+    named = [config.name(trial) for trial in resolve(product(arm, axis("seed", seeds)))]
+    return results.set_index("trial")[value].loc[named].to_numpy(float)
 
-    fields: cell, readout, source, intervention.
+
+def train_one(experiment: Experiment, dataset: Dataset, train_split: Images) -> dict[str, Any]:
+    """The parameters of a network of one learning rate at each of the MOMENTS, by the ordinary loop.
+
+    train_split: that of the data set, on the device already.
     """
-    names = {"cell": CELL, "readout": READOUT, "source": "data.source", "intervention": "data.intervention"}
-    rows = results
-    for name, wanted in fields.items():
-        rows = rows.loc[rows[names[name]] == wanted]
-    return rows.pivot(index="seed", columns=columns, values=value).loc[list(seeds)].to_numpy(float)
+    task, trial = trials.build_task(experiment, dataset), trials.build_trial(experiment, dataset)
+    lane = jax.tree.map(lambda lanes: lanes[0], trial.hyperparameters)
+    arrays = (train_split, trial.batches, trial.validation, trial.standardisation)
+    trained, _ = run.train(task, trial.key, lane, *arrays, evaluate_every=len(trial.batches))
+    return dict(zip(MOMENTS, (run.start(task, trial.key).parameters, trained.parameters), strict=True))

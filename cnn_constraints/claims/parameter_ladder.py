@@ -5,16 +5,15 @@ import datetime
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas
 
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.networks import CELLS
 from cnn_constraints.constraints import counts, ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.estimates import exact
 from cnn_constraints.model import ConstrainedLayer
 
 MEGAPIXEL = Geometry(1000, 1000)
-CELLS = ("dense", "shared", "local", "conv")
 SIDES = (100, 200, 400, 700, 1000)
 SMALL = [
     (Geometry(height, width, stride, boundary), delta)
@@ -28,6 +27,7 @@ SMALL = [
 
 
 def weights(cell: str, geometry: Geometry, delta: int | None) -> int:
+    """Free weights of a cell, per pair of channels."""
     return counts.count(cell, geometry, delta).weights
 
 
@@ -56,7 +56,7 @@ def measure(laboratory: Laboratory) -> Measurement:
         for cell in CELLS
         for side in SIDES
     ]
-    return Measurement(values, pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"]))
+    return Measurement(values, curves_of(rows))
 
 
 DENSE = "weights of a dense layer at 1000 x 1000"

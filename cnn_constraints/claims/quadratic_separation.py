@@ -7,9 +7,9 @@ import pandas
 from jaxtyping import Float
 
 from cnn_constraints.analysis import N_TRAIN
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
+from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Criterion, Laboratory, Measurement, Picture
 from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.estimates import geometric_mean_interval, mean_interval, power_law, samples_to_error
+from cnn_constraints.estimates import geometric_mean_interval, mean_interval, power_law, samples_of_seeds
 from cnn_constraints.sweep import axis, product
 
 DENSE_SIDES, CONV_SIDES = (3, 4, 5), (3, 4, 5, 6)
@@ -55,8 +55,8 @@ def exact_error(dimension: int, share: float, seed: int) -> float:
 
 def measure(laboratory: Laboratory) -> Measurement:
     results = laboratory.train(experiments(laboratory.seeds))
-    curves = {side: _errors(results, side, laboratory.seeds) for side in DENSE_SIDES}
-    reached = np.array([[samples_to_error(DENSE_SAMPLES, c, TARGET_ERROR) for c in curves[s]] for s in DENSE_SIDES])
+    curves = [_errors(results, side, laboratory.seeds) for side in DENSE_SIDES]
+    reached = np.array([samples_of_seeds(DENSE_SAMPLES, of_side, TARGET_ERROR) for of_side in curves])
     conv = results[results[CELL] == "conv"].pivot(index="seed", columns=SIDE, values=ACCURACY)
     below, at = (
         {d: np.array([exact_error(d, share, seed) for seed in laboratory.seeds]) for d in EXACT_DIMENSIONS}
@@ -75,7 +75,7 @@ def measure(laboratory: Laboratory) -> Measurement:
         x=results[N_TRAIN],
         y=1 - results[ACCURACY],
     )
-    return Measurement(values, rows.loc[:, ["panel", "line", "x", "seed", "y"]])
+    return Measurement(values, rows.loc[:, CURVE_COLUMNS])
 
 
 def _errors(results: pandas.DataFrame, side: int, seeds: tuple[int, ...]) -> Float[np.ndarray, "seeds sizes"]:

@@ -6,19 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas
 from jaxtyping import Array, Float
 
 from cnn_constraints import config, trials
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
-from cnn_constraints.claims.networks import base
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.networks import MOMENTS, base, train_one
 from cnn_constraints.config import Experiment
 from cnn_constraints.estimates import Interval, exact, power_law
 from cnn_constraints.model import ConstrainedLayer, Network, hand_on
 from cnn_constraints.training import run
 
 DEPTH, DELTA, IMAGES = 6, 1, 32
-MOMENTS = ("initial weights", "trained")
 
 
 def network(laboratory: Laboratory, cell: str, seed: int) -> Experiment:
@@ -70,23 +68,20 @@ def radius(field: Float[np.ndarray, "height width"]) -> float:
 
 def measure(laboratory: Laboratory) -> Measurement:
     dataset = trials.build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
+    train_split, test_split = trials.to_device(dataset.train), trials.to_device(dataset.test)
     rows, differences = [], []
     for cell in CELLS:
         for seed in laboratory.seeds:
             experiment = network(laboratory, cell, seed)
-            task, trial = trials.build_task(experiment, dataset), trials.build_trial(experiment, dataset)
-            rates = jax.tree.map(lambda lanes: lanes[0], trial.hyperparameters)
-            arrays = (trials.to_device(dataset.train), trial.batches, trial.validation, trial.standardisation)
-            trained, _ = run.train(task, trial.key, rates, *arrays, evaluate_every=len(trial.batches))
-            images, _ = run.prepare(trials.to_device(dataset.test), jnp.arange(IMAGES), trial.standardisation)
-            for moment, weights in zip(
-                MOMENTS, (run.start(task, trial.key).parameters, trained.parameters), strict=True
-            ):
+            trained = trials.build_task(experiment, dataset).network
+            standardisation = trials.build_trial(experiment, dataset).standardisation
+            images, _ = run.prepare(test_split, jnp.arange(IMAGES), standardisation)
+            for moment, weights in train_one(experiment, dataset, train_split).items():
                 for depth in range(1, DEPTH + 1):
-                    field = np.asarray(sensitivity(task.network, weights, images, depth))  # type: ignore[arg-type]
+                    field = np.asarray(sensitivity(trained, weights, images, depth))  # type: ignore[arg-type]
                     differences.append(abs(support(field) - (2 * DELTA * depth + 1)))
                     rows.append((moment, cell, depth, seed, radius(field)))
-    curves = pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"])
+    curves = curves_of(rows)
     values: dict[str, Interval] = {SUPPORT: exact(max(differences))}
     for cell in CELLS:
         for moment in MOMENTS:

@@ -6,11 +6,11 @@ curves/<claim>.csv    one row a panel, line, x and seed
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_constraints import store
 from cnn_constraints.claims.claim import Claim, Finding, Measurement, overall
 from cnn_constraints.errors import InputError
 
@@ -58,7 +58,9 @@ def open_folder(folder: Path, tier: str, entropy: int, environment: Mapping[str,
         folder.mkdir(parents=True, exist_ok=True)
         content = json.loads(path.read_bytes()) if path.exists() else None
         if content is None:
-            _write(path, {"format": FORMAT, "tier": tier, "entropy": entropy, "environment": environment, "claims": {}})
+            store.write_json(
+                path, {"format": FORMAT, "tier": tier, "entropy": entropy, "environment": environment, "claims": {}}
+            )
             return {}
         held = content["format"], content["tier"], content["entropy"]
         records = dict(content["claims"])
@@ -82,15 +84,9 @@ def write(folder: Path, name: str, record: Record, measurement: Measurement) -> 
         measurement.curves.to_csv(curves, index=False)
         content = json.loads(path.read_bytes())
         content["claims"][name] = record
-        _write(path, content)
+        store.write_json(path, content)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}): make room and repeat.") from None
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".json.partial")
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _plain(value: float) -> float | str | None:

@@ -3,15 +3,14 @@
 import datetime
 
 import numpy as np
-import pandas
-from jaxtyping import Float
 
 from cnn_constraints import config, trials
 from cnn_constraints.analysis import CELL, N_TRAIN, READOUT
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture
-from cnn_constraints.claims.networks import CELLS, READOUTS, base
+from cnn_constraints.arrays import Dataset
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.networks import CELLS, READOUTS, base, by_seed
 from cnn_constraints.config import Experiment
-from cnn_constraints.estimates import Interval, geometric_mean_interval, mean_interval, samples_to_error
+from cnn_constraints.estimates import Interval, geometric_mean_interval, mean_interval, samples_of_seeds
 from cnn_constraints.matching import Quantity, match_width
 from cnn_constraints.sweep import axis, product
 
@@ -40,13 +39,12 @@ def ladders(laboratory: Laboratory) -> Arms:
             for cell in CELLS:
                 arms[source, readout, cell] = config.replace(usual, {CELL: cell, READOUT: readout})
     dense = arms["cifar10", "flatten", "dense"]
-    arms["cifar10", "flatten", WIDE_CONV] = matched(dense, "multiply_adds")
+    arms["cifar10", "flatten", WIDE_CONV] = matched(dense, trials.build_dataset(dense.data), "multiply_adds")
     return arms
 
 
-def matched(dense: Experiment, quantity: Quantity) -> Experiment:
+def matched(dense: Experiment, dataset: Dataset, quantity: Quantity) -> Experiment:
     """The convolution that costs as much as a dense network."""
-    dataset = trials.build_dataset(dense.data)
     target = getattr(trials.cost(config.resolve(dense), dataset), quantity)
     return match_width(config.replace(dense, {CELL: "conv"}), dataset, quantity, target)
 
@@ -55,7 +53,8 @@ def matched_arms(laboratory: Laboratory) -> dict[str, Experiment]:
     """A narrow dense network on MNIST, and convolutions with as many parameters and as many multiply-adds."""
     dense = base(laboratory.images["mnist"], laboratory.tier)
     dense = config.replace(dense, {CELL: "dense", "model.channels": NARROW})
-    return {"dense": dense, **{quantity: matched(dense, quantity) for quantity in MATCHED}}
+    dataset = trials.build_dataset(dense.data)
+    return {"dense": dense, **{quantity: matched(dense, dataset, quantity) for quantity in MATCHED}}
 
 
 def measure(laboratory: Laboratory) -> Measurement:
@@ -64,26 +63,22 @@ def measure(laboratory: Laboratory) -> Measurement:
     every_size = [product(arm, axis(N_TRAIN, sizes), axis("seed", seeds)) for arm in ladder.values()]
     one_size = [product(arm, axis("seed", seeds)) for arm in single.values()]
     results = laboratory.train([trial for trials_ in every_size + one_size for trial in trials_])
-    accuracy = results.set_index("trial")["test_accuracy"]
-
-    def errors(arm: Experiment, n_train: int) -> Float[np.ndarray, " seeds"]:
-        named = [config.name(config.resolve(t)) for t in product(arm, axis(N_TRAIN, [n_train]), axis("seed", seeds))]
-        return 1 - accuracy.loc[named].to_numpy(float)
-
-    curves = {key: np.stack([errors(arm, n) for n in sizes], axis=1) for key, arm in ladder.items()}
+    curves = {
+        key: 1 - np.stack([by_seed(results, config.replace(arm, {N_TRAIN: n}), seeds) for n in sizes], axis=1)
+        for key, arm in ladder.items()
+    }
 
     def ratio(source: str, more: str, fewer: str) -> Interval:
         numerator, denominator = (
-            np.array([samples_to_error(sizes, curve, TARGETS[source]) for curve in curves[source, "flatten", line]])
-            for line in (more, fewer)
+            samples_of_seeds(sizes, curves[source, "flatten", line], TARGETS[source]) for line in (more, fewer)
         )
         # A seed at which both never arrive has no ratio: it may be anything.
         ratios = np.divide(numerator, denominator, where=np.isfinite(denominator), out=np.zeros(len(seeds)))
         return geometric_mean_interval(ratios)
 
-    narrow = errors(single["dense"], single["dense"].data.n_train)
+    accuracy = {name: by_seed(results, arm, seeds) for name, arm in single.items()}
     values = {ratio_of(*pair): ratio(*pair) for pair in RATIOS} | {
-        matched_gain(q): mean_interval(100 * (narrow - errors(single[q], single[q].data.n_train))) for q in MATCHED
+        matched_gain(quantity): mean_interval(100 * (accuracy[quantity] - accuracy["dense"])) for quantity in MATCHED
     }
     rows = [
         (f"{SOURCES[source]}, {readout}", line, n, seed, error)
@@ -91,7 +86,7 @@ def measure(laboratory: Laboratory) -> Measurement:
         for n, of_size in zip(sizes, of_arm.T, strict=True)
         for seed, error in zip(seeds, of_size, strict=True)
     ]
-    return Measurement(values, pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"]))
+    return Measurement(values, curves_of(rows))
 
 
 MATCHED: tuple[Quantity, ...] = ("parameters", "multiply_adds")

@@ -24,8 +24,8 @@ from cnn_constraints.report.figures import OTHER_STYLES, RULES, STYLES
 
 COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
 
-NARROWEST = 100
-"""Characters: the least width of the table where standard output is no terminal."""
+WIDTH = 160
+"""Characters: of the tables where standard output is no terminal."""
 
 
 def print_claim(name: str, record: Mapping[str, Any], console: Console) -> None:

@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from cnn_constraints import analysis
-from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN
+from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, SWEEPS
 
 STYLES = {"dense": ("#D55E00", "s"), "shared": ("#CC79A7", "D"), "local": ("#009E73", "^"), "conv": ("#0072B2", "o")}
 """Colour and marker of each cell: Okabe and Ito's colours, which are told apart with any colour vision."""
@@ -29,9 +29,6 @@ OTHER_STYLES = (("#E69F00", "v"), ("#56B4E9", "P"), ("#000000", "X"), ("#999999"
 
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 """Of the lines of one cell that differ in delta or in another field; their colours grow lighter too."""
-
-SWEEPS = {"conv": "tied weights", "shared": "tied weights", "local": "untied weights", "dense": "untied weights"}
-"""The delta-sweep of each cell; shared and dense are the ends of theirs, at all offsets."""
 
 RULES: dict[Any, Any] = {
     "font.size": 11,
