@@ -151,9 +151,9 @@ def _generator(split: str) -> np.random.Generator:
 
 def _moved(images: Images, strength: float, split: str) -> Images:
     examples, height, width, _ = images.shape
+    generator = _generator(split)
     down, right = (
-        _generator(split).integers(-round(strength * size), round(strength * size) + 1, examples)
-        for size in (height, width)
+        generator.integers(-round(strength * size), round(strength * size) + 1, examples) for size in (height, width)
     )
     moved = np.zeros_like(images)
     for shift in set(zip(down.tolist(), right.tolist(), strict=True)):
