@@ -18,6 +18,8 @@ def weight_of(case: Case, output: tuple[Site, Site], pixel: tuple[Site, Site]) -
     """The place among the free weights of the one that joins an output (i, j) and a pixel (k, l) in reach of it."""
     (i, j), (k, l) = output, pixel  # noqa: E741
     rows, columns = case.geometry.rows, case.geometry.columns
+    if case.cell == "dense":
+        return (k * case.geometry.width + l) * case.geometry.output_sites + i * case.geometry.width + j
     if case.cell == "local":
         return _pair(rows, case.delta, i, k) * columns.connections(case.delta) + _pair(columns, case.delta, j, l)
     row_offsets, column_offsets = rows.offsets(case.delta), columns.offsets(case.delta)
@@ -66,7 +68,7 @@ def _entries(case: Case, arrays: Arrays, i: int, j: int) -> tuple[float, float, 
     output, pixel = np.sum(seen * x[around]), np.sum(seeing * gradient[around])
     k, l = int(rows[-1]), int(columns[0])  # noqa: E741
     place = int(weight_of(case, (i, j), (k, l)))
-    if case.cell == "local":
+    if case.cell in ("dense", "local"):
         return output, pixel, float(gradient[i, j]) * float(x[k, l]), place
     out_rows, met_rows = overlap(geometry.height, k - i)
     out_columns, met_columns = overlap(geometry.width, l - j)

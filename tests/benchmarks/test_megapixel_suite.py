@@ -28,10 +28,10 @@ def whole(cell: str, geometry: Geometry, delta: int | None, generator: np.random
     return x, weights, gradient, (h.ravel(), dx.ravel(), dw)
 
 
-@pytest.mark.parametrize("cell", ["shared", "local", "conv"])
+@pytest.mark.parametrize("cell", ["dense", "shared", "local", "conv"])
 def test_sampled_entries_are_those_of_the_definition(cell, draw):
     geometry = Geometry(draw.integer(3, 7), draw.integer(3, 7))
-    delta = None if cell == "shared" else draw.integer(1, 2)
+    delta = draw.integer(1, 2) if cell in ("local", "conv") else None
     x, weights, gradient, arrays = whole(cell, geometry, delta, draw.rng)
     errors = definition.largest_errors(
         Case("", cell, geometry, 1, 1, delta, 1), Arrays(x, weights, gradient), arrays, draw.rng
