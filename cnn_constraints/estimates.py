@@ -93,6 +93,16 @@ def geometric_mean_interval(values: Iterable[float], confidence: float = 0.95) -
     return Interval(float(np.exp(estimate)), float(np.exp(low)), float(np.exp(high)), seeds)
 
 
+def ratio_interval(numerator: Float[np.ndarray, " seeds"], denominator: Float[np.ndarray, " seeds"]) -> Interval:
+    """The geometric mean over seeds of a ratio of sample sizes, paired by seed.
+
+    A seed in which neither error is ever reached has no ratio: the interval is then from 0 to infinity.
+    """
+    if (np.isinf(numerator) & np.isinf(denominator)).any():
+        return Interval(np.nan, 0.0, np.inf, len(numerator))
+    return geometric_mean_interval(numerator / denominator)
+
+
 def bootstrap_interval(
     values: Float[np.ndarray, "seeds *rest"],
     statistic: Callable[[np.ndarray], float],

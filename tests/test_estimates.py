@@ -16,6 +16,7 @@ from cnn_constraints.estimates import (
     geometric_mean_interval,
     mean_interval,
     power_law,
+    ratio_interval,
     samples_of_seeds,
     samples_to_error,
     verdict,
@@ -97,6 +98,17 @@ def test_a_seed_that_never_arrives_makes_the_mean_infinite() -> None:
     assert geometric_mean_interval([0.0, 2.0]) == Interval(0.0, 0.0, 2.0, 2)
     both = geometric_mean_interval([0.0, np.inf])
     assert math.isnan(both.estimate) and (both.low, both.high) == (0.0, np.inf)
+
+
+def test_a_ratio_of_sizes_is_the_geometric_mean_of_the_ratios(seed: int) -> None:
+    numerator, denominator = np.random.default_rng(seed).lognormal(5, 1, (2, 6))
+    assert ratio_interval(numerator, denominator) == geometric_mean_interval(numerator / denominator)
+    assert ratio_interval(np.array([np.inf, 6.0]), np.array([2.0, 3.0])) == Interval(np.inf, 2.0, np.inf, 2)
+
+
+def test_where_neither_arrives_the_ratio_is_unknown() -> None:
+    found = ratio_interval(np.array([np.inf, 300.0]), np.array([np.inf, 100.0]))
+    assert math.isnan(found.estimate) and found[1:] == (0.0, np.inf, 2)
 
 
 @pytest.mark.parametrize("values", [[-1.0, 2.0], [np.nan, 1.0]])

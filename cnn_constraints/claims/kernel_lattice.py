@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.kernels import learning_curves, mean_over_windows
 from cnn_constraints.data import tasks
-from cnn_constraints.estimates import geometric_mean_interval, mean_interval, samples_of_seeds
+from cnn_constraints.estimates import geometric_mean_interval, mean_interval, ratio_interval, samples_of_seeds
 
 SITES, WINDOW, RIDGE, TEST_EXAMPLES, TARGET_ERROR = 30, 10, 1e-6, 1000, 0.1
 
@@ -86,7 +86,7 @@ def measure(laboratory: Laboratory) -> Measurement:
     reached = {name: samples_of_seeds(cell.sizes, errors[name][:, 0], TARGET_ERROR) for name, cell in CELLS.items()}
     values = {LEAST_DENSE: mean_interval(errors["dense"][:, 0, -1])}
     for fewer, more in ORDER:
-        values[ratio_of(fewer, more)] = geometric_mean_interval(reached[more] / reached[fewer])
+        values[ratio_of(fewer, more)] = ratio_interval(reached[more], reached[fewer])
     for name in FINITE:
         values[against_theory(name)] = geometric_mean_interval(reached[name] / CELLS[name].predicted)
     for name in ("shared", "conv"):

@@ -10,7 +10,7 @@ from cnn_constraints.arrays import Dataset
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.networks import CELLS, READOUTS, base, by_seed
 from cnn_constraints.config import Experiment
-from cnn_constraints.estimates import Interval, geometric_mean_interval, mean_interval, samples_of_seeds
+from cnn_constraints.estimates import Interval, mean_interval, ratio_interval, samples_of_seeds
 from cnn_constraints.matching import Quantity, match_width
 from cnn_constraints.sweep import axis, product
 
@@ -69,12 +69,9 @@ def measure(laboratory: Laboratory) -> Measurement:
     }
 
     def ratio(source: str, more: str, fewer: str) -> Interval:
-        numerator, denominator = (
-            samples_of_seeds(sizes, curves[source, "flatten", line], TARGETS[source]) for line in (more, fewer)
+        return ratio_interval(
+            *(samples_of_seeds(sizes, curves[source, "flatten", line], TARGETS[source]) for line in (more, fewer))
         )
-        # A seed at which both never arrive has no ratio: it may be anything.
-        ratios = np.divide(numerator, denominator, where=np.isfinite(denominator), out=np.zeros(len(seeds)))
-        return geometric_mean_interval(ratios)
 
     accuracy = {name: by_seed(results, arm, seeds) for name, arm in single.items()}
     values = {ratio_of(*pair): ratio(*pair) for pair in RATIOS} | {
