@@ -1,4 +1,4 @@
-"""What one trial is: frozen dataclasses, checked against the registries, written as JSON and named by their hash."""
+"""A trial as data: its fields by dotted name, checked against the registries, written as JSON and named by their hash."""
 
 import dataclasses
 import hashlib
@@ -6,7 +6,6 @@ import json
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,103 +17,24 @@ from cnn_constraints.constraints.geometry import BOUNDARIES
 from cnn_constraints.data import sources
 from cnn_constraints.data.interventions import INTERVENTIONS, check_strength, strength_of
 from cnn_constraints.errors import InputError, unknown_name
+from cnn_constraints.experiment import Data as Data
+from cnn_constraints.experiment import Experiment
+from cnn_constraints.experiment import Model as Model
+from cnn_constraints.experiment import Training as Training
 from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, PRECISIONS, READOUTS
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
+from cnn_constraints.training.soft_constraints import BETA_LASSO, SoftConstraints
+
+DEFAULT_BETA = 50.0
+"""Of beta-LASSO, the best of Neyshabur 2020."""
 
 LARGEST = float(np.finfo(np.float32).max)
 """Training is done in 32 bits."""
 
 
-@dataclass(frozen=True)
-class Data:
-    """The images, and which of them are seen."""
-
-    source: str = "digits"
-    """mnist, fashion_mnist, cifar10 (tensorflow-datasets), digits (no download), folder (train/<class>/*.png), or a
-    synthetic task: quadratic_labels, signal_patches.
-    """
-    folder: str | None = None
-    """Where the images of `folder` lie, or the original archives (else the variable CNN_CONSTRAINTS_DATA says where)."""
-    size: int | None = None
-    """Side of the images of a synthetic task, or its number of patches; None for its own."""
-    reduce: int = 1
-    """Side of the squares of pixels that are averaged into one, to make images smaller."""
-    intervention: str = "none"
-    """What is done to the images: none, permute_pixels, translate, translate_test, edge_noise, full_noise,
-    label_positions or randomise_labels.
-    """
-    strength: float | None = None
-    """Of the intervention, 0 to 1: the largest translation as a share of the side, the share of pixels that are noise or
-    of labels that are random; None for its own.
-    """
-    n_train: int = 300
-    """Training images: class-balanced, and for one seed each smaller subset lies in the larger ones."""
-    n_validation: int = 300
-    """Images apart from those, on which the learning rate, weight decay and stopping time are chosen."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """The network: constrained layers, readout, linear classifier."""
-
-    constraint: str = "conv"
-    """dense, shared, local, conv, or any other registered constraint."""
-    delta: int | None = 2
-    """How far a local layer sees, |a|, |b| <= delta; None for all offsets. Layers on smaller images see all of those."""
-    channels: tuple[int, ...] = (8, 16)
-    """Output channels of each layer: as many layers as entries."""
-    pool_sizes: tuple[int, ...] = (2, 1)
-    """Side of the squares pooled after each layer; 1 for no pooling."""
-    strides: tuple[int, ...] = (1, 1)
-    """Distance between the output sites of each layer."""
-    pooling: str = "mean"
-    """mean or max."""
-    activation: str = "relu"
-    """relu, tanh, gelu, quadratic or identity."""
-    readout: str = "flatten"
-    """flatten (the classifier knows where) or global_average (it does not)."""
-    bias: str = "own"
-    """own (of the constraint), site (U), channel (u) or none."""
-    boundary: str = "zero"
-    """zero or circular: what lies beyond the image."""
-    precision: str = "float32"
-    """float32 or bfloat16: of the factors of the constrained layers' products (faster on GPU and TPU)."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """One lane for every pair of learning rate and weight decay; the best on validation data is tested."""
-
-    optimizer: str = "adam"
-    """adam (with decoupled weight decay) or sgd (momentum 0.9)."""
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    """Tried side by side, on the same batches and from the same initial weights."""
-    weight_decays: tuple[float, ...] = (0.0,)
-    """Likewise, in every combination."""
-    schedule: str = "constant"
-    """constant or cosine (to zero at the last update)."""
-    batch_size: int = 32
-    """Images an update."""
-    updates: int = 400
-    """Updates of a lane, the same for every training-set size."""
-    evaluate_every: int = 40
-    """Updates between two looks at the validation data."""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One trial: a seed, and everything that its result depends on."""
-
-    data: Data = field(default_factory=Data)
-    model: Model = field(default_factory=Model)
-    training: Training = field(default_factory=Training)
-    seed: int = 0
-    """Draws the subset, the initial weights and the order of batches."""
-
-
 def resolve(experiment: Experiment) -> Experiment:
-    """The one way to write a trial: a constraint that ignores delta has none, one that sees all offsets is named so, a
-    size or strength that is not given is the one it stands for, and 1 and 1.0 are one learning rate.
+    """The one way to write a trial: where no constraint in it heeds delta it has none, one that sees all offsets is named
+    so, a size or strength that is not given is the one it stands for, and 1 and 1.0 are one learning rate.
 
     Raises InputError for what `check` refuses.
     """
@@ -122,18 +42,29 @@ def resolve(experiment: Experiment) -> Experiment:
     model = experiment.model
     corner = {"conv": "shared", "local": "dense"}.get(model.constraint) if model.delta is None else None
     constraint = corner or model.constraint
-    delta = model.delta if ties.find(constraint).local else None
     data, training = experiment.data, experiment.training
+    heeded = any(ties.find(name).local for name in {constraint} | soft_constraints(training).stronger)
+    beta = DEFAULT_BETA if training.penalty_threshold is None else float(training.penalty_threshold)
     return replace(
         experiment,
         {
             "model.constraint": constraint,
-            "model.delta": delta,
+            "model.delta": model.delta if heeded else None,
             "data.size": sources.size_of(data.source, data.size),
             "data.strength": strength_of(data.intervention, data.strength),
             "training.learning_rates": tuple(map(float, training.learning_rates)),
             "training.weight_decays": tuple(map(float, training.weight_decays)),
+            "training.penalty_strengths": tuple(map(float, training.penalty_strengths)),
+            "training.penalty_threshold": beta if training.penalty == BETA_LASSO else None,
         },
+    )
+
+
+def soft_constraints(training: Training) -> SoftConstraints:
+    """What a training asks of the layers beyond the constraint that they are built with."""
+    threshold = training.penalty_threshold or 0.0
+    return SoftConstraints(
+        training.switch_from, training.switch_at or 0, training.penalty, threshold, training.violations
     )
 
 
@@ -148,8 +79,10 @@ def check(experiment: Experiment) -> None:
             raise InputError(f"{name} is {value!r}: it must be {_type_in_words(hint)}.") from None
     for name, allowed in _registries().items():
         value = get(experiment, name)
-        if value not in allowed:
-            raise unknown_name(name, value, allowed)
+        # Several fields may be left empty, and some hold several names.
+        for entry in value if isinstance(value, tuple) else (value,):
+            if entry is not None and entry not in allowed:
+                raise unknown_name(name, entry, allowed)
     _check_ranges(experiment)
 
 
@@ -166,6 +99,9 @@ def _registries() -> dict[str, Iterable[str]]:
         "model.precision": PRECISIONS,
         "training.optimizer": OPTIMIZERS,
         "training.schedule": SCHEDULES,
+        "training.switch_from": ties.CONSTRAINTS,
+        "training.penalty": [BETA_LASSO, *ties.CONSTRAINTS],
+        "training.violations": ties.CONSTRAINTS,
     }
 
 
@@ -188,6 +124,7 @@ def _check_ranges(experiment: Experiment) -> None:
     check_strength(experiment.data.intervention, experiment.data.strength)
     sources.check_size(experiment.data.source, experiment.data.size)
     _check_lists(experiment)
+    _check_soft_constraints(experiment.training)
     training = experiment.training
     if training.updates % training.evaluate_every:
         raise InputError(
@@ -208,13 +145,39 @@ def _check_lists(experiment: Experiment) -> None:
             raise InputError(f"{name} is {values}: it needs at least one entry, and every entry at least 1.")
         if len(values) != layers:
             raise InputError(f"{name} has {len(values)} entries: model.channels has {layers}, and they must agree.")
-    for name, lowest in (("training.learning_rates", "above 0"), ("training.weight_decays", "at least 0")):
+    lists = [("training.learning_rates", "above 0"), ("training.weight_decays", "at least 0")]
+    if experiment.training.penalty is not None:
+        lists.append(("training.penalty_strengths", "at least 0"))
+    for name, lowest in lists:
         values = get(experiment, name)
         allowed = all(LARGEST >= v > 0 if lowest == "above 0" else LARGEST >= v >= 0 for v in values)
         if not values or not allowed or len(set(values)) < len(values):
             raise InputError(
                 f"{name} is {values}: it needs one or more different numbers, each {lowest} and at most {LARGEST:.3g}."
             )
+
+
+def _check_soft_constraints(training: Training) -> None:
+    """A setting of what is not asked for would have no effect."""
+    lasso, penalised, switched = training.penalty == BETA_LASSO, training.penalty, training.switch_from
+    for name, value, owner, wanted in (
+        ("penalty_strengths", training.penalty_strengths, "penalty", penalised),
+        ("penalty_threshold", training.penalty_threshold, "penalty beta_lasso", lasso),
+        ("switch_at", training.switch_at, "switch_from", switched),
+    ):
+        if value not in (None, ()) and not wanted:
+            raise InputError(f"training.{name} is {value}: it has no effect without training.{owner}.")
+    if training.penalty_threshold is not None and not 0 <= training.penalty_threshold <= LARGEST:
+        raise InputError(f"training.penalty_threshold is {training.penalty_threshold}: it must be at least 0.")
+    if training.switch_from is not None and (
+        training.switch_at is None or not 0 <= training.switch_at <= training.updates
+    ):
+        raise InputError(
+            f"training.switch_at is {training.switch_at}: with training.switch_from it must lie between 0 and "
+            f"training.updates, {training.updates}."
+        )
+    if len(set(training.violations)) < len(training.violations):
+        raise InputError(f"training.violations is {training.violations}: it must name each constraint once.")
 
 
 def get(experiment: Experiment, name: str) -> Any:
@@ -249,11 +212,12 @@ def to_json(experiment: Experiment) -> dict[str, Any]:
 def name(experiment: Experiment) -> str:
     """The trial's name: 12 hexadecimal digits of the SHA-256 of its resolved fields.
 
-    The folder of archives whose checksums are verified is left out: where they lie does not change the result.
+    Fields that are empty are left out, so that a field to come, empty by default, renames no trial. So is the folder of
+    archives whose checksums are verified: where they lie does not change the result.
     """
-    identity = flat(experiment)
+    identity = {field: value for field, value in flat(experiment).items() if value not in (None, ())}
     if experiment.data.source != "folder":
-        del identity["data.folder"]
+        identity.pop("data.folder", None)
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 

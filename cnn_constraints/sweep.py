@@ -61,7 +61,9 @@ def plan(trials: Iterable[Experiment]) -> list[Group]:
     """Groups of trials that differ only in what is an array to the program; lane counts must agree."""
     groups: dict[str, list[Experiment]] = {}
     for trial in trials:
-        lanes = len(trial.training.learning_rates) * len(trial.training.weight_decays)
+        training = trial.training
+        strengths = (0.0,) if training.penalty_strengths else ()
+        lanes = len(training.learning_rates) * len(training.weight_decays) * max(1, len(training.penalty_strengths))
         neutral = {
             "seed": 0,
             "data.n_train": max(1, trial.training.batch_size),
@@ -69,6 +71,7 @@ def plan(trials: Iterable[Experiment]) -> list[Group]:
             "data.strength": None,
             "training.learning_rates": tuple(float(i + 1) for i in range(lanes)),
             "training.weight_decays": (0.0,),
+            "training.penalty_strengths": strengths,
         }
         groups.setdefault(config.name(config.replace(trial, neutral)), []).append(trial)
     return [Group(name, tuple(members)) for name, members in groups.items()]

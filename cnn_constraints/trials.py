@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from cnn_constraints import config
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.config import Data, Experiment, Model
 from cnn_constraints.constraints import counts, ties
@@ -16,6 +16,7 @@ from cnn_constraints.data.interventions import intervene
 from cnn_constraints.errors import InputError
 from cnn_constraints.model import LayerShape, Network
 from cnn_constraints.ops import choose
+from cnn_constraints.training import soft_constraints
 from cnn_constraints.training.ensemble import Trial
 from cnn_constraints.training.run import Hyperparameters, Images, Standardisation, Task
 
@@ -41,7 +42,9 @@ def build_task(experiment: Experiment, dataset: Dataset) -> Task:
     training = experiment.training
     image_shape = dataset.train.images.shape[1:]
     network = build_network(experiment.model, image_shape, len(dataset.classes))
-    return Task(network, image_shape, training.optimizer, training.schedule, training.updates)
+    soft = config.soft_constraints(training)
+    soft_constraints.check(network, soft)
+    return Task(network, image_shape, training.optimizer, training.schedule, training.updates, soft)
 
 
 def build_network(model: Model, image_shape: tuple[int, int, int], classes: int) -> Network:
@@ -93,9 +96,11 @@ def cost(experiment: Experiment, dataset: Dataset) -> Cost:
     return Cost(parameters + classifier + network.classes, multiply_adds + classifier)
 
 
-def lanes(experiment: Experiment) -> list[tuple[float, float]]:
-    """Learning rate and weight decay of each lane: all pairs, weight decay fastest."""
-    return list(itertools.product(experiment.training.learning_rates, experiment.training.weight_decays))
+def lanes(experiment: Experiment) -> list[dict[str, float]]:
+    """The hyper-parameters of each lane by name: all combinations, the last fastest. Strength 0: no penalty."""
+    training = experiment.training
+    values = itertools.product(training.learning_rates, training.weight_decays, training.penalty_strengths or (0.0,))
+    return [dict(zip(Hyperparameters._fields, lane, strict=True)) for lane in values]
 
 
 def build_trial(experiment: Experiment, dataset: Dataset) -> Trial:
@@ -106,10 +111,11 @@ def build_trial(experiment: Experiment, dataset: Dataset) -> Trial:
     data, training = experiment.data, experiment.training
     subset = subsets.draw_subset(dataset.train, experiment.seed, data.n_train, data.n_validation)
     positions = subsets.draw_batches(data.n_train, training.batch_size, training.updates, experiment.seed)
-    rates, decays = np.array(lanes(experiment), np.float32).T
     return Trial(
         key=jax.random.key(experiment.seed),
-        hyperparameters=Hyperparameters(jnp.asarray(rates), jnp.asarray(decays)),
+        hyperparameters=Hyperparameters(
+            *jnp.asarray([list(lane.values()) for lane in lanes(experiment)], jnp.float32).T
+        ),
         batches=jnp.asarray(subset.train[positions]),
         validation=jnp.asarray(subset.validation),
         standardisation=Standardisation(jnp.asarray(subset.mean), jnp.asarray(subset.deviation)),

@@ -23,6 +23,7 @@ from cnn_constraints.data.tasks import TASKS
 from cnn_constraints.errors import InputError
 from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, PRECISIONS, READOUTS
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
+from cnn_constraints.training.soft_constraints import BETA_LASSO
 
 REGISTRIES: dict[str, Iterable[str]] = {
     "data.source": names(),
@@ -36,9 +37,12 @@ REGISTRIES: dict[str, Iterable[str]] = {
     "model.precision": PRECISIONS,
     "training.optimizer": OPTIMIZERS,
     "training.schedule": SCHEDULES,
+    "training.switch_from": CONSTRAINTS,
+    "training.penalty": [BETA_LASSO, *CONSTRAINTS],
 }
 FIELDS = sorted(config.flat(Experiment()))
 LOCAL = sorted(name for name, constraint in CONSTRAINTS.items() if constraint.local)
+LOCAL_SET = set(LOCAL)
 GLOBAL = sorted(set(CONSTRAINTS) - set(LOCAL))
 VERIFIED = sorted(set(names()) - {"folder"})
 
@@ -49,6 +53,7 @@ WRONG_FOR_TYPE: dict[Any, list[Any]] = {
     int | None: ["3", 1.5, 3.0, (3,), [3]],
     float | None: ["3", (0.5,), [0.5]],
     tuple[int, ...]: [None, 3, "33", [3, 3], ("3", 3), (3, "3"), (3, 3.5), (3, None)],
+    tuple[str, ...]: [None, "conv", 3, ["conv"], ("conv", 3), (None,)],
     tuple[float, ...]: [None, 0.1, "0.1", [0.1], ("0.1",), (0.1, "0.2"), (0.1, None)],
 }
 
@@ -71,8 +76,19 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
     def numbers() -> tuple[float, ...]:
         return tuple((10 ** generator.uniform(-9, 9, whole(1, 3))).tolist())
 
+    def soft_constraints(updates: int) -> dict[str, Any]:
+        beta = [None, generator.random()][whole(0, 1)]
+        return [
+            {},
+            {"switch_from": name("training.switch_from"), "switch_at": whole(0, updates)},
+            {"penalty": name("model.constraint"), "penalty_strengths": (*numbers(), 0.0)},
+            {"penalty": BETA_LASSO, "penalty_strengths": numbers(), "penalty_threshold": beta},
+            {"violations": tuple(generator.permutation(sorted(CONSTRAINTS))[: whole(1, 3)].tolist())},
+        ][whole(0, 4)]
+
     layers, n_train, evaluate_every = whole(1, 3), whole(1, 999), whole(1, 50)
     source, intervention = name("data.source"), name("data.intervention")
+    updates = evaluate_every * whole(1, 9)
     has_strength = INTERVENTIONS[intervention].strength is not None
     return Experiment(
         data=Data(
@@ -104,8 +120,9 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
             weight_decays=(*numbers(), 0.0)[whole(0, 1) :],
             schedule=name("training.schedule"),
             batch_size=whole(1, n_train),
-            updates=evaluate_every * whole(1, 9),
+            updates=updates,
             evaluate_every=evaluate_every,
+            **soft_constraints(updates),
         ),
         seed=whole(0, 2**32 - 1),
     )
@@ -170,7 +187,7 @@ def test_resolving_twice_is_resolving_once(experiments):
 
 
 def test_resolving_changes_only_what_can_be_said_in_two_ways(experiments):
-    two_ways = {"model.constraint", "model.delta", "data.size", "data.strength"}
+    two_ways = {"model.constraint", "model.delta", "data.size", "data.strength", "training.penalty_threshold"}
     for experiment in experiments:
         before, after = config.flat(experiment), config.flat(config.resolve(experiment))
         assert {name for name in before if before[name] != after[name]} <= two_ways
@@ -186,15 +203,16 @@ def test_what_is_not_given_is_what_it_stands_for(field, value):
 def test_a_local_cell_that_sees_all_offsets_is_its_corner(local, whole, experiments):
     for experiment in experiments:
         unlimited = config.replace(experiment, {"model.constraint": local, "model.delta": None})
-        corner = config.replace(experiment, {"model.constraint": whole})
+        corner = config.replace(experiment, {"model.constraint": whole, "model.delta": None})
         assert config.resolve(unlimited) == config.resolve(corner)
 
 
 @pytest.mark.parametrize("constraint", GLOBAL)
-def test_a_constraint_that_sees_all_offsets_loses_its_delta(constraint, experiments):
+def test_delta_is_lost_where_every_constraint_sees_all_offsets(constraint, experiments):
     for experiment in experiments:
         model = config.resolve(config.replace(experiment, {"model.constraint": constraint})).model
-        assert (model.constraint, model.delta) == (constraint, None)
+        heeded = not LOCAL_SET.isdisjoint(config.soft_constraints(experiment.training).stronger)
+        assert (model.constraint, model.delta) == (constraint, experiment.model.delta if heeded else None)
 
 
 @pytest.mark.parametrize("constraint", LOCAL)

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cnn_constraints"
 
 FLOORS = (
-    ("errors", "arrays", "settings", "estimates"),
+    ("errors", "arrays", "settings", "estimates", "experiment"),
     ("constraints", "data"),
     ("ops",),
     ("model",),

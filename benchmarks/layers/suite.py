@@ -3,7 +3,6 @@
 Every contender takes its images and weights in the layout that it likes best.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from benchmarks.layers import definition, flax_layers
 from benchmarks.layers.contender import Arrays, Case, Maker
 from benchmarks.layers.definition import Products, kernel_of
+from benchmarks.layers.operations import least_operations
 from benchmarks.layers.our_layers import ours
 from benchmarks.rows import OURS, Row, row
 from benchmarks.timing import Ceilings, side_by_side, torch_is_installed
@@ -56,26 +56,11 @@ def measure(cases: Sequence[Case], rounds: int, ceilings: Ceilings, seed: int, f
 
 
 def least_work(case: Case, direction: str) -> tuple[float, float]:
-    """Operations and bytes of one pass, or of the three that both gradients make of it.
-
-    The operations are those of the definition, or where weights are tied of the Fourier transform, if that needs fewer.
-    """
+    """Operations and bytes of one pass, or of the three that both gradients make of it."""
     count = counts.count(case.cell, case.geometry, case.delta, case.in_channels, case.out_channels)
     sites = case.geometry.input_sites * case.in_channels + case.geometry.output_sites * case.out_channels
     passes = {"forward": 1, "both": 3}[direction]
-    operations = 2.0 * case.batch * count.multiply_adds
-    if case.cell in ("shared", "conv"):
-        operations = min(operations, _fourier_operations(case))
-    return passes * operations, 4.0 * passes * (case.batch * sites + count.weights)
-
-
-def _fourier_operations(case: Case) -> float:
-    """2.5 n log2 n for every real transform of n padded sites, and half a spectrum of complex products, 8 each."""
-    reach = max(case.geometry.height, case.geometry.width) - 1 if case.delta is None else case.delta
-    padded = (case.geometry.height + reach) * (case.geometry.width + reach)
-    pairs = case.in_channels * case.out_channels
-    transforms = case.batch * (case.in_channels + case.out_channels) + pairs
-    return transforms * 2.5 * padded * math.log2(padded) + 4 * padded * case.batch * pairs
+    return passes * least_operations(case), 4.0 * passes * (case.batch * sites + count.weights)
 
 
 def _draw(case: Case, seed: int) -> Arrays:

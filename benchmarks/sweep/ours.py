@@ -29,7 +29,7 @@ class Ours:
         test = Split(problem.raw.images[:EVALUATED], problem.raw.labels[:EVALUATED])
         self._splits = to_device(problem.raw), to_device(test)
         rates = LEARNING_RATE * 2.0 ** -np.arange(lanes)
-        self._hyperparameters = Hyperparameters(jnp.asarray(rates, jnp.float32), jnp.zeros(lanes))
+        self._hyperparameters = Hyperparameters(jnp.asarray(rates, jnp.float32), *jnp.zeros((2, lanes)))
         self._programs: dict[int, ensemble.Program] = {}
 
     def train(self, updates: int) -> float:

@@ -12,7 +12,9 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int32
 
+from benchmarks.layers.contender import Case
 from benchmarks.layers.definition import kernel_of
+from benchmarks.layers.operations import least_operations
 from cnn_constraints.arrays import Split
 from cnn_constraints.constraints import counts
 from cnn_constraints.constraints.geometry import Geometry
@@ -120,10 +122,11 @@ def kernel(problem: Problem) -> np.ndarray:
 
 
 def least_work(problem: Problem) -> tuple[float, float]:
-    """Operations and bytes that one update of one model needs at the least: three products of the definition (the
-    gradient of the images is not needed, that of the classifier is small), and Adam's three arrays read and written.
+    """Operations and bytes that one update of one model needs at the least: two passes of the layer (the gradient of the
+    images is not needed, that of the classifier is small), and Adam's three arrays read and written.
     """
     layer = problem.network.layers[0]
     batch = problem.batches.shape[1]
+    case = Case("", problem.cell, layer.geometry, 1, layer.out_channels, layer.delta, batch)
     count = counts.count(problem.cell, layer.geometry, layer.delta, 1, layer.out_channels)
-    return 2 * 2 * batch * count.multiply_adds, 6 * 4 * count.parameters
+    return 2 * least_operations(case), 6 * 4 * count.parameters

@@ -98,8 +98,8 @@ def at_threshold(dimension: int) -> str:
 
 CLAIM = Claim(
     statement="Which of two channels has the larger norm takes a dense layer samples that grow as the square of the number "
-    "of inputs D, and a convolution a number that does not grow; no learner that treats all directions alike is exact "
-    "below d (d + 1) / 2 samples.",
+    "of inputs D, and a convolution a number that does not grow; the quadratic form of least norm through the samples, "
+    "which treats all directions alike, is exact from d (d + 1) / 2 samples on and not below.",
     source="Li, Zhang & Arora 2021, Why are convolutional nets more sample-efficient than fully-connected nets: theorems "
     "on orthogonally equivariant learners, figure 1",
     protocol="Gaussian images with 3 channels, D = 27 to 108; one layer, square, linear readout (conv: 3 x 3, global "
@@ -112,7 +112,7 @@ CLAIM = Claim(
         *(Criterion(at_threshold(d), high=1e-6, published="exact") for d in EXACT_DIMENSIONS),
     ),
     frozen=datetime.date(2026, 11, 25),
-    seeds={"cpu": 5, "gpu": 10},
+    seeds={"cpu": 10, "gpu": 10},
     measure=measure,
     picture=Picture("training samples", "test error"),
 )

@@ -17,16 +17,18 @@ from cnn_constraints.model import ConstrainedLayer, Network, hand_on
 from cnn_constraints.training import run
 
 DEPTH, DELTA, IMAGES = 6, 1, 32
+LOCAL, GLOBAL = ("local", "conv"), ("dense", "shared")
 
 
 def network(laboratory: Laboratory, cell: str, seed: int) -> Experiment:
-    """DEPTH layers of delta 1, without pooling."""
+    """DEPTH layers of delta 1, without pooling; of a cell that sees everything, one."""
+    depth = DEPTH if cell in LOCAL else 1
     changes = {
         "model.constraint": cell,
         "model.delta": DELTA,
-        "model.channels": (8,) * DEPTH,
-        "model.pool_sizes": (1,) * DEPTH,
-        "model.strides": (1,) * DEPTH,
+        "model.channels": (8,) * depth,
+        "model.pool_sizes": (1,) * depth,
+        "model.strides": (1,) * depth,
         "training.updates": 200,
         "training.learning_rates": (4e-3,),
         "seed": seed,
@@ -69,21 +71,24 @@ def radius(field: Float[np.ndarray, "height width"]) -> float:
 def measure(laboratory: Laboratory) -> Measurement:
     dataset = trials.build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
     train_split, test_split = trials.to_device(dataset.train), trials.to_device(dataset.test)
-    rows, differences = [], []
-    for cell in CELLS:
+    rows, differences, felt = [], [], []
+    for cell in (*LOCAL, *GLOBAL):
         for seed in laboratory.seeds:
             experiment = network(laboratory, cell, seed)
             trained = trials.build_task(experiment, dataset).network
             standardisation = trials.build_trial(experiment, dataset).standardisation
             images, _ = run.prepare(test_split, jnp.arange(IMAGES), standardisation)
             for moment, weights in train_one(experiment, dataset, train_split).items():
-                for depth in range(1, DEPTH + 1):
+                for depth in range(1, len(trained.layers) + 1):
                     field = np.asarray(sensitivity(trained, weights, images, depth))  # type: ignore[arg-type]
+                    if cell in GLOBAL:
+                        felt.append(100 * np.mean(field > 0))
+                        continue
                     differences.append(abs(support(field) - (2 * DELTA * depth + 1)))
                     rows.append((moment, cell, depth, seed, radius(field)))
     curves = curves_of(rows)
-    values: dict[str, Interval] = {SUPPORT: exact(max(differences))}
-    for cell in CELLS:
+    values: dict[str, Interval] = {SUPPORT: exact(max(differences)), FELT: exact(min(felt))}
+    for cell in LOCAL:
         for moment in MOMENTS:
             mine = curves[(curves["line"] == cell) & (curves["panel"] == moment)]
             radii = mine.pivot(index="seed", columns="x", values="y")
@@ -91,9 +96,8 @@ def measure(laboratory: Laboratory) -> Measurement:
     return Measurement(values, curves)
 
 
-CELLS = ("local", "conv")
-
 SUPPORT = "side of the Jacobian's support, largest difference from 2 delta depth + 1, local and conv"
+FELT = "pixels that a unit of the first layer feels, least share, dense and shared, percent"
 
 
 def growth(cell: str, moment: str) -> str:
@@ -102,13 +106,14 @@ def growth(cell: str, moment: str) -> str:
 
 CLAIM = Claim(
     statement="A unit of layer L sees 2 delta L + 1 pixels, and looks mostly at its middle: the radius that matters grows "
-    "as the root of the depth, before and after training.",
+    "as the root of the depth, before and after training. Without locality one layer sees everything.",
     source="D2L 7.1.1, point 3; Luo et al. 2016, Understanding the effective receptive field, section 2",
     protocol="Six layers of delta 1 on MNIST (CPU: halved), 200 updates on 1,000 images; squared derivative of the middle "
     "unit of each layer by each pixel, mean over 32 test images and all channels.",
     criteria=(
         Criterion(SUPPORT, 0, 0, "0"),
-        *(Criterion(growth(cell, moment), 0.3, 0.7, "1/2") for cell in CELLS for moment in MOMENTS),
+        Criterion(FELT, 100, 100, "all"),
+        *(Criterion(growth(cell, moment), 0.3, 0.7, "1/2") for cell in LOCAL for moment in MOMENTS),
     ),
     frozen=datetime.date(2026, 11, 25),
     seeds={"cpu": 5, "gpu": 10},

@@ -4,14 +4,17 @@ from cnn_constraints.claims import (
     best_delta,
     bias_against_reality,
     constraints_make_convolution,
+    convolution_in_dense_space,
     dynamic_signal,
     equivariance,
     kernel_lattice,
+    locality_before_sharing,
     locality_exponent,
     parameter_ladder,
     quadratic_separation,
     reach,
     sample_efficiency,
+    translation_and_noise,
 )
 from cnn_constraints.claims.claim import Claim
 
@@ -27,4 +30,7 @@ CLAIMS: dict[str, Claim] = {
     "dynamic_signal": dynamic_signal.CLAIM,
     "quadratic_separation": quadratic_separation.CLAIM,
     "locality_exponent": locality_exponent.CLAIM,
+    "translation_and_noise": translation_and_noise.CLAIM,
+    "locality_before_sharing": locality_before_sharing.CLAIM,
+    "convolution_in_dense_space": convolution_in_dense_space.CLAIM,
 }

@@ -171,27 +171,25 @@ def _evaluation_rows(experiment: Experiment, part: ensemble.Segment) -> list[Row
             "event": "evaluation",
             "trial": config.name(experiment),
             "lane": lane,
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
+            **hyperparameters,
             "update": part.update,
             "train_loss": float(part.train.loss[lane]),
             "train_accuracy": float(part.train.accuracy[lane]),
             "validation_loss": float(part.validation.loss[lane]),
             "validation_accuracy": float(part.validation.accuracy[lane]),
+            **_violations(part, lane),
         }
-        for lane, (learning_rate, weight_decay) in enumerate(trials.lanes(experiment))
+        for lane, hyperparameters in enumerate(trials.lanes(experiment))
     ]
 
 
 def _result_row(experiment: Experiment, part: ensemble.Segment, cost: trials.Cost, seconds: float) -> Row:
     lane, validation = int(part.test.lane), part.test.validation
-    learning_rate, weight_decay = trials.lanes(experiment)[lane]
     return {
         "event": "result",
         "trial": config.name(experiment),
         "lane": lane,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
+        **trials.lanes(experiment)[lane],
         "update": int(part.test.update),
         "train_loss": float(part.train.loss[lane]),
         "train_accuracy": float(part.train.accuracy[lane]),
@@ -199,8 +197,13 @@ def _result_row(experiment: Experiment, part: ensemble.Segment, cost: trials.Cos
         "validation_accuracy": float(validation.accuracy) if np.isfinite(validation.loss) else math.nan,
         "test_loss": float(part.test.metrics.loss),
         "test_accuracy": float(part.test.metrics.accuracy),
+        **_violations(part, lane),
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
         "seconds": seconds,
         "device": jax.devices()[0].device_kind,
     }
+
+
+def _violations(part: ensemble.Segment, lane: int) -> dict[str, float]:
+    return {f"violation_{name}": float(of_lanes[lane]) for name, of_lanes in part.violations.items()}

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from cnn_constraints.model import logits_of_lanes
-from cnn_constraints.training import run
+from cnn_constraints.training import run, soft_constraints
 from cnn_constraints.training.metrics import Metrics, better, measure
 from cnn_constraints.training.run import Hyperparameters, Images, Lane, Standardisation, Task
 
@@ -52,6 +52,7 @@ class Segment(NamedTuple):
     train: Metrics
     validation: Metrics
     test: Test
+    violations: dict[str, Float[Array, " lanes"]]
 
 
 def lane_axis(backend: str) -> str:
@@ -184,7 +185,7 @@ def _segment(
     trial: Trial,
     train_split: Images,
     test_split: Images,
-) -> tuple[Lanes, tuple[Metrics, Metrics, Test]]:
+) -> tuple[Lanes, tuple[Metrics, Metrics, Test, dict[str, Array]]]:
     lanes = lax.cond(first == 0, lambda: _start(task, axis, trial.key, trial.hyperparameters), lambda: lanes)
 
     def step(lanes: Lanes, batch: Int[Array, " batch"]) -> tuple[Lanes, Metrics]:
@@ -204,7 +205,9 @@ def _segment(
         lambda: _test(task, axis, lanes, test_split, trial.standardisation, read=True),
         lambda: _test(task, axis, lanes, test_split, trial.standardisation, read=False),
     )
-    return lanes, (jax.tree.map(lambda leaf: leaf.mean(axis=0), train_metrics), validation, test)
+    violations = lambda lane: (lane, soft_constraints.violations(task.network, task.soft, lane.parameters))
+    distances = _over_lanes(violations, axis, lanes)[1]
+    return lanes, (jax.tree.map(lambda leaf: leaf.mean(axis=0), train_metrics), validation, test, distances)
 
 
 def _update_lanes(

@@ -10,19 +10,19 @@ Scalar = Float[Array, ""] | float
 LearningRate = Scalar | optax.Schedule
 
 
-def _only_weights(parameters: optax.Params) -> optax.Params:
+def only_weights(parameters: optax.Params) -> optax.Params:
     """True for weights, False for biases: decay is a prior on functions, and a bias has no scale to shrink."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "bias", parameters)
 
 
 def adam(learning_rate: LearningRate, weight_decay: Scalar) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2)."""
-    return optax.adamw(learning_rate, weight_decay=weight_decay, mask=_only_weights)
+    return optax.adamw(learning_rate, weight_decay=weight_decay, mask=only_weights)
 
 
 def sgd(learning_rate: LearningRate, weight_decay: Scalar) -> optax.GradientTransformation:
     """Stochastic gradient descent, momentum 0.9, with the decay as part of the gradient."""
-    decay = optax.add_decayed_weights(weight_decay, mask=_only_weights)
+    decay = optax.add_decayed_weights(weight_decay, mask=only_weights)
     return optax.chain(decay, optax.sgd(learning_rate, momentum=0.9))
 
 

@@ -12,8 +12,10 @@ import optax
 from jaxtyping import Array, Float, Int, UInt8
 
 from cnn_constraints.model import Network
+from cnn_constraints.training import soft_constraints
 from cnn_constraints.training.metrics import Metrics, better, measure, worst
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
+from cnn_constraints.training.soft_constraints import NONE, SoftConstraints
 
 INITIAL_WEIGHTS = 0
 """Name of the stream of `jax.random.key(seed)` from which initial weights come."""
@@ -31,6 +33,7 @@ class Task:
     optimizer: str
     schedule: str
     updates: int
+    soft: SoftConstraints = NONE
 
 
 class Hyperparameters(NamedTuple):
@@ -38,6 +41,7 @@ class Hyperparameters(NamedTuple):
 
     learning_rate: Float[Array, "*lanes"]
     weight_decay: Float[Array, "*lanes"]
+    penalty_strength: Float[Array, "*lanes"]
 
 
 class Images(NamedTuple):
@@ -73,9 +77,9 @@ class Lane(NamedTuple):
 def start(task: Task, key: jax.Array) -> Lane:
     """Initial weights from the trial's key, which lanes of one trial have in common."""
     image = jnp.zeros((1, *task.image_shape))
-    parameters = task.network.init(jax.random.fold_in(key, INITIAL_WEIGHTS), image)["params"]
+    parameters = soft_constraints.start(task.network, task.soft, jax.random.fold_in(key, INITIAL_WEIGHTS), image)
     # The structure of an optimiser's state does not depend on the values of its hyper-parameters.
-    optimizer_state = _optimizer(task, Hyperparameters(jnp.array(0.0), jnp.array(0.0))).init(parameters)
+    optimizer_state = _optimizer(task, Hyperparameters(*jnp.zeros(3))).init(parameters)
     return Lane(parameters, optimizer_state, Best(parameters, jnp.array(0), worst()))
 
 
@@ -153,4 +157,5 @@ def train(
 
 def _optimizer(task: Task, hyperparameters: Hyperparameters) -> optax.GradientTransformation:
     learning_rate = SCHEDULES[task.schedule](hyperparameters.learning_rate, task.updates)
-    return OPTIMIZERS[task.optimizer](learning_rate, hyperparameters.weight_decay)
+    optimizer = OPTIMIZERS[task.optimizer](learning_rate, hyperparameters.weight_decay)
+    return soft_constraints.constrain(optimizer, task.network, task.soft, hyperparameters.penalty_strength)

@@ -6,8 +6,9 @@ import pytest
 from benchmarks.sweep import suite
 from benchmarks.sweep.flax_loop import FlaxLoop
 from benchmarks.sweep.ours import Ours
-from benchmarks.sweep.problem import follows_definition, make_problem
+from benchmarks.sweep.problem import follows_definition, least_work, make_problem
 from benchmarks.timing import Ceilings, torch_is_installed
+from cnn_constraints.constraints import counts
 
 
 @pytest.fixture(scope="module", params=["dense", "shared", "local", "conv"])
@@ -35,3 +36,10 @@ def test_a_contender_that_trains_something_else_is_refused(monkeypatch):
     monkeypatch.setattr(suite, "_contenders", lambda problem, lanes: {"impostor": FlaxLoop(problem)})
     with pytest.raises(RuntimeError, match="impostor does not follow the losses of the definition of conv"):
         list(suite.measure(["conv"], [1], 1, Ceilings(1e9, 1e9), 0))
+
+
+def test_tied_weights_need_no_more_than_the_fourier_transform_does(problem):
+    layer, batch = problem.network.layers[0], problem.batches.shape[1]
+    products = counts.count(problem.cell, layer.geometry, layer.delta, 1, layer.out_channels).multiply_adds
+    of_definition = 2 * 2 * batch * products
+    assert (least_work(problem)[0] < of_definition) == (problem.cell == "shared")

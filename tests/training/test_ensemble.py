@@ -222,7 +222,7 @@ def test_decay_moves_weights_and_not_biases():
     task = trials.build_task(experiment, random_dataset(0))
     lane = run.start(task, jax.random.key(0))
     ones = jax.tree.map(jnp.ones_like, lane.parameters)
-    transformation = run._optimizer(task, Hyperparameters(jnp.array(0.1), jnp.array(0.5)))
+    transformation = run._optimizer(task, Hyperparameters(jnp.array(0.1), jnp.array(0.5), jnp.array(0.0)))
     changes, _ = transformation.update(jax.tree.map(jnp.zeros_like, ones), transformation.init(ones), ones)
     for path, change in jax.tree_util.tree_leaves_with_path(changes):
         expected = 0.0 if path[-1].key == "bias" else -0.05

@@ -1,0 +1,102 @@
+"""What one trial is: frozen dataclasses, whose defaults are a small experiment that runs anywhere."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images, and which of them are seen."""
+
+    source: str = "digits"
+    """mnist, fashion_mnist, cifar10 (tensorflow-datasets), digits (no download), folder (train/<class>/*.png), or a
+    synthetic task: quadratic_labels, signal_patches.
+    """
+    folder: str | None = None
+    """Where the images of `folder` lie, or the original archives (else the variable CNN_CONSTRAINTS_DATA says where)."""
+    size: int | None = None
+    """Side of the images of a synthetic task, or its number of patches; None for its own."""
+    reduce: int = 1
+    """Side of the squares of pixels that are averaged into one, to make images smaller."""
+    intervention: str = "none"
+    """What is done to the images: none, permute_pixels, translate, translate_test, edge_noise, full_noise,
+    label_positions or randomise_labels.
+    """
+    strength: float | None = None
+    """Of the intervention, 0 to 1: the largest translation as a share of the side, the share of pixels that are noise or
+    of labels that are random; None for its own.
+    """
+    n_train: int = 300
+    """Training images: class-balanced, and for one seed each smaller subset lies in the larger ones."""
+    n_validation: int = 300
+    """Images apart from those, on which the learning rate, weight decay and stopping time are chosen."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network: constrained layers, readout, linear classifier."""
+
+    constraint: str = "conv"
+    """dense, shared, local, conv, or any other registered constraint."""
+    delta: int | None = 2
+    """How far a local layer sees, |a|, |b| <= delta; None for all offsets. Layers on smaller images see all of those."""
+    channels: tuple[int, ...] = (8, 16)
+    """Output channels of each layer: as many layers as entries."""
+    pool_sizes: tuple[int, ...] = (2, 1)
+    """Side of the squares pooled after each layer; 1 for no pooling."""
+    strides: tuple[int, ...] = (1, 1)
+    """Distance between the output sites of each layer."""
+    pooling: str = "mean"
+    """mean or max."""
+    activation: str = "relu"
+    """relu, tanh, gelu, quadratic or identity."""
+    readout: str = "flatten"
+    """flatten (the classifier knows where) or global_average (it does not)."""
+    bias: str = "own"
+    """own (of the constraint), site (U), channel (u) or none."""
+    boundary: str = "zero"
+    """zero or circular: what lies beyond the image."""
+    precision: str = "float32"
+    """float32 or bfloat16: of the factors of the constrained layers' products (faster on GPU and TPU)."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One lane for every pair of learning rate and weight decay; the best on validation data is tested."""
+
+    optimizer: str = "adam"
+    """adam (with decoupled weight decay) or sgd (momentum 0.9)."""
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    """Tried side by side, on the same batches and from the same initial weights."""
+    weight_decays: tuple[float, ...] = (0.0,)
+    """Likewise, in every combination."""
+    schedule: str = "constant"
+    """constant or cosine (to zero at the last update)."""
+    batch_size: int = 32
+    """Images an update."""
+    updates: int = 400
+    """Updates of a lane, the same for every training-set size."""
+    evaluate_every: int = 40
+    """Updates between two looks at the validation data."""
+    switch_from: str | None = None
+    """A constraint stronger than the model's (conv, for dense): layers start under it and obey it until `switch_at`."""
+    switch_at: int | None = None
+    """Updates after which the layers are free of `switch_from`."""
+    penalty: str | None = None
+    """beta_lasso, or a constraint stronger than the model's: then half the squared distance to it is added to the loss."""
+    penalty_strengths: tuple[float, ...] = ()
+    """What the penalty is multiplied with, each tried as learning rates are."""
+    penalty_threshold: float | None = None
+    """Of beta_lasso, its beta: weights below beta times the strength become 0 at every update; None for 50."""
+    violations: tuple[str, ...] = ()
+    """Constraints stronger than the model's: how far the layers are from each is measured at every look."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One trial: a seed, and everything that its result depends on."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    training: Training = field(default_factory=Training)
+    seed: int = 0
+    """Draws the subset, the initial weights and the order of batches."""

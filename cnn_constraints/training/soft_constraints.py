@@ -1,0 +1,177 @@
+"""Constraints that act on the training of a layer and not on the layer itself, as Optax transformations.
+
+A network may be held to a stronger constraint until some update and be free of it from then on; it may be drawn to one
+by a penalty; or its weights may be thinned out. How far it is from any stronger constraint is measured.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from cnn_constraints.constraints import maps, ties
+from cnn_constraints.errors import InputError
+from cnn_constraints.model import LayerShape, Network
+from cnn_constraints.training.optimizer import Scalar, only_weights
+
+BETA_LASSO = "beta_lasso"
+
+
+class SoftConstraints(NamedTuple):
+    """switch_from: what the layers obey before update `switch_at`. penalty: BETA_LASSO, or what the layers are drawn to.
+    threshold: the beta of BETA_LASSO. violations: the constraints from which the distance is measured.
+    """
+
+    switch_from: str | None = None
+    switch_at: int = 0
+    penalty: str | None = None
+    threshold: float = 0.0
+    violations: tuple[str, ...] = ()
+
+    @property
+    def stronger(self) -> set[str]:
+        """The constraints that the network's own must contain."""
+        named = {self.switch_from, self.penalty, *self.violations}
+        return {name for name in named if name not in (None, BETA_LASSO)}
+
+
+NONE = SoftConstraints()
+
+
+def check(network: Network, soft: SoftConstraints) -> None:
+    """Raises InputError for a constraint that the network's own does not contain, or whose table is too large to write."""
+    for stronger in sorted(soft.stronger):
+        for layer in network.layers:
+            try:
+                _classes(network.constraint, stronger, layer)
+            except InputError as error:
+                raise InputError(
+                    f"Layers of {network.constraint} cannot be compared with {stronger}: {error}"
+                ) from None
+
+
+def constrain(
+    optimizer: optax.GradientTransformation, network: Network, soft: SoftConstraints, strength: Scalar
+) -> optax.GradientTransformation:
+    """The optimiser of a network under soft constraints; the penalty, times its strength, is part of the loss."""
+    before, after = [], []
+    if soft.penalty == BETA_LASSO:
+        before.append(optax.masked(l1(strength), only_weights))
+        after.append(optax.masked(threshold(soft.threshold * strength), only_weights))
+    elif soft.penalty is not None:
+        before.append(draw(network, soft.penalty, strength))
+    if soft.switch_from is not None:
+        before.append(hold(network, soft.switch_from, soft.switch_at))
+    return optax.chain(*before, optimizer, *after) if before else optimizer
+
+
+def l1(strength: Scalar) -> optax.GradientTransformation:
+    """Adds the gradient of strength * |weights|_1."""
+    return _of_each(lambda gradient, weights: gradient + strength * jnp.sign(weights))
+
+
+def threshold(smallest: Scalar) -> optax.GradientTransformation:
+    """Weights that an update leaves below `smallest` become 0: the last step of beta-LASSO (Neyshabur 2020, algorithm 1),
+    after a step on the loss with `l1`.
+    """
+    return _of_each(lambda change, weights: jnp.where(jnp.abs(weights + change) < smallest, -weights, change))
+
+
+def draw(network: Network, stronger: str, strength: Scalar) -> optax.GradientTransformation:
+    """Adds the gradient of strength / 2 * ||W - P W||^2 of each layer, P the projection onto the stronger constraint.
+
+    From local to conv it is the weight-sharing penalty, from dense to local a penalty on far weights.
+    """
+
+    def add(gradient: Any, layer: LayerShape, parameters: Any) -> Any:
+        pull = maps.excess(parameters["weights"], _classes(network.constraint, stronger, layer))
+        return gradient | {"weights": gradient["weights"] + strength * pull}
+
+    return optax.stateless(lambda gradients, parameters: _on_layers(network, add, gradients, parameters))
+
+
+def hold(network: Network, stronger: str, until: int) -> optax.GradientTransformation:
+    """Before update `until` every weight's gradient becomes the sum over its class, and 0 where it has none.
+
+    A network that starts under the stronger constraint is then trained as the stronger layer itself would be, by any
+    optimiser that treats coordinates apart; the optimiser's state is that of the stronger layer, embedded.
+    """
+
+    def tie(gradient: Any, layer: LayerShape, parameters: Any) -> Any:
+        classes = _classes(network.constraint, stronger, layer)
+        tied = gradient | {"weights": maps.spread(maps.class_sums(gradient["weights"], classes), classes)}
+        if "bias" in gradient and _bias_is_tied(network, stronger):
+            total = gradient["bias"].sum(axis=(1, 2), keepdims=True)
+            tied |= {"bias": jnp.broadcast_to(total, gradient["bias"].shape)}
+        return tied
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        tied = _on_layers(network, tie, updates, updates)
+        # The state counts the updates that are done.
+        return jax.tree.map(lambda one, other: jnp.where(state < until, one, other), tied, updates), state + 1
+
+    return optax.GradientTransformation(lambda params: jnp.array(0), update)
+
+
+def start(
+    network: Network, soft: SoftConstraints, key: jax.Array, image: Float[Array, "1 height width channels"]
+) -> Any:
+    """Initial parameters: the network's own, or those of the constraint it is held to first, embedded."""
+    if soft.switch_from is None:
+        return network.init(key, image)["params"]
+    stronger = soft.switch_from
+    held = network.clone(constraint=stronger).init(key, image)["params"]
+
+    def spread(own: Any, layer: LayerShape, _: Any) -> Any:
+        spread_ = own | {"weights": maps.spread(own["weights"], _classes(network.constraint, stronger, layer))}
+        if "bias" in own and _bias_is_tied(network, stronger):
+            height, width = layer.geometry.output_height, layer.geometry.output_width
+            spread_ |= {"bias": jnp.broadcast_to(own["bias"], (layer.out_channels, height, width, 1))}
+        return spread_
+
+    return _on_layers(network, spread, held, held)
+
+
+def violations(network: Network, soft: SoftConstraints, parameters: Any) -> dict[str, Float[Array, ""]]:
+    """||W - P W|| / ||W|| over all layers together, for each constraint that is asked for: 0 to 1."""
+    own = [(layer, parameters[name]["weights"]) for name, layer in _layers(network)]
+
+    def of(stronger: str) -> Float[Array, ""]:
+        distance = norm = 0.0
+        for layer, weights in own:
+            classes = _classes(network.constraint, stronger, layer)
+            distance += (weights * maps.excess(weights, classes)).sum()
+            norm += (weights**2 * classes.pairs.astype(weights.dtype)[:, None]).sum()
+        # Rounding may leave the square of a distance below 0, and weights may all be 0.
+        return jnp.sqrt(jnp.maximum(distance, 0) / jnp.where(norm > 0, norm, 1))
+
+    return {stronger: of(stronger) for stronger in soft.violations}
+
+
+@cache
+def _classes(weaker: str, stronger: str, layer: LayerShape) -> maps.Classes:
+    tables = (ties.tie_table(name, layer.geometry, layer.delta) for name in (stronger, weaker))
+    return maps.classes(*tables)
+
+
+def _bias_is_tied(network: Network, stronger: str) -> bool:
+    """Whether the stronger constraint has one constant a channel where the network's has one a site."""
+    own = ties.find(network.constraint).bias_per_site and not ties.find(stronger).bias_per_site
+    return network.bias == "own" and own
+
+
+def _layers(network: Network) -> Iterator[tuple[str, LayerShape]]:
+    return ((f"layer_{number}", layer) for number, layer in enumerate(network.layers))
+
+
+def _on_layers(network: Network, change: Callable[[Any, LayerShape, Any], Any], tree: Any, parameters: Any) -> Any:
+    return tree | {name: change(tree[name], layer, parameters[name]) for name, layer in _layers(network)}
+
+
+def _of_each(change: Callable[[Array, Array], Array]) -> optax.GradientTransformation:
+    """A transformation that treats every weight by itself."""
+    return optax.stateless(lambda updates, parameters: jax.tree.map(change, updates, parameters))
