@@ -83,13 +83,13 @@ def nearest(weights: OtherFreeWeights, classes: Classes) -> OtherFreeWeights:
     """The weights of the weaker constraint, within the stronger one, whose W is nearest: `expand . project`, without W."""
     pairs = classes.pairs.astype(weights.dtype)[:, None]
     members = np.bincount(classes.of_weight, classes.pairs, minlength=classes.count + 1)[: classes.count, None]
-    return spread(class_sums(weights * pairs, classes) / members.astype(weights.dtype), classes)
+    return spread(class_sums(weights * pairs, classes) / jnp.asarray(members, weights.dtype), classes)
 
 
 def excess(weights: OtherFreeWeights, classes: Classes) -> OtherFreeWeights:
     """What the stronger constraint does not allow: half the gradient of ||W - P W||^2, P the projection onto it."""
     pairs = classes.pairs.astype(weights.dtype)[:, None]
-    return pairs * (weights - nearest(weights, classes))
+    return (weights - nearest(weights, classes)) * pairs
 
 
 def _with_zero(weights: FreeWeights) -> Float[Array, "in_channels _ out_channels"]:
