@@ -15,7 +15,7 @@ SIDE = 28
 MIDDLE = 4
 """A delta, in pixels of the original, that is neither end."""
 
-DELTAS = {"cpu": (0, 1, 2, 3, 4, 6, None), "gpu": (0, 1, 2, 3, 4, 5, 7, 9, 14, None)}
+DELTAS = {"cpu": (0, 1, 2, 3, 4, None), "gpu": (0, 1, 2, 3, 4, 5, 7, 9, 14, None)}
 LINES = tuple(dict.fromkeys(SWEEPS.values()))
 
 
@@ -66,7 +66,7 @@ CLAIM = Claim(
         *(Criterion(gain(r, line), low=0, published="locality helps") for r in READOUTS for line in LINES),
     ),
     frozen=datetime.date(2026, 11, 25),
-    seeds={"cpu": 10, "gpu": 10},
+    seeds={"cpu": 8, "gpu": 10},
     measure=measure,
     picture=Picture("delta, pixels of 28 x 28", "test error", x_logarithmic=False),
     data_sets=("mnist",),
