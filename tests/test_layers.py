@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cnn_constraints"
 
 FLOORS = (
-    ("errors", "arrays", "settings", "estimates"),
+    ("errors", "arrays", "settings", "estimates", "files"),
     ("constraints", "data"),
     ("ops",),
     ("model",),
