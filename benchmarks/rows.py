@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import Ceilings, Timing
+from cnn_constraints.errors import InputError
+from cnn_constraints.files import replacing
 
 OURS = "ours"
 
@@ -82,10 +83,12 @@ def print_case(rows: Sequence[Row]) -> None:
 
 
 def write_json(rows: Sequence[Row], path: Path) -> None:
-    """A list of objects, whole or not at all."""
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps([one._asdict() for one in rows], indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    """A list of objects, whole or not at all. Raises InputError where the file system refuses."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps([one._asdict() for one in rows], indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
 def figure(rows: Sequence[Row]) -> Figure:

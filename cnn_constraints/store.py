@@ -22,6 +22,7 @@ import pandas
 from cnn_constraints import config
 from cnn_constraints.config import Experiment
 from cnn_constraints.errors import InputError
+from cnn_constraints.files import replacing
 
 T = TypeVar("T")
 
@@ -207,10 +208,9 @@ def _compact(path: Path) -> None:
     """Turn a JSON Lines file into Parquet with the rows of its finished trials. The lines go when the table is safe."""
     table = _one_result_each(_read_lines(path))
     if len(table):
-        temporary = path.with_suffix(".parquet.partial")
-        with _told(f"{path.with_suffix('.parquet')} cannot be written", ROOM):
+        compact = path.with_suffix(".parquet")
+        with _told(f"{compact} cannot be written", ROOM), replacing(compact) as temporary:
             table.to_parquet(temporary, index=False)
-            os.replace(temporary, path.with_suffix(".parquet"))
     path.unlink()
 
 
@@ -279,9 +279,8 @@ def _entry(path: Path, content: Mapping[str, Any], name: str, kind: type[T]) -> 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Whole or not at all."""
-    temporary = path.with_suffix(".json.partial")
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _flatten(trial: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

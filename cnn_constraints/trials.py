@@ -38,10 +38,17 @@ def build_dataset(data: Data) -> Dataset:
 
 
 def build_task(experiment: Experiment, dataset: Dataset) -> Task:
-    """What is compiled. Raises InputError where the network does not fit the images."""
-    training = experiment.training
+    """What is compiled. Raises InputError where the network does not fit the images, with what made them so small."""
+    training, data = experiment.training, experiment.data
     image_shape = dataset.train.images.shape[1:]
-    network = build_network(experiment.model, image_shape, len(dataset.classes))
+    try:
+        network = build_network(experiment.model, image_shape, len(dataset.classes))
+    except InputError as error:
+        made = [f"data.size {data.size}"] * (data.size is not None) + [f"data.reduce {data.reduce}"] * (data.reduce > 1)
+        if not made:
+            raise
+        size = f"{image_shape[0]} x {image_shape[1]}"
+        raise InputError(f"{str(error)[:-1]}; the images are {size} by {' and '.join(made)}.") from None
     soft = config.soft_constraints(training)
     soft_constraints.check(network, soft)
     return Task(network, image_shape, training.optimizer, training.schedule, training.updates, soft)

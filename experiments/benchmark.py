@@ -4,6 +4,7 @@ import itertools
 import re
 import secrets
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,17 +77,33 @@ def _check(command: Command) -> None:
             raise unknown_name("cell", cell, known)
     for name, least in (("rounds", 1), ("batch", 1), ("size", 1)):
         if getattr(command, name) < least:
-            raise InputError(f"{name} is {getattr(command, name)}: it must be at least {least}.")
+            raise InputError(f"--{name} is {getattr(command, name)}: it must be at least {least}.")
     for name, least in (("deltas", 0), ("lanes", 1)):
         values = getattr(command, name)
         if values is not None and (not values or min(values) < least):
-            raise InputError(f"{name} is {values}: it needs one or more whole numbers, each at least {least}.")
+            raise InputError(f"--{name} is {values}: it needs one or more whole numbers, each at least {least}.")
     for shape in command.shapes:
         if not re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*->[1-9]\d*", shape):
-            raise InputError(f"shapes has the entry {shape!r}: write height x width x channels as in 28x28x1->16.")
-    for path in (command.output, command.figure):
-        if path and not path.parent.is_dir():
-            raise InputError(f"There is no folder {path.parent} for {path.name}: make it first.")
+            raise InputError(f"--shapes has the entry {shape!r}: write height x width x channels as in 28x28x1->16.")
+    for flag, path in (("--output", command.output), ("--figure", command.figure)):
+        if path:
+            _check_place(flag, path)
+    if command.figure and command.figure.suffix.lower() != ".png":
+        raise InputError(f"--figure is {command.figure}: its name must end in .png, the one format that is drawn.")
+
+
+def _check_place(flag: str, path: Path) -> None:
+    """Raises InputError where no file can be written there: now, and not when all is measured."""
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} for {path.name}: make it first.")
+    if path.is_dir():
+        raise InputError(f"{flag} is {path}, a folder: name a file.")
+    try:
+        # Only the attempt tells whether a place can be written to, and this one leaves nothing.
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{flag} is {path}, which cannot be written ({error.strerror}): choose another.") from None
 
 
 def _measure(command: Command) -> Iterator:

@@ -21,12 +21,23 @@ from cnn_constraints.settings import cache_folder
 
 T = TypeVar("T")
 
+METAVARS = {
+    r"^\{None\}\|(.+)": r"\1, or None",
+    r"\{?\[(\w+) \[\1 \.\.\.\]\]\}?": r"\1, or several",
+    r"\bINT\b": "a whole number",
+    r"\bFLOAT\b": "a number",
+}
+"""How tyro writes what a flag takes, and how we do."""
+
 DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
 """XLA's own way to say how many devices a CPU is."""
 
 
 def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
-    """Run `main` on the command line's arguments. Bad input ends in its sentence and exit code 2, Ctrl-C in 130."""
+    """Run `main` on the command line's arguments. Bad input ends in its sentence and exit code 2, Ctrl-C in 130.
+
+    A KeyboardInterrupt with words says in them how to go on; without, the same command does.
+    """
 
     def run() -> None:
         logging.basicConfig(format="%(message)s", stream=sys.stderr)
@@ -37,8 +48,8 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
-        except KeyboardInterrupt:
-            print("stopped: run the same command again to go on.", file=sys.stderr)
+        except KeyboardInterrupt as stop:
+            print(f"stopped: {str(stop) or 'run the same command again to go on.'}", file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:
             # The reader, `head` say, has seen enough; without this Python complains once more at exit.
@@ -48,9 +59,11 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
 
 
 def check_flags(arguments: Sequence[str], allowed: Sequence[str]) -> None:
-    """Raises InputError, with the nearest flag, for a flag that is not allowed."""
-    for argument in arguments:
-        flag = argument.split("=")[0]
+    """Raises InputError for an argument that is empty, and, with the nearest flag, for a flag that is not allowed."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        flag, equals, value = argument.partition("=")
+        if not argument or (flag.startswith("--") and equals and not value):
+            raise InputError(f"{flag or before or 'The first argument'} is empty: give it a value, or leave it out.")
         if not flag.startswith("--") or flag.replace("_", "-") in [*allowed, "--help"]:
             continue
         near = nearest_name(flag, allowed)
@@ -76,11 +89,15 @@ def _first_complaint(panel: str, arguments: list[str]) -> str:
         return f"{surplus[1]!r} is one argument too many: --help lists what is taken."
     if missing := re.search(r"Missing value for argument '(--[\w.-]+)'", words):
         return f"{missing[1]} has no value: write it after the flag; --help says what it takes."
+    if choice := re.search(r"invalid choice '(.*)' for argument '(--[\w.-]+)'. Expected one of \((.*?)\)", words):
+        return str(unknown_name(choice[2], choice[1], re.findall("'(.*?)'", choice[3])))
     match = re.search(r"Argument helptext: (--[\w.-]+) (.+?) (?:\(|For full helptext|[A-Z][a-z])", words + " (")
     if match is None:
         return words.split("For full helptext")[0].removeprefix("Parsing error ").strip()
     flag = match[1]
-    takes = re.sub(r"\bINT\b", "a whole number", re.sub(r"\bFLOAT\b", "a number", match[2].removesuffix(",")))
+    takes = match[2].removesuffix(",")
+    for metavar, meaning in METAVARS.items():
+        takes = re.sub(metavar, meaning, takes)
     given = next((i for i, argument in enumerate(arguments) if argument.split("=")[0].replace("_", "-") == flag), None)
     if given is None:
         return f"{flag} is missing: it takes {takes}."

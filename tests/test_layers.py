@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cnn_constraints"
 
 FLOORS = (
-    ("errors", "arrays", "settings", "estimates", "experiment"),
+    ("errors", "arrays", "settings", "estimates", "experiment", "files"),
     ("constraints", "data"),
     ("ops",),
     ("model",),

@@ -4,8 +4,9 @@ import datetime
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import pandas
 
 from cnn_constraints.config import Data, Experiment
@@ -15,7 +16,8 @@ from cnn_constraints.estimates import Interval
 TIERS = ("cpu", "gpu")
 """cpu: minutes on two cores. gpu: the protocol in full."""
 
-VERDICTS = ("fails", "undecided", "holds")
+Verdict = Literal["fails", "undecided", "holds"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """From the one that decides for a whole claim to the one that all its criteria need."""
 
 
@@ -27,7 +29,7 @@ class Criterion(NamedTuple):
     high: float = math.inf
     published: str = ""
 
-    def verdict(self, measured: Interval) -> str:
+    def verdict(self, measured: Interval) -> Verdict:
         """holds where the whole interval lies within the bounds, fails where none of it does, else undecided."""
         if self.low <= measured.low and measured.high <= self.high:
             return "holds"
@@ -96,7 +98,7 @@ class Finding(NamedTuple):
 
     criterion: Criterion
     measured: Interval
-    verdict: str
+    verdict: Verdict
 
 
 def judge(claim: Claim, measurement: Measurement) -> list[Finding]:
@@ -108,15 +110,19 @@ def judge(claim: Claim, measurement: Measurement) -> list[Finding]:
     return [Finding(c, value, c.verdict(value)) for c, value in zip(claim.criteria, measured, strict=True)]
 
 
-def overall(findings: Iterable[Finding]) -> str:
+def overall(findings: Iterable[Finding]) -> Verdict:
     """The verdict on a claim: it fails where one criterion fails, and holds where all hold."""
     return min((finding.verdict for finding in findings), key=VERDICTS.index)
 
 
 def draw_seeds(claim: Claim, tier: str, entropy: int) -> tuple[int, ...]:
-    """The seeds of a confirmation: from FIRST_FRESH_SEED up, drawn from the entropy; tuning uses those below."""
-    first = FIRST_FRESH_SEED + entropy % (2**31 - FIRST_FRESH_SEED)
-    return tuple(range(first, first + claim.seeds[tier]))
+    """The seeds of a confirmation: different ones from FIRST_FRESH_SEED to 2**31 - 1; tuning uses those below.
+
+    They are drawn from all bits of the entropy, so that commands whose entropies are near each other share no seed.
+    """
+    generator = np.random.default_rng(entropy)
+    drawn = generator.choice(2**31 - FIRST_FRESH_SEED, claim.seeds[tier], replace=False)
+    return tuple((FIRST_FRESH_SEED + drawn).tolist())
 
 
 FIRST_FRESH_SEED = 1000

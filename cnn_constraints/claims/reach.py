@@ -55,9 +55,11 @@ def sensitivity(
 
 
 def support(field: Float[np.ndarray, "height width"]) -> int:
-    """The side of the smallest square around the middle that holds every pixel that is felt at all."""
+    """The side of the smallest square around the middle that holds every pixel that is felt at all; 0 where none is."""
     row, column = (size // 2 for size in field.shape)
     rows, columns = np.nonzero(field)
+    if not len(rows):
+        return 0
     return int(2 * max(np.abs(rows - row).max(), np.abs(columns - column).max()) + 1)
 
 

@@ -49,7 +49,9 @@ def check_strength(name: str, strength: float | None) -> None:
         return
     if INTERVENTIONS[name].strength is None:
         having = ", ".join(other for other, entry in INTERVENTIONS.items() if entry.strength is not None)
-        raise InputError(f"data.strength is {strength}: {name} has none; those that have one are {having}.")
+        raise InputError(
+            f"data.strength is {strength}: the intervention {name!r} takes no strength; those that do are {having}."
+        )
     if not 0 <= strength <= 1:
         raise InputError(f"data.strength is {strength}: it must lie between 0 and 1.")
 
@@ -88,7 +90,7 @@ def translate_test(dataset: Dataset, strength: float) -> Dataset:
 
 
 def edge_noise(dataset: Dataset, strength: float) -> Dataset:
-    """In training images, each pixel near an edge is replaced by uniform noise with probability strength.
+    """In training images, each pixel near an edge is replaced by noise (see `_noise`) with probability strength.
 
     Ott et al. 2020, "edge noise": what is there depends on the place, so shared weights cannot ignore it.
     """
@@ -99,7 +101,7 @@ def edge_noise(dataset: Dataset, strength: float) -> Dataset:
 
 
 def full_noise(dataset: Dataset, strength: float) -> Dataset:
-    """In training images, each pixel is replaced by uniform noise with probability strength (Ott et al. 2020)."""
+    """In training images, each pixel is replaced by noise (see `_noise`) with probability strength (Ott et al. 2020)."""
     everywhere = np.ones(dataset.train.images.shape[1:3])
     return _with_images(dataset, _noisy(dataset.train.images, strength * everywhere), dataset.test.images)
 
@@ -172,5 +174,11 @@ def _noisy(images: Images, probability: np.ndarray) -> Images:
     """One decision a pixel, and noise of its own for each of its channels."""
     generator = _generator("train")
     replaced = generator.random(images.shape[:3], dtype=np.float32) < probability
-    noise = generator.integers(0, 256, images.shape, dtype=np.uint8).astype(images.dtype)
-    return np.where(replaced[..., None], noise, images)
+    return np.where(replaced[..., None], _noise(generator, images), images)
+
+
+def _noise(generator: np.random.Generator, images: Images) -> Images:
+    """Uniform over 0 to 255 where images are intensities; standard normal for the numbers of synthetic tasks."""
+    if images.dtype == np.uint8:
+        return generator.integers(0, 256, images.shape, dtype=np.uint8)
+    return generator.standard_normal(images.shape, dtype=images.dtype.type)

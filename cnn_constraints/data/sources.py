@@ -12,7 +12,7 @@ from PIL import Image
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data.archives import load_archives
-from cnn_constraints.data.tasks import TASKS
+from cnn_constraints.data.tasks import MOST_BYTES, TASKS
 from cnn_constraints.errors import InputError
 from cnn_constraints.settings import DATA_VARIABLE
 
@@ -28,11 +28,13 @@ def load(name: str, folder: str | Path | None = None, size: int | None = None) -
 
     `folder` holds the original archives of mnist, fashion_mnist or cifar10, directly or in a subfolder named after the
     source; without it they are looked for in the folder that the environment variable CNN_CONSTRAINTS_DATA names, and
-    where that is not set they are downloaded. The source `folder` needs one; `digits` reads none.
+    where that is not set they are downloaded. The source `folder` needs one; `digits` and tasks read none.
 
-    Raises InputError for an unknown name, for a folder that does not exist, and for whatever the source finds wrong.
+    Raises InputError for an unknown name, for a folder that does not exist or is not read, and for whatever the source
+    finds wrong.
     """
     if name in TASKS:
+        _refuse_folder(name, folder)
         check_size(name, size)
         return TASKS[name].draw(size or TASKS[name].size)
     return errors.find("data source", name, SOURCES)(None if folder is None else _existing(folder))
@@ -49,7 +51,7 @@ def size_of(name: str, given: int | None) -> int | None:
 
 
 def check_size(name: str, size: int | None) -> None:
-    """Raises InputError for a size below 1, or of a source that has its own."""
+    """Raises InputError for a size below 1, one whose images take more than MOST_BYTES, or of a source that has its own."""
     if size is None:
         return
     if name not in TASKS:
@@ -58,6 +60,11 @@ def check_size(name: str, size: int | None) -> None:
         )
     if size < 1:
         raise InputError(f"data.size is {size}: it must be at least 1.")
+    if (needed := TASKS[name].bytes(size)) > MOST_BYTES:
+        raise InputError(
+            f"data.size is {size}: the images of {name} would take {needed:,} bytes, and at most {MOST_BYTES:,} are "
+            f"allowed; make it smaller."
+        )
 
 
 def reduce_images(dataset: Dataset, side: int) -> Dataset:
@@ -83,6 +90,13 @@ def reduce_images(dataset: Dataset, side: int) -> Dataset:
     return dataset._replace(train=reduce_split(dataset.train), test=reduce_split(dataset.test))
 
 
+def _refuse_folder(name: str, folder: str | Path | None) -> None:
+    if folder is not None:
+        raise InputError(
+            f"data.folder is {str(folder)!r}: {name} reads no folder; leave it out, or name its data.source."
+        )
+
+
 def _existing(folder: str | Path, origin: str = "") -> Path:
     path = Path(folder).expanduser()
     if not path.is_dir():
@@ -102,8 +116,9 @@ def digits(folder: Path | None) -> Dataset:
 
     Test examples are 40 of each class, evenly spaced within it: of its n examples, in scikit-learn's order, those at
     floor(n t / 40) for t = 0..39. Every writer is then in both splits. The other 1,397 examples are for training.
-    The images come with scikit-learn, so `folder` is not read.
+    The images come with scikit-learn: raises InputError where a folder is given.
     """
+    _refuse_folder("digits", folder)
     from sklearn.datasets import load_digits
 
     intensities, labels = (np.asarray(array) for array in load_digits(return_X_y=True))

@@ -55,16 +55,26 @@ def gaussian_fields(
 
 
 class Task(NamedTuple):
-    """A task as a data source. draw: the dataset of a size. size: when the config does not say."""
+    """A task as a data source. draw: the dataset of a size. numbers: how many an image of a size has. size: when the
+    config does not say.
+    """
 
     draw: Callable[[int], Dataset]
+    numbers: Callable[[int], int]
     size: int
+
+    def bytes(self, size: int) -> int:
+        """What the images of a size take."""
+        return 4 * self.numbers(size) * (TRAIN_EXAMPLES + TEST_EXAMPLES)
 
 
 TASK_KEY, TRAIN_EXAMPLES, TEST_EXAMPLES = 7121, 2**17, 10_000
 """A pool so large that the subsets of two seeds have little in common."""
 
-SIGNAL_DIMENSION, SIGNAL_NOISE = 8, 0.2
+MOST_BYTES = 2**31
+"""That the images of a task may take; drawing them takes several times as much."""
+
+QUADRATIC_CHANNELS, SIGNAL_DIMENSION, SIGNAL_NOISE = 3, 8, 0.2
 
 
 def quadratic_images(size: int) -> Dataset:
@@ -72,7 +82,7 @@ def quadratic_images(size: int) -> Dataset:
     generator = np.random.default_rng((TASK_KEY, 0, size))
 
     def draw(examples: int) -> Split:
-        images = generator.standard_normal((examples, size, size, 3), dtype=np.float32)
+        images = generator.standard_normal((examples, size, size, QUADRATIC_CHANNELS), dtype=np.float32)
         return Split(images, quadratic_labels(images))
 
     return Dataset("quadratic_labels", draw(TRAIN_EXAMPLES), draw(TEST_EXAMPLES), ("second", "first"))
@@ -91,5 +101,8 @@ def signal_images(size: int) -> Dataset:
     return Dataset("signal_patches", draw(TRAIN_EXAMPLES), draw(TEST_EXAMPLES), ("minus", "plus"))
 
 
-TASKS: dict[str, Task] = {"quadratic_labels": Task(quadratic_images, 5), "signal_patches": Task(signal_images, 16)}
+TASKS: dict[str, Task] = {
+    "quadratic_labels": Task(quadratic_images, lambda size: QUADRATIC_CHANNELS * size**2, 5),
+    "signal_patches": Task(signal_images, lambda size: SIGNAL_DIMENSION * size, 16),
+}
 """Tasks that are data sources: `data.source quadratic_labels`, with `data.size`."""

@@ -1,6 +1,5 @@
 """Reports a run: its tables on standard output, its figures into its folder."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from matplotlib.figure import Figure
 
 from cnn_constraints import store
 from cnn_constraints.errors import InputError
+from cnn_constraints.files import replacing
 from cnn_constraints.report.figures import figures_for
 from cnn_constraints.report.tables import print_tables
 
@@ -31,16 +31,17 @@ def report_run(folder: Path, trials: Iterable[str] | None = None) -> None:
         print("Every trial diverged, so there is nothing to draw: try lower learning rates.")
     for name, figure in figures.items():
         path = folder / "figures" / f"{name}.png"
-        try:
-            save(figure, path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
+        save(figure, path)
         print(path)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".png.partial")
-    figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
-    os.replace(temporary, path)
+    """Write a PNG, whole or not at all. Raises InputError where the file system refuses."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
+    except FileExistsError:
+        raise InputError(f"{path} cannot be written: {path.parent} is a file and must be a folder.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import rows, timing
 from benchmarks.rows import Row
 from benchmarks.timing import Ceilings, Timing, side_by_side
+from cnn_constraints.errors import InputError
 from experiments import benchmark
 from experiments.entry import entry_point
 
@@ -37,6 +38,13 @@ def test_a_ratio_has_the_spread_of_both_sides():
 def test_json_holds_every_field_of_every_row(tmp_path):
     rows.write_json(ROWS, tmp_path / "rows.json")
     assert [Row(**one) for one in json.loads((tmp_path / "rows.json").read_text())] == ROWS
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]
+
+
+def test_rows_that_cannot_be_written_are_a_sentence_and_leave_nothing(tmp_path):
+    (tmp_path / "rows.json").mkdir()
+    with pytest.raises(InputError, match=r"rows\.json cannot be written"):
+        rows.write_json(ROWS, tmp_path / "rows.json")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]
 
 
@@ -72,16 +80,22 @@ def test_spread_is_that_of_the_rounds():
         (["layer"], "suite 'layer': allowed are layers, megapixel, sweep; did you mean 'layers'?"),
         (["sweep", "--cells", "cnov"], "did you mean 'conv'?"),
         (["sweep", "--round", "3"], "--round: did you mean --rounds?"),
-        (["sweep", "--rounds", "0"], "rounds is 0"),
-        (["sweep", "--lanes", "0"], "lanes is (0,)"),
-        (["layers", "--deltas", "-1"], "deltas is (-1,)"),
+        (["sweep", "--rounds", "0"], "--rounds is 0"),
+        (["sweep", "--lanes", "0"], "--lanes is (0,)"),
+        (["layers", "--deltas", "-1"], "--deltas is (-1,)"),
         (["layers", "--batch", "x"], "--batch is 'x': it takes a whole number."),
         (["layers", "--output", "nowhere/rows.json"], "There is no folder nowhere"),
+        (["layers", "--output", "."], "--output is ., a folder: name a file."),
+        (["layers", "--figure", "."], "--figure is ., a folder: name a file."),
+        (["layers", "--output", "/proc/rows.json"], "--output is /proc/rows.json, which cannot be written"),
+        (["layers", "--figure", "ratios.xyz"], "--figure is ratios.xyz: its name must end in .png"),
+        (["layers", "--output", ""], "--output is empty"),
     ],
     ids=str,
 )
 def test_a_bad_benchmark_is_one_sentence(arguments, words, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
+    monkeypatch.setattr(benchmark, "_measure", lambda command: pytest.fail("measured before it was checked"))
     with pytest.raises(SystemExit) as exit_:
         entry_point(benchmark.main)()
     out, err = capsys.readouterr()

@@ -83,8 +83,14 @@ def test_a_measurement_gives_exactly_what_is_asked(values):
 @given(entropy=st.integers(0, 2**40))
 def test_fresh_seeds_are_as_many_as_asked_and_none_that_tuning_used(entropy):
     seeds = draw_seeds(claim_of(), "cpu", entropy)
-    assert len(set(seeds)) == 3 and min(seeds) >= FIRST_FRESH_SEED and max(seeds) < 2**32
+    assert len(set(seeds)) == 3 and min(seeds) >= FIRST_FRESH_SEED and max(seeds) < 2**31
     assert seeds == draw_seeds(claim_of(), "cpu", entropy)
+
+
+@given(entropy=st.integers(0, 2**40), step=st.sampled_from([1, 2, 2**31 - FIRST_FRESH_SEED, 2**32]))
+def test_commands_of_different_entropies_share_no_seed(entropy, step):
+    first, second = (draw_seeds(claim_of(), "cpu", n) for n in (entropy, entropy + step))
+    assert not set(first) & set(second)
 
 
 @pytest.mark.parametrize("name", CLAIMS)

@@ -101,3 +101,4 @@ def test_radius_and_support_of_a_known_field():
     field[4, 4], field[4, 6] = 3.0, 1.0
     assert reach.support(field) == 5
     assert reach.radius(field) == pytest.approx(1.0)
+    assert reach.support(np.zeros((9, 9))) == 0

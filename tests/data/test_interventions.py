@@ -77,6 +77,11 @@ def test_a_strength_that_means_nothing_is_refused(name, strength, dataset):
         intervene(dataset, name, strength)
 
 
+def test_a_strength_of_no_intervention_is_refused_with_those_that_have_one(dataset):
+    with pytest.raises(InputError, match="'none' takes no strength; those that do are translate, translate_test, edge"):
+        intervene(dataset, "none", 0.5)
+
+
 def test_an_unknown_intervention_is_refused(dataset):
     with pytest.raises(InputError, match="did you mean 'translate'"):
         intervene(dataset, "trnslate")
@@ -191,6 +196,21 @@ def test_full_noise_is_everywhere_and_as_frequent_as_its_strength(seed):
     dataset = large_dataset(seed, 20, 20, 100)
     changed = full_noise(dataset, 0.7).train.images != dataset.train.images
     assert changed.any(axis=-1).mean() == pytest.approx(0.7, abs=0.02)
+
+
+@pytest.mark.parametrize("noisy", [edge_noise, full_noise])
+def test_noise_is_like_what_it_replaces(noisy, seed):
+    generator = np.random.default_rng(seed)
+    labels = np.zeros(300, np.int32)
+    intensities = Split(np.zeros((300, 8, 8, 3), np.uint8), labels)
+    numbers = Split(100 + generator.standard_normal((300, 8, 8, 3), dtype=np.float32), labels)
+    for split, low, high, mean, deviation in ((intensities, 0, 255, 127.5, 73.9), (numbers, -10, 10, 0, 1)):
+        changed = noisy(Dataset("d", split, split, ("a", "b")), 1.0).train.images
+        noise = changed[:, 0].astype(float)
+        assert changed.dtype == split.images.dtype
+        assert low <= noise.min() and noise.max() <= high
+        assert noise.mean() == pytest.approx(mean, abs=0.1 * deviation)
+        assert noise.std() == pytest.approx(deviation, rel=0.1)
 
 
 def test_a_coded_label_says_whether_the_image_was_rolled(seed):

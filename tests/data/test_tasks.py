@@ -1,5 +1,7 @@
 """The labels of synthetic tasks are what their definitions say, written here once more, and slowly."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,26 @@ def test_a_task_is_a_source_that_is_the_same_each_time(name):
 def test_a_size_that_means_nothing_is_refused(name, size):
     with pytest.raises(InputError, match=r"data\.size"):
         sources.check_size(name, size)
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_a_task_takes_the_bytes_that_it_says(name):
+    drawn = sources.load(name, size=3)
+    assert tasks.TASKS[name].bytes(3) == drawn.train.images.nbytes + drawn.test.images.nbytes
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_a_size_that_takes_too_many_bytes_is_refused_before_anything_is_drawn(name):
+    size = next(size for size in itertools.count(1) if tasks.TASKS[name].bytes(size) > tasks.MOST_BYTES)
+    sources.check_size(name, size - 1)
+    with pytest.raises(InputError, match=rf"data\.size is {size}: .* bytes, and at most 2,147,483,648 are allowed"):
+        sources.load(name, size=size)
+
+
+@pytest.mark.parametrize("name", ["digits", *tasks.TASKS])
+def test_a_folder_that_nothing_reads_is_refused(name, tmp_path):
+    with pytest.raises(InputError, match=rf"data\.folder is .*: {name} reads no folder"):
+        sources.load(name, tmp_path)
 
 
 def test_reduced_images_are_means_of_squares(seed):

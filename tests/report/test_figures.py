@@ -229,7 +229,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     for given, sentence in (
         ([str(tmp_path / "empty")], "empty has no finished trial yet: run `python -m experiments.sweep` first."),
         ([str(tmp_path / "nowhere")], "nowhere is not a run folder"),
-        ([str(tmp_path / "blocked")], "cells.png cannot be written"),
+        ([str(tmp_path / "blocked")], "figures is a file and must be a folder."),
         ([], "Name a run folder"),
         ([str(tmp_path / "empty"), "another"], "another"),
         (["--rum", "x"], "Unknown flag --rum"),
