@@ -112,7 +112,7 @@ def judge(claim: Claim, measurement: Measurement) -> list[Finding]:
 
 def overall(findings: Iterable[Finding]) -> Verdict:
     """The verdict on a claim: it fails where one criterion fails, and holds where all hold."""
-    return min((finding.verdict for finding in findings), key=VERDICTS.index)
+    return VERDICTS[min(VERDICTS.index(finding.verdict) for finding in findings)]
 
 
 def draw_seeds(claim: Claim, tier: str, entropy: int) -> tuple[int, ...]:

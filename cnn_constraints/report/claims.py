@@ -1,7 +1,7 @@
 """The claims as a table for a terminal and as figures: what was claimed, what was measured, and whether it holds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -33,6 +33,9 @@ def print_claim(name: str, record: Mapping[str, Any], console: Console) -> None:
     verdict = Text(record["verdict"], style=f"bold {COLOURS[record['verdict']]}")
     console.print(Text.assemble((name, "bold"), ": ", verdict, f"   ({record['source']})"))
     console.print(Padding(record["statement"], (0, 0, 0, 2)))
+    for data_set, images in record["data_sets"].items():
+        if images != data_set:
+            console.print(Padding(Text(f"Images in place of {data_set}: {images}."), (0, 0, 0, 2)))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("measured quantity", "published", "criterion", "measured", "seeds", "verdict"):
         table.add_column(heading, justify="right" if heading == "seeds" else "left", overflow="fold")
@@ -43,47 +46,79 @@ def print_claim(name: str, record: Mapping[str, Any], console: Console) -> None:
     console.print(Padding(table, (0, 0, 1, 2)))
 
 
-def print_summary(records: Mapping[str, Mapping[str, Any]], console: Console) -> None:
-    """A row a claim, and how many hold."""
+def print_summary(records: Mapping[str, Mapping[str, Any]], unmeasured: Iterable[str], console: Console) -> None:
+    """A row a claim, with those that could not be measured, and how many hold."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("claim", "verdict", "criteria", "seconds"):
         table.add_column(heading, justify="left" if heading in ("claim", "verdict") else "right")
     for name, record in records.items():
         held = sum(row["verdict"] == "holds" for row in record["criteria"])
-        criteria = f"{held} of {len(record['criteria'])} hold"
+        criteria = f"{held} of {len(record['criteria'])} {_agreeing('holds', held)}"
         told = Text(record["verdict"], style=COLOURS[record["verdict"]])
         table.add_row(Text(name), told, criteria, f"{record['seconds']:.0f}")
+    missing = list(unmeasured)
+    for name in missing:
+        table.add_row(Text(name), "not measured")
     console.print(table)
     counts = {word: sum(record["verdict"] == word for record in records.values()) for word in COLOURS}
-    console.print(", ".join(f"{count} {word}" for word, count in counts.items()) + ".")
+    words = [f"{count} {_agreeing(word, count)}" for word, count in counts.items()]
+    console.print(", ".join([*words, f"{len(missing)} not measured"] if missing else words) + ".")
+
+
+def _agreeing(verb: str, count: int) -> str:
+    """One holds, two hold."""
+    return verb if count == 1 else verb.removesuffix("s")
+
+
+def title_of(name: str, record: Mapping[str, Any]) -> str:
+    """Of the picture of a claim: the verdict, and what points and bars are."""
+    seeds = len(record["seeds"])
+    shown = f"mean and 95% interval over {seeds} seeds" if seeds > 1 else "1 seed, no intervals"
+    return f"{name}: {record['verdict']}. {'exact' if all(map(_is_exact, record['criteria'])) else shown}"
 
 
 def criterion_in_words(row: Mapping[str, Any]) -> str:
     """`0.44 to 0.56`, `at least 1`, `at most 0.05`, `exactly 0`."""
-    low, high = row["lowest_allowed"], row["highest_allowed"]
-    if low is not None and low == high:
-        return f"exactly {_number(low)}"
-    if low is not None and high is not None:
-        return f"{_number(low)} to {_number(high)}"
-    return f"at least {_number(low)}" if high is None else f"at most {_number(high)}"
+    low, high = (_number(row[bound], _digits(row)) for bound in ("lowest_allowed", "highest_allowed"))
+    if row["lowest_allowed"] is None:
+        return f"at most {high}"
+    if row["highest_allowed"] is None:
+        return f"at least {low}"
+    return f"exactly {low}" if low == high else f"{low} to {high}"
 
 
 def measured_in_words(row: Mapping[str, Any]) -> str:
     """The estimate and its interval."""
-    estimate, low, high = row["measured"], row["low"], row["high"]
-    if estimate is not None and estimate == low == high:
-        return _number(estimate)
-    return f"{_number(estimate)} [{_number(low)}, {_number(high)}]"
+    estimate, low, high = (_number(row[entry], _digits(row)) for entry in ("measured", "low", "high"))
+    return estimate if _is_exact(row) else f"{estimate} [{low}, {high}]"
 
 
-def _number(value: float | int | str | None) -> str:
+def _is_exact(row: Mapping[str, Any]) -> bool:
+    return row["measured"] is not None and row["measured"] == row["low"] == row["high"]
+
+
+def _digits(row: Mapping[str, Any]) -> int:
+    """The fewest significant digits, from four on, with which no end of the interval reads like a bound that it is not."""
+    bounds = row["lowest_allowed"], row["highest_allowed"]
+    pairs = [(end, bound) for end in (row["low"], row["high"]) for bound in bounds if end != bound]
+    # Nineteen digits tell any two numbers apart.
+    numbers = range(4, 20)
+    return next(digits for digits in numbers if all(_number(e, digits) != _number(b, digits) for e, b in pairs))
+
+
+def _number(value: float | int | str | None, digits: int) -> str:
+    """Rounded to so many significant digits, but a whole number as it is; an exponent below 0.001 and from 10^15 on."""
     if value is None:
         return "unknown"
     if isinstance(value, str):
         return value
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if not 1e-3 <= abs(value) < 1e15:
+        return f"{value:.{digits}g}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figure:
@@ -111,7 +146,7 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
                 axes.set_xscale("log" if picture.x_logarithmic else "linear")
             if picture.y_logarithmic:
                 axes.set_yscale("log")
-                _plain_numbers(axes.yaxis, curves["y"].to_numpy(float))
+                _plain_numbers(axes.yaxis, curves["y"].dropna().to_numpy(float))
         for axes in list(grid.flat)[len(panels) :]:
             axes.remove()
         for axes in grid[:, 0]:
@@ -126,7 +161,8 @@ def _draw_line(
     axes: Axes, rows: pandas.DataFrame, picture: Picture, label: str, style: tuple[str, str], shift: float
 ) -> None:
     mean = geometric_mean_interval if picture.y_logarithmic else mean_interval
-    found: dict[Any, Interval] = {x: mean(values.astype(float)) for x, values in rows.groupby("x", sort=False)["y"]}
+    # A trial that diverged has no y: it is in no mean.
+    found: dict[Any, Interval] = {x: mean(values.dropna()) for x, values in rows.groupby("x", sort=False)["y"]}
     estimate, low, high, seeds = np.array(list(found.values()), float).T
     bars = np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0)
     color, marker = style
@@ -147,16 +183,16 @@ def is_categorical(curves: pandas.DataFrame) -> bool:
 
 def _plain_numbers(axis: Axis, values: np.ndarray) -> None:
     """Within two decades: 1, 2, 5, 10, ... instead of powers of ten."""
-    if values.max() < 300 * values.min():
+    if len(values) and values.max() < 300 * values.min():
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
 
 
 def _style(line: str, lines: Sequence[str]) -> tuple[str, str]:
-    """A cell's own, for a line that is named after one alone; the others take the rest in turn."""
+    """A cell's own, for a line that is named after one alone; other lines take none of those, and each another one."""
     if line in STYLES:
         return STYLES[line]
-    others = [other for other in lines if other not in STYLES]
-    spare = [*OTHER_STYLES, *(style for cell, style in STYLES.items() if cell not in lines)]
-    return spare[others.index(line) % len(spare)]
+    place, colours = [other for other in lines if other not in STYLES].index(line), len(OTHER_STYLES)
+    # Where the colours begin anew, the markers are moved by one.
+    return OTHER_STYLES[place % colours][0], OTHER_STYLES[(place + place // colours) % colours][1]

@@ -24,8 +24,9 @@ from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, SWEEPS
 STYLES = {"dense": ("#D55E00", "s"), "shared": ("#CC79A7", "D"), "local": ("#009E73", "^"), "conv": ("#0072B2", "o")}
 """Colour and marker of each cell: Okabe and Ito's colours, which are told apart with any colour vision."""
 
-OTHER_STYLES = (("#E69F00", "v"), ("#56B4E9", "P"), ("#000000", "X"), ("#999999", "*"))
-"""The same for constraints that are none of the four, in the order of their registry."""
+OTHER_COLOURS = ("#E69F00", "#56B4E9", "#000000", "#999999", "#882255", "#332288", "#8C564B", "#B8A000")
+OTHER_STYLES = tuple(zip(OTHER_COLOURS, "vPX*<>hp", strict=True))
+"""The same for constraints that are none of the four, in the order of their registry, and for lines that are no cell."""
 
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 """Of the lines of one cell that differ in delta or in another field; their colours grow lighter too."""

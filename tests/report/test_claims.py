@@ -1,17 +1,19 @@
 """What is printed and drawn of a claim says what its record says."""
 
+import dataclasses
 import io
-import json
+from collections.abc import Sequence
 
 import numpy as np
 import pandas
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from cnn_constraints.claims import records
-from cnn_constraints.claims.claim import Criterion, Finding, Measurement, Picture
+from cnn_constraints.claims.claim import Criterion, Finding, Picture
 from cnn_constraints.claims.registry import CLAIMS
-from cnn_constraints.errors import InputError
 from cnn_constraints.estimates import Interval, exact
 from cnn_constraints.report.claims import (
     criterion_in_words,
@@ -19,25 +21,31 @@ from cnn_constraints.report.claims import (
     measured_in_words,
     print_claim,
     print_summary,
+    title_of,
 )
+from cnn_constraints.report.figures import STYLES
 
 CLAIM = CLAIMS["kernel_lattice"]
 
 
-def record_of(*findings: Finding) -> records.Record:
-    return records.describe(CLAIM, findings, (1000, 1001), 3.5)
+def record_of(*findings: Finding, seeds: int = 2, **data_sets: str) -> records.Record:
+    claim = dataclasses.replace(CLAIM, criteria=tuple(finding.criterion for finding in findings))
+    return records.describe(records.terms(claim, range(1000, 1000 + seeds), data_sets), findings, 3.5)
 
 
 def finding(criterion: Criterion, measured: Interval) -> Finding:
     return Finding(criterion, measured, criterion.verdict(measured))
 
 
-def curves_of(seed: int) -> pandas.DataFrame:
+LINES = ("dense", "conv", "local, pooled over 5")
+
+
+def curves_of(seed: int, lines: Sequence[str] = LINES) -> pandas.DataFrame:
     generator = np.random.default_rng(seed)
     rows = [
         (panel, line, x, s, generator.uniform(0.1, 1))
         for panel in ("one", "two")
-        for line in ("dense", "conv", "local, pooled over 5")
+        for line in lines
         for x in (10, 100)
         for s in (0, 1, 2)
     ]
@@ -53,6 +61,11 @@ def curves_of(seed: int) -> pandas.DataFrame:
         (Criterion("q", 1e12, 1e12), exact(1e12), ("exactly 1,000,000,000,000", "1,000,000,000,000")),
         (Criterion("q", low=1.0), Interval(np.inf, 3.0, np.inf, 5), ("at least 1", "inf [3, inf]")),
         (Criterion("q", low=1.0), Interval(np.nan, -np.inf, np.inf, 5), ("at least 1", "unknown [-inf, inf]")),
+        (Criterion("q", 0.995, 1.005), exact(1.005), ("0.995 to 1.005", "1.005")),
+        (Criterion("q", high=999.6), exact(999.7), ("at most 999.6", "999.7")),
+        (Criterion("q", low=1.0), Interval(1.5, 0.99996, 2.04, 5), ("at least 1", "1.5 [0.99996, 2.04]")),
+        (Criterion("q", low=1 / 3), Interval(0.5, 0.33331, 0.6, 5), ("at least 0.33333", "0.5 [0.33331, 0.6]")),
+        (Criterion("q", high=1e-12), exact(3.25e-16), ("at most 1e-12", "3.25e-16")),
     ],
 )
 def test_bounds_and_intervals_in_words(criterion, measured, words):
@@ -65,11 +78,49 @@ def test_a_claim_is_printed_whole():
     stream = io.StringIO()
     console = Console(file=stream, width=200)
     print_claim("kernel_lattice", record, console)
-    print_summary({"kernel_lattice": record}, console)
+    print_summary({"kernel_lattice": record, "another": record}, ["lost"], console)
     text = stream.getvalue()
-    for word in ("kernel_lattice: fails", "a quantity", "two", "at least 1", "0.5 [0.4, 0.6]", "7", "1 fails"):
+    for word in ("kernel_lattice: fails", "a quantity", "two", "at least 1", "0.5 [0.4, 0.6]", "7", "0 of 1 hold"):
         assert word in text
+    assert "0 hold, 2 fail, 0 undecided, 1 not measured." in text and "lost" in text
     assert CLAIM.source in text and CLAIM.statement[:60] in text
+
+
+def test_images_that_stood_for_others_are_told_and_others_are_not():
+    stream = io.StringIO()
+    record = record_of(finding(Criterion("q", low=1.0), exact(2.0)), mnist="mnist", cifar10="/my/images, SHA-256 ab")
+    print_claim("kernel_lattice", record, Console(file=stream, width=200))
+    assert "Images in place of cifar10: /my/images, SHA-256 ab." in stream.getvalue()
+    assert "mnist" not in stream.getvalue()
+
+
+@given(
+    bound=st.floats(1e-3, 1e6),
+    end=st.floats(1e-3, 1e6),
+    step=st.sampled_from([0.0, 1e-12, 1e-7, 1e-3]),
+)
+def test_an_end_reads_like_a_bound_only_where_it_is_that_bound(bound, end, step):
+    low, high = sorted([bound * (1 - step), end])
+    row = record_of(finding(Criterion("q", low=bound), Interval(low - 1, low, high, 5)))["criteria"][0]
+    told, words = criterion_in_words(row).removeprefix("at least "), measured_in_words(row).partition("[")[2]
+    for value, text in zip((low, high), words.removesuffix("]").split(", "), strict=True):
+        assert (text == told) == (value == bound)
+        assert float(text.replace(",", "")) == pytest.approx(value, rel=5.1e-4)
+    assert "e" not in told + words
+
+
+@pytest.mark.parametrize(
+    ("measured", "seeds", "words"),
+    [
+        (Interval(2.0, 1.5, 2.5, 5), 5, "mean and 95% interval over 5 seeds"),
+        (Interval(2.0, np.nan, np.nan, 1), 1, "1 seed, no intervals"),
+        (Interval(np.nan, np.nan, np.nan, 1), 1, "1 seed, no intervals"),
+        (exact(2.0), 1, "exact"),
+    ],
+)
+def test_a_title_says_what_is_drawn(measured, seeds, words):
+    record = record_of(finding(Criterion("q", low=1.0), measured), seeds=seeds)
+    assert title_of("claim", record) == f"claim: {record['verdict']}. {words}"
 
 
 def test_the_picture_has_a_panel_a_panel_and_a_line_a_line(seed):
@@ -78,26 +129,25 @@ def test_the_picture_has_a_panel_a_panel_and_a_line_a_line(seed):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "conv", "local, pooled over 5"]
 
 
-def test_records_are_kept_and_added_to(tmp_path, seed):
-    folder = tmp_path / "claims"
-    assert records.open_folder(folder, "cpu", 7, {"command": "c"}) == {}
-    record = record_of(finding(Criterion("q", low=1.0), Interval(np.inf, 3.0, np.inf, 5)))
-    measurement = Measurement({}, curves_of(seed))
-    records.write(folder, "first", record, measurement)
-    records.write(folder, "second", record, measurement)
-    assert records.open_folder(folder, "cpu", 7, {}) == {"first": record, "second": record}
-    assert json.loads((folder / "claims.json").read_text())["environment"] == {"command": "c"}
-    assert len(pandas.read_csv(folder / "curves" / "first.csv")) == len(measurement.curves)
+def test_every_line_has_a_style_of_its_own_and_none_has_that_of_a_cell(seed):
+    others = [f"line {number}" for number in range(20)]
+    figure = draw_curves("title", Picture("samples", "error"), curves_of(seed, [*others, "conv"]))
+    lines = [handle[0] for handle in figure.axes[0].containers]
+    assert [handle.get_label() for handle in figure.axes[0].containers] == [*others, "conv"]
+    styles = [(line.get_color(), line.get_marker()) for line in lines]
+    assert len(set(styles)) == len(styles)
+    assert styles[-1] == STYLES["conv"]
+    cells = [set(column) for column in zip(*STYLES.values(), strict=True)]
+    assert not [style for style in styles[:-1] if style[0] in cells[0] or style[1] in cells[1]]
 
 
-def test_records_of_other_seeds_are_not_overwritten(tmp_path):
-    records.open_folder(tmp_path, "cpu", 7, {})
-    with pytest.raises(InputError, match="seed 7, not of 1, cpu and 8"):
-        records.open_folder(tmp_path, "cpu", 8, {})
-
-
-@pytest.mark.parametrize("content", ["", "[]", '{"format": 1}', "{"])
-def test_damaged_records_are_refused(tmp_path, content):
-    (tmp_path / "claims.json").write_text(content)
-    with pytest.raises(InputError, match="is damaged"):
-        records.open_folder(tmp_path, "cpu", 7, {})
+def test_what_diverged_is_in_no_mean_of_the_picture(seed):
+    curves = curves_of(seed)
+    lost = (curves["line"] == "conv") & (curves["seed"] == 1)
+    gone = (curves["line"] == "dense") & (curves["x"] == 10)
+    with_gaps = curves.assign(y=curves["y"].mask(lost | gone))
+    for picture in (Picture("x", "y"), Picture("x", "y", y_logarithmic=False)):
+        figures = [draw_curves("title", picture, table) for table in (with_gaps, curves[~lost & ~gone])]
+        drawn = [[line.get_ydata() for axes in f.axes for line in axes.get_lines()] for f in figures]
+        for one, other in zip(*drawn, strict=True):
+            np.testing.assert_array_equal(np.asarray(one)[np.isfinite(one)], other)
