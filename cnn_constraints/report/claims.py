@@ -73,8 +73,8 @@ def _agreeing(verb: str, count: int) -> str:
 def title_of(name: str, record: Mapping[str, Any]) -> str:
     """Of the picture of a claim: the verdict, and what points and bars are."""
     seeds = len(record["seeds"])
-    shown = f"mean and 95% interval over {seeds} seeds" if seeds > 1 else "1 seed, no intervals"
-    return f"{name}: {record['verdict']}. {'exact' if all(map(_is_exact, record['criteria'])) else shown}"
+    shown = f"Mean and 95% interval over {seeds} seeds" if seeds > 1 else "1 seed, no intervals"
+    return f"{name}: {record['verdict']}. {'Exact' if all(map(_is_exact, record['criteria'])) else shown}"
 
 
 def criterion_in_words(row: Mapping[str, Any]) -> str:

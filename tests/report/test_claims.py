@@ -112,10 +112,10 @@ def test_an_end_reads_like_a_bound_only_where_it_is_that_bound(bound, end, step)
 @pytest.mark.parametrize(
     ("measured", "seeds", "words"),
     [
-        (Interval(2.0, 1.5, 2.5, 5), 5, "mean and 95% interval over 5 seeds"),
+        (Interval(2.0, 1.5, 2.5, 5), 5, "Mean and 95% interval over 5 seeds"),
         (Interval(2.0, np.nan, np.nan, 1), 1, "1 seed, no intervals"),
         (Interval(np.nan, np.nan, np.nan, 1), 1, "1 seed, no intervals"),
-        (exact(2.0), 1, "exact"),
+        (exact(2.0), 1, "Exact"),
     ],
 )
 def test_a_title_says_what_is_drawn(measured, seeds, words):
