@@ -13,7 +13,7 @@ import numpy as np
 import typeguard
 from typeguard import CollectionCheckStrategy
 
-from cnn_constraints.constraints import ties
+from cnn_constraints.constraints import low_rank, ties
 from cnn_constraints.constraints.geometry import BOUNDARIES
 from cnn_constraints.data import sources
 from cnn_constraints.data.interventions import INTERVENTIONS, check_strength, strength_of
@@ -58,7 +58,7 @@ class Model:
     """The network: constrained layers, readout, linear classifier."""
 
     constraint: str = "conv"
-    """dense, shared, local, conv, or any other registered constraint."""
+    """dense, shared, local, conv, tiled, low_rank_local, or any other registered constraint."""
     delta: int | None = 2
     """How far a local layer sees, |a|, |b| <= delta; None for all offsets. Layers on smaller images see all of those."""
     channels: tuple[int, ...] = (8, 16)
@@ -79,6 +79,10 @@ class Model:
     """zero or circular: what lies beyond the image."""
     precision: str = "float32"
     """float32 or bfloat16: of the factors of the constrained layers' products (faster on GPU and TPU)."""
+    tile: int | None = None
+    """Of tiled: output sites whose row and column agree modulo this share weights, 1 being conv; None for its own, 2."""
+    rank: int | None = None
+    """Of low_rank_local: how many filter banks every output site combines; None for its own, 2."""
 
 
 @dataclass(frozen=True)
@@ -113,22 +117,26 @@ class Experiment:
 
 
 def resolve(experiment: Experiment) -> Experiment:
-    """The one way to write a trial: a constraint that ignores delta has none, one that sees all offsets is named so, a
-    size or strength that is not given is the one it stands for, and 1 and 1.0 are one learning rate.
+    """The one way to write a trial: a constraint that ignores delta, tile or rank has none, one that sees all offsets or
+    ties all sites is named so, a size or strength that is not given is the one it stands for, and 1 and 1.0 are one
+    learning rate.
 
     Raises InputError for what `check` refuses.
     """
     check(experiment)
     model = experiment.model
-    corner = {"conv": "shared", "local": "dense"}.get(model.constraint) if model.delta is None else None
-    constraint = corner or model.constraint
-    delta = model.delta if ties.find(constraint).local else None
+    constraint = "conv" if (model.constraint, model.tile) == ("tiled", 1) else model.constraint
+    if model.delta is None:
+        constraint = {"conv": "shared", "local": "dense"}.get(constraint, constraint)
+    delta = model.delta if ties.find(low_rank.constraint_of(constraint)).local else None
     data, training = experiment.data, experiment.training
     return replace(
         experiment,
         {
             "model.constraint": constraint,
             "model.delta": delta,
+            "model.tile": ties.tile_of(constraint, model.tile),
+            "model.rank": low_rank.rank_of(constraint, model.rank),
             "data.size": sources.size_of(data.source, data.size),
             "data.strength": strength_of(data.intervention, data.strength),
             "training.learning_rates": tuple(map(float, training.learning_rates)),
@@ -157,7 +165,7 @@ def _registries() -> dict[str, Iterable[str]]:
     return {
         "data.source": sources.names(),
         "data.intervention": INTERVENTIONS,
-        "model.constraint": ties.CONSTRAINTS,
+        "model.constraint": low_rank.names(),
         "model.pooling": POOLINGS,
         "model.activation": ACTIVATIONS,
         "model.readout": READOUTS,
@@ -174,13 +182,16 @@ def _check_ranges(experiment: Experiment) -> None:
         "data.n_train",
         "data.n_validation",
         "data.reduce",
+        "model.tile",
+        "model.rank",
         "training.batch_size",
         "training.updates",
         "training.evaluate_every",
     )
     for name in positive:
-        if get(experiment, name) < 1:
-            raise InputError(f"{name} is {get(experiment, name)}: it must be at least 1.")
+        value = get(experiment, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}: it must be at least 1.")
     if not 0 <= experiment.seed < 2**32:
         raise InputError(f"seed is {experiment.seed}: it must lie between 0 and {2**32 - 1}.")
     if experiment.model.delta is not None and experiment.model.delta < 0:
@@ -249,9 +260,13 @@ def to_json(experiment: Experiment) -> dict[str, Any]:
 def name(experiment: Experiment) -> str:
     """The trial's name: 12 hexadecimal digits of the SHA-256 of its resolved fields.
 
-    The folder of archives whose checksums are verified is left out: where they lie does not change the result.
+    The folder of archives whose checksums are verified is left out: where they lie does not change the result. So is a
+    tile or rank that means nothing: trials that were stored before there were any keep their names.
     """
     identity = flat(experiment)
+    for size in ("model.tile", "model.rank"):
+        if identity[size] is None:
+            del identity[size]
     if experiment.data.source != "folder":
         del identity["data.folder"]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

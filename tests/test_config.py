@@ -1,6 +1,7 @@
 """A trial is written in one way and has one name, and whatever is wrong with it is told in one sentence."""
 
 import dataclasses
+import hashlib
 import json
 import re
 import typing
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 
 from cnn_constraints import config
 from cnn_constraints.config import Data, Experiment, Model, Training
+from cnn_constraints.constraints import low_rank, ties
 from cnn_constraints.constraints.geometry import BOUNDARIES
-from cnn_constraints.constraints.ties import CONSTRAINTS
 from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.data.sources import names
 from cnn_constraints.data.tasks import TASKS
@@ -27,7 +28,7 @@ from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
 REGISTRIES: dict[str, Iterable[str]] = {
     "data.source": names(),
     "data.intervention": INTERVENTIONS,
-    "model.constraint": CONSTRAINTS,
+    "model.constraint": low_rank.names(),
     "model.pooling": POOLINGS,
     "model.activation": ACTIVATIONS,
     "model.readout": READOUTS,
@@ -38,8 +39,10 @@ REGISTRIES: dict[str, Iterable[str]] = {
     "training.schedule": SCHEDULES,
 }
 FIELDS = sorted(config.flat(Experiment()))
-LOCAL = sorted(name for name, constraint in CONSTRAINTS.items() if constraint.local)
-GLOBAL = sorted(set(CONSTRAINTS) - set(LOCAL))
+LOCAL = sorted(name for name in low_rank.names() if ties.find(low_rank.constraint_of(name)).local)
+GLOBAL = sorted(set(low_rank.names()) - set(LOCAL))
+SIZES = {"model.tile": "tiled", "model.rank": "low_rank_local"}
+"""Fields that mean something to one constraint alone."""
 VERIFIED = sorted(set(names()) - {"folder"})
 
 WRONG_FOR_TYPE: dict[Any, list[Any]] = {
@@ -88,6 +91,8 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
         model=Model(
             constraint=name("model.constraint"),
             delta=None if generator.random() < 0.3 else whole(0, 40),
+            tile=[None, whole(1, 9)][whole(0, 1)],
+            rank=[None, whole(1, 9)][whole(0, 1)],
             channels=side(64),
             pool_sizes=side(4),
             strides=side(4),
@@ -170,7 +175,7 @@ def test_resolving_twice_is_resolving_once(experiments):
 
 
 def test_resolving_changes_only_what_can_be_said_in_two_ways(experiments):
-    two_ways = {"model.constraint", "model.delta", "data.size", "data.strength"}
+    two_ways = {"model.constraint", "model.delta", *SIZES, "data.size", "data.strength"}
     for experiment in experiments:
         before, after = config.flat(experiment), config.flat(config.resolve(experiment))
         assert {name for name in before if before[name] != after[name]} <= two_ways
@@ -201,7 +206,31 @@ def test_a_constraint_that_sees_all_offsets_loses_its_delta(constraint, experime
 def test_a_local_constraint_keeps_its_delta(constraint, experiments, draw):
     for experiment in experiments:
         changed = config.replace(experiment, {"model.constraint": constraint, "model.delta": draw.integer(0, 99)})
-        assert config.resolve(changed).model == changed.model
+        assert config.resolve(changed).model.delta == changed.model.delta
+
+
+@pytest.mark.parametrize("field", SIZES)
+def test_a_size_is_two_where_it_means_something_and_none_elsewhere(field, experiments, draw):
+    for experiment in experiments:
+        own, two = (config.replace(experiment, {"model.constraint": SIZES[field], field: size}) for size in (None, 2))
+        assert config.resolve(own) == config.resolve(two)
+        other = config.replace(own, {"model.constraint": draw.rng.choice(sorted({*LOCAL, *GLOBAL} - {SIZES[field]}))})
+        resolved = config.resolve(config.replace(other, {field: draw.integer(2, 99)}))
+        assert resolved == config.resolve(other) and config.get(resolved, field) is None
+
+
+def test_tiles_of_one_site_are_a_convolution(experiments):
+    for experiment in experiments:
+        ways = ({"model.constraint": "tiled", "model.tile": 1}, {"model.constraint": "conv"})
+        tiles, conv = (config.resolve(config.replace(experiment, way)) for way in ways)
+        assert tiles == conv
+
+
+@pytest.mark.parametrize("cell", ["dense", "shared", "local", "conv"])
+def test_trials_keep_the_names_they_had_before_there_were_tiles_and_ranks(cell):
+    trial = config.resolve(config.replace(Experiment(), {"model.constraint": cell}))
+    older = {field: value for field, value in config.flat(trial).items() if field not in ("data.folder", *SIZES)}
+    assert config.name(trial) == hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @pytest.mark.parametrize("source", VERIFIED)
@@ -315,6 +344,8 @@ def test_a_name_like_no_other_is_told_all_that_are_allowed(field):
         ("seed", -1),
         ("seed", 2**32),
         ("model.delta", -1),
+        ("model.tile", 0),
+        ("model.rank", 0),
         ("data.reduce", 0),
         ("data.size", 3),
         ("data.strength", 0.5),
