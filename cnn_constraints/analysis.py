@@ -10,11 +10,14 @@ from typing import Any, cast
 import numpy as np
 import pandas
 
-from cnn_constraints.constraints import ties
+from cnn_constraints.constraints import low_rank
 from cnn_constraints.errors import unknown_name
 from cnn_constraints.estimates import mean_interval, verdict
 
 CELL, DELTA, N_TRAIN, READOUT = "model.constraint", "model.delta", "data.n_train", "model.readout"
+
+SIZES = (DELTA, "model.tile", "model.rank")
+"""Whole numbers that are missing where they mean nothing to a cell; no delta is all offsets."""
 
 SWEEPS = {"conv": "tied weights", "shared": "tied weights", "local": "untied weights", "dense": "untied weights"}
 """The delta-sweep of each cell; shared and dense are the ends of theirs, at all offsets."""
@@ -24,16 +27,17 @@ CONDITIONS = ("data.source", "data.intervention", READOUT)
 
 
 def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
-    """The table of `store.read`, ready to be grouped: lists as tuples, delta a nullable integer (missing: all offsets).
+    """The table of `store.read`, ready to be grouped: lists as tuples, the `SIZES` nullable integers.
 
     A column `diverged` says which trials never had a finite validation loss, in any lane: they have no test accuracy.
     """
     table = results.reset_index(drop=True)
     for name in _fields(table):
-        if name != DELTA:
+        if name in SIZES:
+            # Through float: a column of nothing but None is of type object.
+            table[name] = table[name].astype(float).astype("Int64")
+        else:
             table[name] = [tuple(value) if isinstance(value, list) else value for value in table[name]]
-    # Through float: a column of nothing but None is of type object.
-    table[DELTA] = table[DELTA].astype(float).astype("Int64")
     # A column in which every trial is null is of type object.
     table["parameters"] = table["parameters"].astype("int64")
     for name in ("test_accuracy", "train_accuracy", "validation_accuracy"):
@@ -72,7 +76,7 @@ def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
             | done[["train_accuracy"]].mean().to_dict()
             | done[["learning_rate"]].median().to_dict()
         )
-    return in_order(pandas.DataFrame(rows).astype({DELTA: "Int64"}))
+    return in_order(pandas.DataFrame(rows))
 
 
 def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFrame:
@@ -113,8 +117,7 @@ def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFr
             | {"difference_low": difference.low, "difference_high": difference.high, "verdict": verdict(difference)}
         )
     measured = ["seeds", "diverged", "difference", "difference_low", "difference_high", "verdict"]
-    deltas = {f"{DELTA}_first": "Int64", f"{DELTA}_second": "Int64"}
-    return in_order(pandas.DataFrame(rows, columns=[*keys, *measured]).astype(deltas))
+    return in_order(pandas.DataFrame(rows, columns=[*keys, *measured]))
 
 
 def groups(table: pandas.DataFrame, fields: Sequence[str]) -> Iterator[tuple[dict[str, Any], pandas.DataFrame]]:
@@ -138,12 +141,16 @@ def cells(table: pandas.DataFrame) -> list[str]:
 
 def cell_rank(name: str) -> tuple[int, str]:
     """A sorting key: the place in the registry; a name that has left it comes last."""
-    registry = list(ties.CONSTRAINTS)
+    registry = low_rank.names()
     return (registry.index(name) if name in registry else len(registry), name)
 
 
 def in_order(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Rows sorted by the conditions, n_train, cell and delta (all offsets last), of those that the table has."""
+    """Rows sorted by the conditions, n_train, cell and delta (all offsets last), of those that the table has; the `SIZES`
+    are nullable integers again, which they are not in a table of rows.
+    """
+    sizes = [f"{name}{side}" for name in SIZES for side in ("", "_first", "_second")]
+    table = table.astype({name: "Int64" for name in sizes if name in table})
     wanted = [*CONDITIONS, N_TRAIN, CELL, DELTA, f"{DELTA}_first", f"{DELTA}_second"]
     by = [name for name in wanted if name in table]
 

@@ -17,6 +17,12 @@ FreeWeights = Float[Array, "in_channels weights out_channels"]
 OtherFreeWeights = Float[Array, "in_channels other_weights out_channels"]
 """Free weights of the same layer under another constraint."""
 
+FilterBanks = Float[Array, "in_channels weights bank_channels"]
+"""The free weights of `rank` layers that are combined: rank * out_channels bank channels, bank by bank."""
+
+Combining = Float[Array, "rank output_height output_width"]
+"""With which weights each output site combines the banks."""
+
 AbsoluteWeights = Float[Array, "i j k l in_channels out_channels"]
 """W of D2L 7.1.2: output site (i, j), input site (k, l)."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import typeguard
 from typeguard import CollectionCheckStrategy
 
-from cnn_constraints.constraints import ties
+from cnn_constraints.constraints import low_rank, ties
 from cnn_constraints.constraints.geometry import BOUNDARIES
 from cnn_constraints.data import sources
 from cnn_constraints.data.interventions import INTERVENTIONS, check_strength, strength_of
@@ -33,23 +33,27 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 def resolve(experiment: Experiment) -> Experiment:
-    """The one way to write a trial: where no constraint in it heeds delta it has none, one that sees all offsets is named
-    so, a size or strength that is not given is the one it stands for, and 1 and 1.0 are one learning rate.
+    """The one way to write a trial: delta, tile and rank are missing where nothing in it heeds them, a constraint that sees
+    all offsets or ties all sites is named so, a size or strength that is not given is the one it stands for, and 1 and
+    1.0 are one learning rate.
 
     Raises InputError for what `check` refuses.
     """
     check(experiment)
     model = experiment.model
-    corner = {"conv": "shared", "local": "dense"}.get(model.constraint) if model.delta is None else None
-    constraint = corner or model.constraint
+    constraint = "conv" if (model.constraint, model.tile) == ("tiled", 1) else model.constraint
+    if model.delta is None:
+        constraint = {"conv": "shared", "local": "dense"}.get(constraint, constraint)
     data, training = experiment.data, experiment.training
-    heeded = any(ties.find(name).local for name in {constraint} | soft_constraints(training).stronger)
+    named = {low_rank.constraint_of(constraint)} | soft_constraints(training).stronger
     beta = DEFAULT_BETA if training.penalty_threshold is None else float(training.penalty_threshold)
     return replace(
         experiment,
         {
             "model.constraint": constraint,
-            "model.delta": model.delta if heeded else None,
+            "model.delta": model.delta if any(ties.find(name).local for name in named) else None,
+            "model.tile": ties.tile_of("tiled", model.tile) if "tiled" in named else None,
+            "model.rank": low_rank.rank_of(constraint, model.rank),
             "data.size": sources.size_of(data.source, data.size),
             "data.strength": strength_of(data.intervention, data.strength),
             "training.learning_rates": tuple(map(float, training.learning_rates)),
@@ -90,7 +94,7 @@ def _registries() -> dict[str, Iterable[str]]:
     return {
         "data.source": sources.names(),
         "data.intervention": INTERVENTIONS,
-        "model.constraint": ties.CONSTRAINTS,
+        "model.constraint": low_rank.names(),
         "model.pooling": POOLINGS,
         "model.activation": ACTIVATIONS,
         "model.readout": READOUTS,
@@ -110,13 +114,16 @@ def _check_ranges(experiment: Experiment) -> None:
         "data.n_train",
         "data.n_validation",
         "data.reduce",
+        "model.tile",
+        "model.rank",
         "training.batch_size",
         "training.updates",
         "training.evaluate_every",
     )
     for name in positive:
-        if get(experiment, name) < 1:
-            raise InputError(f"{name} is {get(experiment, name)}: it must be at least 1.")
+        value = get(experiment, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}: it must be at least 1.")
     if not 0 <= experiment.seed < 2**32:
         raise InputError(f"seed is {experiment.seed}: it must lie between 0 and {2**32 - 1}.")
     if experiment.model.delta is not None and experiment.model.delta < 0:

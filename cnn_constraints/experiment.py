@@ -36,7 +36,7 @@ class Model:
     """The network: constrained layers, readout, linear classifier."""
 
     constraint: str = "conv"
-    """dense, shared, local, conv, or any other registered constraint."""
+    """dense, shared, local, conv, tiled, low_rank_local, or any other registered constraint."""
     delta: int | None = 2
     """How far a local layer sees, |a|, |b| <= delta; None for all offsets. Layers on smaller images see all of those."""
     channels: tuple[int, ...] = (8, 16)
@@ -57,6 +57,10 @@ class Model:
     """zero or circular: what lies beyond the image."""
     precision: str = "float32"
     """float32 or bfloat16: of the factors of the constrained layers' products (faster on GPU and TPU)."""
+    tile: int | None = None
+    """Of tiled: output sites whose row and column agree modulo this share weights, 1 being conv; None for its own, 2."""
+    rank: int | None = None
+    """Of low_rank_local: how many filter banks every output site combines; None for its own, 2."""
 
 
 @dataclass(frozen=True)

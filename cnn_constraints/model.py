@@ -15,6 +15,7 @@ from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.ops import choose
+from cnn_constraints.ops.low_rank import combine
 
 
 class Activation(NamedTuple):
@@ -104,6 +105,8 @@ class ConstrainedLayer(nn.Module):
     """H = bias + W X with W under a registered constraint (D2L 7.1.2).
 
     Weights are normal with variance gain * inverse fan-in (see `ties.inverse_fan_in`), divided by the input channels.
+    With a rank, H[i, j] = bias + sum_r w_r[i, j] (W_r X)[i, j] (see `low_rank`), each w_r initially rank^-1/2: that keeps
+    the variance, and starts a convolution's banks as a convolution (as Elsayed et al. 2020 do).
     Raises InputError for a name that is not registered, and for images that are not of the geometry.
     """
 
@@ -115,17 +118,23 @@ class ConstrainedLayer(nn.Module):
     gain: float = 1.0
     formulation: str | None = None
     precision: str = "float32"
+    rank: int | None = None
 
     @nn.compact
     def __call__(self, x: Inputs) -> Outputs:
         weights = self.param("weights", self._initial_weights, x.shape[0])
         layer = (self.geometry, self.delta, self.formulation)
         activations = multiply(self.precision, self.constraint, x, weights, *layer)
+        sites = (self.geometry.output_height, self.geometry.output_width)
+        if self.rank is not None:
+            equal = nn.initializers.constant(1 / math.sqrt(self.rank))
+            combining = self.param("combining", equal, (self.rank, *sites), jnp.float32)
+            activations = combine(activations, combining[None])
         if self.bias not in BIASES:
             raise errors.unknown_name("bias", self.bias, BIASES)
         if self.bias == "none":
             return activations
-        sites = (self.geometry.output_height, self.geometry.output_width) if self._bias_per_site() else (1, 1)
+        sites = sites if self._bias_per_site() else (1, 1)
         return activations + self.param("bias", nn.initializers.zeros, (self.out_channels, *sites, 1), jnp.float32)
 
     def _bias_per_site(self) -> bool:
@@ -134,7 +143,8 @@ class ConstrainedLayer(nn.Module):
     def _initial_weights(self, key: jax.Array, in_channels: int) -> jax.Array:
         inverse_fan_in = ties.inverse_fan_in(self.constraint, self.geometry, self.delta)
         deviation = np.sqrt(self.gain * inverse_fan_in / in_channels).astype(np.float32)
-        return draw_normal(key, (in_channels, len(deviation), self.out_channels)) * deviation[:, None]
+        channels = self.out_channels * (self.rank or 1)
+        return draw_normal(key, (in_channels, len(deviation), channels)) * deviation[:, None]
 
 
 def draw_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -175,6 +185,7 @@ class Network(nn.Module):
     readout: str = "flatten"
     bias: str = "own"
     precision: str = "float32"
+    rank: int | None = None
 
     @nn.compact
     def __call__(
@@ -195,6 +206,7 @@ class Network(nn.Module):
                 self.bias,
                 gain,
                 precision=self.precision,
+                rank=self.rank,
                 name=f"layer_{number}",
             )
             x = hand_on(self, layer, constrained(x))
@@ -222,6 +234,8 @@ def logits_of_lanes(
     weights = jnp.concatenate([one["weights"] for one in parameters], axis=2)
     operands = (images.transpose(3, 1, 2, 0), weights)
     h = multiply(network.precision, network.constraint, *operands, layer.geometry, layer.delta)
+    if network.rank is not None:
+        h = combine(h, jnp.stack([one["combining"] for one in parameters]))
     if network.bias != "none":
         h = h + jnp.concatenate([one["bias"] for one in parameters])
     parts = jnp.split(hand_on(network, layer, h), len(lanes))

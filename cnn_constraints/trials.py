@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from cnn_constraints import config
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.config import Data, Experiment, Model
-from cnn_constraints.constraints import counts, ties
+from cnn_constraints.constraints import counts, low_rank, ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.data import sources, subsets
 from cnn_constraints.data.interventions import intervene
@@ -63,11 +63,13 @@ def build_network(model: Model, image_shape: tuple[int, int, int], classes: int)
     """
     height, width, _ = image_shape
     Geometry(height, width).check_delta(model.delta)
+    constraint = low_rank.constraint_of(model.constraint)
+    tile = ties.tile_of(model.constraint, model.tile) or model.tile or 1
     layers = []
     for channels, stride, pool_size in zip(model.channels, model.strides, model.pool_sizes, strict=True):
-        geometry = Geometry(height, width, stride, model.boundary)
+        geometry = Geometry(height, width, stride, model.boundary, tile)
         delta = None if model.delta is None else min(model.delta, max(height, width) - 1)
-        if model.constraint not in choose.FORMULATIONS:
+        if constraint not in choose.FORMULATIONS:
             ties.require_table_fits(geometry)
         layers.append(LayerShape(geometry, channels, delta, pool_size))
         height, width = geometry.output_height // pool_size, geometry.output_width // pool_size
@@ -77,7 +79,8 @@ def build_network(model: Model, image_shape: tuple[int, int, int], classes: int)
                 f"{image_shape[0]} x {image_shape[1]} after layer {len(layers)}: make them smaller."
             )
     names = (model.activation, model.pooling, model.readout, model.bias, model.precision)
-    return Network(model.constraint, tuple(layers), classes, *names)
+    rank = low_rank.rank_of(model.constraint, model.rank)
+    return Network(constraint, tuple(layers), classes, *names, rank=rank)
 
 
 def cost(experiment: Experiment, dataset: Dataset) -> Cost:
@@ -89,9 +92,8 @@ def cost(experiment: Experiment, dataset: Dataset) -> Cost:
     height = width = 0
     for layer in network.layers:
         per_site = {"site": True, "channel": False}.get(network.bias)
-        layer_count = counts.count(
-            network.constraint, layer.geometry, layer.delta, channels, layer.out_channels, bias_per_site=per_site
-        )
+        shape = (network.constraint, layer.geometry, layer.delta, channels, layer.out_channels)
+        layer_count = counts.count(*shape, bias_per_site=per_site, rank=network.rank)
         parameters += layer_count.weights + (layer_count.bias if network.bias != "none" else 0)
         multiply_adds += layer_count.multiply_adds
         channels = layer.out_channels

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from cnn_constraints.constraints import ties
+from cnn_constraints.constraints import low_rank, ties
 from cnn_constraints.constraints.counts import approximation_in_text, count
 from cnn_constraints.constraints.geometry import Geometry
 from experiments.entry import check_flags, entry_point, parse_flags
@@ -21,6 +21,10 @@ class Command:
     """Pixels."""
     delta: int | None = 10
     """The radius of the local layers; None for all offsets."""
+    tile: int = ties.TILE
+    """Of tiled: output sites whose row and column agree modulo this share weights."""
+    rank: int = low_rank.RANK
+    """Of low_rank_local: how many filter banks every output site combines."""
     in_channels: int = 1
     out_channels: int = 1
     stride: int = 1
@@ -33,16 +37,19 @@ class Command:
 def main(arguments: list[str]) -> None:
     check_flags(arguments, ["--" + name.replace("_", "-") for name in Command.__dataclass_fields__])
     command = parse_flags(Command, arguments, prog="python -m experiments.count")
-    geometry = Geometry(command.height, command.width, command.stride, command.boundary)
-    table = Table(title=f"One layer on {command.height} x {command.width} pixels, delta = {command.delta}", box=None)
+    geometry = Geometry(command.height, command.width, command.stride, command.boundary, command.tile)
+    sizes = f"delta = {command.delta}, tile = {command.tile}, rank = {command.rank}"
+    table = Table(title=f"One layer on {command.height} x {command.width} pixels, {sizes}", box=None)
     columns = ("constraint", "weights", "the text says", "bias", "multiply-adds", f"{command.dtype} bytes")
     for column in columns:
         table.add_column(column, justify="left" if column == "constraint" else "right", no_wrap=True)
-    for name, constraint in ties.CONSTRAINTS.items():
-        if constraint.sizes is None and not ties.table_fits(geometry):
+    for name in low_rank.names():
+        constraint = low_rank.constraint_of(name)
+        if ties.find(constraint).sizes is None and not ties.table_fits(geometry):
             table.add_row(name, "only by its table, which is too large to write")
             continue
-        exact = count(name, geometry, command.delta, command.in_channels, command.out_channels, command.dtype)
+        shape = (constraint, geometry, command.delta, command.in_channels, command.out_channels, command.dtype)
+        exact = count(*shape, rank=low_rank.rank_of(name, command.rank))
         text = approximation_in_text(name, geometry, command.delta)
         table.add_row(
             name,

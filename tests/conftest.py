@@ -32,10 +32,10 @@ class Draw:
     def geometry(
         self, boundary: str | None = None, stride: int | None = None, smallest: int = 1, largest: int = 6
     ) -> Geometry:
-        """An image of at most 6 x 6 pixels, unless told otherwise."""
+        """An image of at most 6 x 6 pixels, unless told otherwise, and tiles of at most 4 x 4."""
         height, width = self.integer(smallest, largest), self.integer(smallest, largest)
         stride = stride or self.integer(1, 3)
-        return Geometry(height, width, stride, boundary or str(self.rng.choice(BOUNDARIES)))
+        return Geometry(height, width, stride, boundary or str(self.rng.choice(BOUNDARIES)), self.integer(1, 4))
 
     def reach(self, geometry: Geometry) -> int:
         """A delta from 0 to the whole image."""

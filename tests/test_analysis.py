@@ -16,7 +16,8 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.sweep import axis, product, resolve
 
 CELLS = ("dense", "shared", "local", "conv")
-ACCURACY = {"dense": 0.6, "shared": 0.7, "local": 0.8, "conv": 0.9}
+ACCURACY = {"dense": 0.6, "shared": 0.7, "local": 0.8, "conv": 0.9, "tiled": 0.85}
+PARAMETERS = {"dense": 1_234_567, "shared": 45_678, "local": 98_765, "conv": 1_234, "tiled": 4_321}
 
 
 def trials_of(*axes: list[dict[str, Any]]) -> list[Experiment]:
@@ -35,7 +36,7 @@ def result_row(trial: Experiment, test_accuracy: float | None) -> dict[str, Any]
         "validation_accuracy": 0.9,
         "test_loss": 0.3,
         "test_accuracy": test_accuracy,
-        "parameters": {"dense": 1_234_567, "shared": 45_678, "local": 98_765, "conv": 1_234}[trial.model.constraint],
+        "parameters": PARAMETERS[trial.model.constraint],
         "multiply_adds": 10**6,
         "seconds": 1.5,
     }

@@ -1,6 +1,7 @@
 """A trial is written in one way and has one name, and whatever is wrong with it is told in one sentence."""
 
 import dataclasses
+import hashlib
 import json
 import re
 import typing
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 
 from cnn_constraints import config
 from cnn_constraints.config import Data, Experiment, Model, Training
+from cnn_constraints.constraints import low_rank, ties
 from cnn_constraints.constraints.geometry import BOUNDARIES
-from cnn_constraints.constraints.ties import CONSTRAINTS
 from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.data.sources import names
 from cnn_constraints.data.tasks import TASKS
@@ -28,7 +29,7 @@ from cnn_constraints.training.soft_constraints import BETA_LASSO
 REGISTRIES: dict[str, Iterable[str]] = {
     "data.source": names(),
     "data.intervention": INTERVENTIONS,
-    "model.constraint": CONSTRAINTS,
+    "model.constraint": low_rank.names(),
     "model.pooling": POOLINGS,
     "model.activation": ACTIVATIONS,
     "model.readout": READOUTS,
@@ -37,13 +38,15 @@ REGISTRIES: dict[str, Iterable[str]] = {
     "model.precision": PRECISIONS,
     "training.optimizer": OPTIMIZERS,
     "training.schedule": SCHEDULES,
-    "training.switch_from": CONSTRAINTS,
-    "training.penalty": [BETA_LASSO, *CONSTRAINTS],
+    "training.switch_from": ties.CONSTRAINTS,
+    "training.penalty": [BETA_LASSO, *ties.CONSTRAINTS],
 }
 FIELDS = sorted(config.flat(Experiment()))
-LOCAL = sorted(name for name, constraint in CONSTRAINTS.items() if constraint.local)
+LOCAL = sorted(name for name in low_rank.names() if ties.find(low_rank.constraint_of(name)).local)
 LOCAL_SET = set(LOCAL)
-GLOBAL = sorted(set(CONSTRAINTS) - set(LOCAL))
+GLOBAL = sorted(set(low_rank.names()) - LOCAL_SET)
+SIZES = {"model.tile": "tiled", "model.rank": "low_rank_local"}
+"""Fields that mean something to one constraint alone."""
 VERIFIED = sorted(set(names()) - {"folder"})
 
 WRONG_FOR_TYPE: dict[Any, list[Any]] = {
@@ -81,9 +84,9 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
         return [
             {},
             {"switch_from": name("training.switch_from"), "switch_at": whole(0, updates)},
-            {"penalty": name("model.constraint"), "penalty_strengths": (*numbers(), 0.0)},
+            {"penalty": name("training.switch_from"), "penalty_strengths": (*numbers(), 0.0)},
             {"penalty": BETA_LASSO, "penalty_strengths": numbers(), "penalty_threshold": beta},
-            {"violations": tuple(generator.permutation(sorted(CONSTRAINTS))[: whole(1, 3)].tolist())},
+            {"violations": tuple(generator.permutation(sorted(ties.CONSTRAINTS))[: whole(1, 3)].tolist())},
         ][whole(0, 4)]
 
     layers, n_train, evaluate_every = whole(1, 3), whole(1, 999), whole(1, 50)
@@ -104,6 +107,8 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
         model=Model(
             constraint=name("model.constraint"),
             delta=None if generator.random() < 0.3 else whole(0, 40),
+            tile=[None, whole(1, 9)][whole(0, 1)],
+            rank=[None, whole(1, 9)][whole(0, 1)],
             channels=side(64),
             pool_sizes=side(4),
             strides=side(4),
@@ -168,6 +173,12 @@ def from_json(nested: dict[str, Any]) -> Experiment:
     )
 
 
+def without_soft_constraints(experiment: Experiment) -> Experiment:
+    plain = config.flat(Experiment())
+    soft = ("switch_from", "switch_at", "penalty", "penalty_strengths", "penalty_threshold", "violations")
+    return config.replace(experiment, {f"training.{name}": plain[f"training.{name}"] for name in soft})
+
+
 def types_of_fields() -> dict[str, Any]:
     hints = typing.get_type_hints(Experiment)
     sections = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
@@ -187,7 +198,7 @@ def test_resolving_twice_is_resolving_once(experiments):
 
 
 def test_resolving_changes_only_what_can_be_said_in_two_ways(experiments):
-    two_ways = {"model.constraint", "model.delta", "data.size", "data.strength", "training.penalty_threshold"}
+    two_ways = {"model.constraint", "model.delta", *SIZES, "data.size", "data.strength", "training.penalty_threshold"}
     for experiment in experiments:
         before, after = config.flat(experiment), config.flat(config.resolve(experiment))
         assert {name for name in before if before[name] != after[name]} <= two_ways
@@ -219,7 +230,32 @@ def test_delta_is_lost_where_every_constraint_sees_all_offsets(constraint, exper
 def test_a_local_constraint_keeps_its_delta(constraint, experiments, draw):
     for experiment in experiments:
         changed = config.replace(experiment, {"model.constraint": constraint, "model.delta": draw.integer(0, 99)})
-        assert config.resolve(changed).model == changed.model
+        assert config.resolve(changed).model.delta == changed.model.delta
+
+
+@pytest.mark.parametrize("field", SIZES)
+def test_a_size_is_two_where_it_means_something_and_none_elsewhere(field, experiments, draw):
+    for experiment in map(without_soft_constraints, experiments):
+        own, two = (config.replace(experiment, {"model.constraint": SIZES[field], field: size}) for size in (None, 2))
+        assert config.resolve(own) == config.resolve(two)
+        other = config.replace(own, {"model.constraint": draw.rng.choice(sorted({*LOCAL, *GLOBAL} - {SIZES[field]}))})
+        resolved = config.resolve(config.replace(other, {field: draw.integer(2, 99)}))
+        assert resolved == config.resolve(other) and config.get(resolved, field) is None
+
+
+def test_tiles_of_one_site_are_a_convolution(experiments):
+    for experiment in map(without_soft_constraints, experiments):
+        ways = ({"model.constraint": "tiled", "model.tile": 1}, {"model.constraint": "conv"})
+        tiles, conv = (config.resolve(config.replace(experiment, way)) for way in ways)
+        assert tiles == conv
+
+
+def test_an_empty_field_is_not_in_the_name(experiments):
+    for experiment in experiments:
+        told = {field: value for field, value in config.flat(experiment).items() if value not in (None, ())}
+        if experiment.data.source != "folder":
+            told.pop("data.folder", None)
+        assert config.name(experiment) == hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @pytest.mark.parametrize("source", VERIFIED)
@@ -333,6 +369,8 @@ def test_a_name_like_no_other_is_told_all_that_are_allowed(field):
         ("seed", -1),
         ("seed", 2**32),
         ("model.delta", -1),
+        ("model.tile", 0),
+        ("model.rank", 0),
         ("data.reduce", 0),
         ("data.size", 3),
         ("data.strength", 0.5),

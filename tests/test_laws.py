@@ -105,6 +105,17 @@ def test_tied_layer_commutes_with_translation_inside_an_image(constraint, draw):
     close(after[:, 1:, 1:], before[:, :-1, :-1])
 
 
+def test_tiled_layer_commutes_with_translation_by_its_tile_and_by_no_less_on_a_torus(draw):
+    tile = draw.integer(2, 3)
+    geometry = Geometry(2 * tile, tile * draw.integer(1, 2), 1, "circular", tile)
+    layer, weights = random_layer("tiled", geometry, draw.reach(geometry), draw)
+    x = draw.activations(geometry, 2)
+    for shift in ((tile, 0), (0, tile), (tile, tile)):
+        close(layer(jnp.roll(x, shift, (1, 2)), weights), jnp.roll(layer(x, weights), shift, (1, 2)))
+    for axis in (1, 2):
+        assert abs(layer(jnp.roll(x, 1, axis), weights) - jnp.roll(layer(x, weights), 1, axis)).max() > 1e-6
+
+
 @pytest.mark.parametrize("constraint", UNTIED)
 def test_untied_layer_does_not_commute_with_translation(constraint, draw):
     geometry = draw.geometry("circular", stride=1, smallest=4)

@@ -35,6 +35,8 @@ SHAPES = {
     "data.n_validation": 299,
     "model.constraint": "conv",
     "model.delta": 1,
+    "model.tile": 3,
+    "model.rank": 3,
     "model.channels": (8, 17),
     "model.pool_sizes": (1, 2),
     "model.strides": (1, 2),

@@ -33,24 +33,29 @@ def count(
     out_channels: int = 1,
     dtype: str = "float32",
     bias_per_site: bool | None = None,
+    rank: int | None = None,
 ) -> Count:
     """Parameters, multiply-adds per image and bytes of one layer. `bias_per_site` None means the constraint's own bias.
 
-    Raises InputError for an unknown constraint, a delta the image does not have, channels below 1 or an unknown dtype.
+    A rank counts so many banks under the constraint, and the weights and sums that combine them (see `low_rank`).
+    Raises InputError for an unknown constraint, a delta the image does not have, channels or a rank below 1 or an unknown
+    dtype.
     """
-    for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-        if channels < 1:
-            raise InputError(f"{name} is {channels}: it must be at least 1.")
+    banks = 1 if rank is None else rank
+    for name, number in (("in_channels", in_channels), ("out_channels", out_channels), ("rank", banks)):
+        if number < 1:
+            raise InputError(f"{name} is {number}: it must be at least 1.")
     if dtype not in BYTES:
         raise unknown_name("dtype", dtype, BYTES)
     size = ties.sizes(constraint, geometry, delta)
     per_site = ties.find(constraint).bias_per_site if bias_per_site is None else bias_per_site
-    weights = size.weights * in_channels * out_channels
+    combining = 0 if rank is None else rank * geometry.output_sites
+    weights = banks * size.weights * in_channels * out_channels + combining
     bias = (geometry.output_sites if per_site else 1) * out_channels
     return Count(
         weights=weights,
         bias=bias,
-        multiply_adds=size.connections * in_channels * out_channels,
+        multiply_adds=banks * size.connections * in_channels * out_channels + combining * out_channels,
         bytes=(weights + bias) * BYTES[dtype],
     )
 

@@ -75,21 +75,31 @@ class Axis:
             return target % self.size, np.ones_like(target, bool)
         return np.clip(target, 0, self.size - 1), (target >= 0) & (target < self.size)
 
+    def phases(self, delta: int | None, tile: int) -> Bool[np.ndarray, "tile offsets"]:
+        """Whether some output i of the phase i mod tile meets the offset inside the image."""
+        _, inside = self.input_of_offset(delta)
+        outputs, offsets = np.nonzero(inside)
+        met = np.zeros((tile, inside.shape[1]), bool)
+        met[outputs % tile, offsets] = True
+        return met
+
 
 @dataclass(frozen=True)
 class Geometry:
     """An image of height x width pixels, the stride of the layer that reads it, and what lies beyond its border.
 
-    Raises InputError for a size or stride below 1, or an unknown boundary.
+    tile: output sites whose row and column agree modulo it are of one phase; only `tiled` asks for it.
+    Raises InputError for a size, stride or tile below 1, or an unknown boundary.
     """
 
     height: int
     width: int
     stride: int = 1
     boundary: str = "zero"
+    tile: int = 1
 
     def __post_init__(self) -> None:
-        for field in ("height", "width", "stride"):
+        for field in ("height", "width", "stride", "tile"):
             if getattr(self, field) < 1:
                 raise InputError(f"{field} is {getattr(self, field)}: it must be at least 1.")
         if self.boundary not in BOUNDARIES:

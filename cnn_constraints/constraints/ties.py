@@ -25,6 +25,10 @@ LARGEST_TABLE = 2**28
 """Pairs of sites above which no table is written: at 8 bytes each, 2 GiB. Counts do not need the table."""
 
 
+TILE = 2
+"""Of a tiled convolution that is not told its own."""
+
+
 class Sizes(NamedTuple):
     """Per pair of channels: the free weights, and the products X W that the definition sums over an image."""
 
@@ -53,10 +57,7 @@ class Constraint:
 
 def write_tied(geometry: Geometry, delta: int | None) -> Ties:
     """Translation invariance: one weight an offset (a, b), numbered row by row; -1 where |a| > delta or |b| > delta."""
-    row = _offset_names(geometry.rows, delta)[:, None, :, None]
-    column = _offset_names(geometry.columns, delta)[None, :, None, :]
-    names = np.where((row < 0) | (column < 0), -1, row * len(geometry.columns.offsets(delta)) + column)
-    return names.reshape(geometry.output_sites, geometry.input_sites)
+    return _write(geometry, delta, tile=1)
 
 
 def write_untied(geometry: Geometry, delta: int | None) -> Ties:
@@ -64,10 +65,15 @@ def write_untied(geometry: Geometry, delta: int | None) -> Ties:
 
     That order makes the free weights of a layer the product of those of its two axes.
     """
-    row = _pair_names(geometry.rows, delta)[:, None, :, None]
-    column = _pair_names(geometry.columns, delta)[None, :, None, :]
-    names = np.where((row < 0) | (column < 0), -1, row * geometry.columns.connections(delta) + column)
-    return names.reshape(geometry.output_sites, geometry.input_sites)
+    return _write(geometry, delta, tile=max(geometry.output_height, geometry.output_width))
+
+
+def write_tiled(geometry: Geometry, delta: int | None) -> Ties:
+    """Locality, and one weight an offset for all outputs of a phase, (i mod k, j mod k) with the geometry's tile k.
+
+    Le, Ngiam et al. 2010, "Tiled convolutional neural networks", section 3: k = 1 is `conv`, k = the image's side `local`.
+    """
+    return _write(geometry, delta, geometry.tile)
 
 
 def write_dense(geometry: Geometry, delta: int | None) -> Ties:
@@ -76,17 +82,21 @@ def write_dense(geometry: Geometry, delta: int | None) -> Ties:
     return names.reshape(geometry.input_sites, geometry.output_sites).T
 
 
-def _offset_names(axis: Axis, delta: int | None) -> Int[np.ndarray, "outputs inputs"]:
-    offset, allowed = axis.offset_of_pair(), axis.offsets(delta)
-    return np.where((offset >= allowed[0]) & (offset <= allowed[-1]), offset - allowed[0], -1)
+def _write(geometry: Geometry, delta: int | None, tile: int) -> Ties:
+    row = _pair_names(geometry.rows, delta, tile)[:, None, :, None]
+    column = _pair_names(geometry.columns, delta, tile)[None, :, None, :]
+    names = np.where((row < 0) | (column < 0), -1, row * (column.max() + 1) + column)
+    return names.reshape(geometry.output_sites, geometry.input_sites)
 
 
-def _pair_names(axis: Axis, delta: int | None) -> Int[np.ndarray, "outputs inputs"]:
-    """Connected pairs numbered by output, then offset."""
+def _pair_names(axis: Axis, delta: int | None, tile: int) -> Int[np.ndarray, "outputs inputs"]:
+    """Connected pairs numbered by the phase of the output, i mod tile, then by offset."""
     inputs, inside = axis.input_of_offset(delta)
+    met = axis.phases(delta, tile)
+    number = met.cumsum().reshape(met.shape) - 1
+    outputs, offsets = np.nonzero(inside)
     names = np.full((axis.outputs, axis.size), -1)
-    outputs = np.broadcast_to(np.arange(axis.outputs)[:, None], inputs.shape)
-    names[outputs[inside], inputs[inside]] = np.arange(inside.sum())
+    names[outputs, inputs[inside]] = number[outputs % tile, offsets]
     return names
 
 
@@ -102,16 +112,26 @@ def _untied_sizes(geometry: Geometry, delta: int | None) -> Sizes:
     return Sizes(connections, connections)
 
 
+def _tiled_sizes(geometry: Geometry, delta: int | None) -> Sizes:
+    rows, columns = (axis.phases(delta, geometry.tile).sum() for axis in (geometry.rows, geometry.columns))
+    return Sizes(int(rows * columns), _untied_sizes(geometry, delta).connections)
+
+
 def _tied_inverse_fan_in(geometry: Geometry, delta: int | None) -> Float[np.ndarray, " weights"]:
-    return _outer(*(_mean_inverse_fan_in(_offset_names(axis, delta)) for axis in (geometry.rows, geometry.columns)))
+    return _inverse_fan_in(geometry, delta, tile=1)
 
 
 def _untied_inverse_fan_in(geometry: Geometry, delta: int | None) -> Float[np.ndarray, " weights"]:
-    return _outer(*(_mean_inverse_fan_in(_pair_names(axis, delta)) for axis in (geometry.rows, geometry.columns)))
+    return _inverse_fan_in(geometry, delta, tile=max(geometry.output_height, geometry.output_width))
 
 
-def _outer(rows: np.ndarray, columns: np.ndarray) -> Float[np.ndarray, " weights"]:
-    return np.multiply.outer(rows, columns).ravel()
+def _tiled_inverse_fan_in(geometry: Geometry, delta: int | None) -> Float[np.ndarray, " weights"]:
+    return _inverse_fan_in(geometry, delta, geometry.tile)
+
+
+def _inverse_fan_in(geometry: Geometry, delta: int | None, tile: int) -> Float[np.ndarray, " weights"]:
+    names = (_pair_names(axis, delta, tile) for axis in (geometry.rows, geometry.columns))
+    return np.multiply.outer(*map(_mean_inverse_fan_in, names)).ravel()
 
 
 def _mean_inverse_fan_in(names: Ties) -> Float[np.ndarray, " names"]:
@@ -158,12 +178,25 @@ CONSTRAINTS: dict[str, Constraint] = {
         sizes=_tied_sizes,
         inverse_fan_in=_tied_inverse_fan_in,
     ),
+    "tiled": Constraint(
+        field_name="tiled convolution",
+        write=write_tiled,
+        local=True,
+        bias_per_site=False,
+        sizes=_tiled_sizes,
+        inverse_fan_in=_tiled_inverse_fan_in,
+    ),
 }
 
 
 def find(name: str) -> Constraint:
     """The constraint of that name. Raises InputError with the nearest name where there is none."""
     return errors.find("constraint", name, CONSTRAINTS)
+
+
+def tile_of(constraint: str, tile: int | None) -> int | None:
+    """The tile of a tiled convolution, its own where none is given; None for constraints to which it means nothing."""
+    return (TILE if tile is None else tile) if constraint == "tiled" else None
 
 
 def tie_table(name: str, geometry: Geometry, delta: int | None = None) -> Ties:

@@ -91,7 +91,8 @@ class ProgressBar:
 
 
 def describe(trial: Experiment) -> str:
-    """The arm of a trial: its cell, reach and readout."""
+    """The arm of a trial: its cell, sizes and readout."""
     model = trial.model
-    reach = "" if model.delta is None else f" delta {model.delta}"
-    return f"{model.constraint}{reach}, {model.readout}"
+    sizes = {"delta": model.delta, "tile": model.tile, "rank": model.rank}
+    given = "".join(f" {name} {size}" for name, size in sizes.items() if size is not None)
+    return f"{model.constraint}{given}, {model.readout}"

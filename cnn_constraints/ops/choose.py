@@ -10,7 +10,7 @@ from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.constraints.ties import find, sizes, tie_table
 from cnn_constraints.errors import InputError, unknown_name
-from cnn_constraints.ops import conv, dense, local, shared
+from cnn_constraints.ops import conv, dense, local, shared, tiled
 
 Formulation = Callable[[Inputs, FreeWeights, Geometry, int | None], Outputs]
 
@@ -39,6 +39,7 @@ FORMULATIONS: dict[str, dict[str, Formulation]] = {
     "shared": TIED,
     "local": UNTIED,
     "conv": TIED,
+    "tiled": {"polyphase": tiled.polyphase},
 }
 """A constraint that is not listed here runs through its tie table (`dense.expanded`)."""
 
@@ -75,10 +76,12 @@ TABLE = (
     Choice(CPU, "conv", "tiles_1x4", largest_in_channels=1),
     Choice(CPU, "conv", "tiles_1x2", largest_delta=5),
     Choice(CPU, "conv", "tiles_2x4"),
+    Choice(CPU, "tiled", "polyphase"),
     Choice(ACCELERATORS, "dense", "matrix"),
     Choice(ACCELERATORS, "shared", "fourier"),
     Choice(ACCELERATORS, "local", "tiles_1x1"),
     Choice(ACCELERATORS, "conv", "library"),
+    Choice(ACCELERATORS, "tiled", "polyphase"),
 )
 
 

@@ -58,10 +58,10 @@ def tiles(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None
     """
     in_channels, _, _, batch = x.shape
     blocks = (-(-geometry.output_height // rows), -(-geometry.output_width // columns))
-    strips = _tiled_windows(x, geometry.columns, delta, columns, dimension=2, stack_at=1)
+    strips = tiled_windows(x, geometry.columns, delta, columns, dimension=2, stack_at=1)
     # Without the barrier XLA fuses both steps into one gather and recomputes the first for every row.
     strips = lax.optimization_barrier(strips)
-    windows = _tiled_windows(strips, geometry.rows, delta, rows, dimension=2, stack_at=1)
+    windows = tiled_windows(strips, geometry.rows, delta, rows, dimension=2, stack_at=1)
     kernel = _copies(kernel_of(weights, geometry, delta), rows, geometry.stride, dimension=1)
     kernel = _copies(kernel, columns, geometry.stride, dimension=3)
     matrix = kernel.transpose(0, 1, 3, 2, 4, 5).reshape(in_channels * windows.shape[1] * windows.shape[2], -1)
@@ -71,7 +71,7 @@ def tiles(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None
     return product[:, : geometry.output_height, : geometry.output_width]
 
 
-def _tiled_windows(
+def tiled_windows(
     x: jnp.ndarray, axis: Axis, delta: int | None, tile: int, dimension: int, stack_at: int
 ) -> jnp.ndarray:
     """The pixels that each tile of outputs of one axis sees: their places become a new dimension at `stack_at`."""

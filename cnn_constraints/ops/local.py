@@ -28,7 +28,7 @@ def masked(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | Non
     return dense.matrix(x, absolute, geometry)
 
 
-def _insert_zeros(x: jnp.ndarray, present: np.ndarray, dimension: int) -> jnp.ndarray:
+def insert_zeros(x: jnp.ndarray, present: np.ndarray, dimension: int) -> jnp.ndarray:
     """Spread x over the True places of `present`. Slices and one concatenation: a gather's transpose would scatter."""
     borders = np.flatnonzero(np.diff(present)) + 1
     pieces, taken = [], 0
@@ -53,14 +53,14 @@ def tiles(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None
     blocks = (-(-geometry.output_height // rows), -(-geometry.output_width // columns))
     windows = windows.reshape(blocks[0] * blocks[1], -1, batch)
     local = local.reshape(windows.shape[0], windows.shape[1], -1)
-    product = _products(local, windows)
+    product = products(local, windows)
     product = product.reshape(*blocks, rows, columns, out_channels, batch).transpose(4, 0, 2, 1, 3, 5)
     product = product.reshape(out_channels, blocks[0] * rows, blocks[1] * columns, batch)
     return product[:, : geometry.output_height, : geometry.output_width]
 
 
 @jax.custom_vjp
-def _products(local: jnp.ndarray, windows: jnp.ndarray) -> jnp.ndarray:
+def products(local: jnp.ndarray, windows: jnp.ndarray) -> jnp.ndarray:
     """local[b, s, m] and windows[b, s, n] to [b, m, n], each of the three products in the order that is fastest on CPU."""
     # The barrier keeps the transposition, which XLA would fold into a product that is up to twice as slow.
     return jnp.einsum("bms,bsn->bmn", lax.optimization_barrier(jnp.swapaxes(local, 1, 2)), windows)
@@ -73,7 +73,7 @@ def _products_backward(
     return jnp.einsum("bsn,bmn->bsm", windows, gradient), jnp.einsum("bsm,bmn->bsn", local, gradient)
 
 
-_products.defvjp(lambda local, windows: (_products(local, windows), (local, windows)), _products_backward)
+products.defvjp(lambda local, windows: (products(local, windows), (local, windows)), _products_backward)
 
 
 class Tables(NamedTuple):
@@ -258,7 +258,7 @@ def _row_weights(by_pair: jnp.ndarray, row: Row, geometry: Geometry, delta: int 
 
 def _insert_columns(block: jnp.ndarray, geometry: Geometry, delta: int | None) -> jnp.ndarray:
     _, inside = geometry.columns.input_of_offset(delta)
-    spread = _insert_zeros(block, inside.ravel(), dimension=2)
+    spread = insert_zeros(block, inside.ravel(), dimension=2)
     return spread.reshape(*block.shape[:2], *inside.shape, block.shape[3])
 
 

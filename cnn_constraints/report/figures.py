@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from cnn_constraints import analysis
-from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, SWEEPS
+from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES, SWEEPS
 
 STYLES = {"dense": ("#D55E00", "s"), "shared": ("#CC79A7", "D"), "local": ("#009E73", "^"), "conv": ("#0072B2", "o")}
 """Colour and marker of each cell: Okabe and Ito's colours, which are told apart with any colour vision."""
@@ -169,7 +169,7 @@ def _lines(arms: pandas.DataFrame, key: list[str]) -> list[Line]:
         words += [
             f"{name.rpartition('.')[2]} {analysis.in_words(value)}"
             for name, value in given.items()
-            if name not in (CELL, "weights") and not (name == DELTA and pandas.isna(value))
+            if name not in (CELL, "weights") and not (name in SIZES and pandas.isna(value))
         ]
         lines.append(Line(", ".join(words), drawn.get(first, 0), members))
         drawn[first] = drawn.get(first, 0) + 1

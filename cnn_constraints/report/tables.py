@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cnn_constraints import analysis
-from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN
+from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES
 
-CHAMPIONS = ("conv", "local", "shared", "dense")
+CHAMPIONS = ("conv", "tiled", "low_rank_local", "local", "shared", "dense")
 """The cell that the others are compared with is the first of these in a run: the more constrained, the earlier."""
 
 NUMBERS = ("delta", "n_train", "parameters", "seeds")
@@ -162,7 +162,9 @@ def _seeds(table: pandas.DataFrame) -> list[str]:
 
 
 def _words(table: pandas.DataFrame, name: str) -> list[str]:
-    return [analysis.in_words(value) for value in table[name]]
+    # No tile is no feature either; no delta is all offsets.
+    few = name in SIZES and name != DELTA
+    return ["" if few and pandas.isna(value) else analysis.in_words(value) for value in table[name]]
 
 
 def _heading(name: str) -> str:

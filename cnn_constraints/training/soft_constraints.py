@@ -44,6 +44,8 @@ NONE = SoftConstraints()
 
 def check(network: Network, soft: SoftConstraints) -> None:
     """Raises InputError for a constraint that the network's own does not contain, or whose table is too large to write."""
+    if network.rank is not None and soft.stronger:
+        raise InputError(f"Low-rank layers cannot be compared with {min(soft.stronger)}: they are no tie of weights.")
     for stronger in sorted(soft.stronger):
         for layer in network.layers:
             try:

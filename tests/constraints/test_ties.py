@@ -1,6 +1,8 @@
 """Tie tables say what the constraints of D2L 7.1.2 say, and form a lattice of subspaces."""
 
+import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -13,18 +15,19 @@ from cnn_constraints.errors import InputError
 
 EVERY_CONSTRAINT = pytest.mark.parametrize("constraint", ties.CONSTRAINTS)
 EVERY_BOUNDARY = pytest.mark.parametrize("boundary", geometries.BOUNDARIES)
-UNTIED, TIED = ("dense", "local"), ("shared", "conv")
+TILE_OF = {"dense": 99, "local": 99, "shared": 1, "conv": 1}
+"""Untied weights are those of tiles that no image fills."""
 
 
-def table_of_the_text(tied: bool, geometry: Geometry, delta: int | None) -> np.ndarray:
-    """Pair by pair: missing beyond delta, and one name for each offset (tied) or for each pair (untied)."""
+def table_of_the_text(tile: int, geometry: Geometry, delta: int | None) -> np.ndarray:
+    """Pair by pair: missing beyond delta, and one name for each offset and place in the tile."""
     rows, columns = geometry.rows.offset_of_pair(), geometry.columns.offset_of_pair()
     names, table = {}, []
     for i, j in np.ndindex(geometry.output_height, geometry.output_width):
         for k, l in np.ndindex(geometry.height, geometry.width):  # noqa: E741
             a, b = rows[i, k], columns[j, l]
             near = delta is None or max(abs(a), abs(b)) <= delta
-            name = (a, b) if tied else (i, j, k, l)
+            name = (i % tile, j % tile, a, b)
             table.append(names.setdefault(name, len(names)) if near else -1)
     return np.array(table).reshape(geometry.output_sites, geometry.input_sites)
 
@@ -60,11 +63,13 @@ def all_tables_of_four_pairs() -> list[np.ndarray]:
 
 
 @EVERY_BOUNDARY
-@pytest.mark.parametrize("constraint", ["dense", "shared", "local", "conv"])
-def test_cells_are_the_constraints_of_the_text(constraint, boundary, draw):
+@EVERY_CONSTRAINT
+def test_constraints_are_those_of_the_texts(constraint, boundary, draw):
+    """Of D2L 7.1.2, and of Le, Ngiam et al. 2010."""
     geometry = draw.geometry(boundary)
     delta = draw.delta(constraint, geometry)
-    assert equal(tie_table(constraint, geometry, delta), table_of_the_text(constraint in TIED, geometry, delta))
+    expected = table_of_the_text(TILE_OF.get(constraint, geometry.tile), geometry, delta)
+    assert equal(tie_table(constraint, geometry, delta), expected)
 
 
 @EVERY_CONSTRAINT
@@ -118,6 +123,50 @@ def test_larger_delta_is_weaker(constraint, draw):
     geometry = draw.geometry(smallest=2)
     smaller, larger = sorted((draw.reach(geometry), draw.reach(geometry)))
     assert leq(tie_table(constraint, geometry, smaller), tie_table(constraint, geometry, larger))
+
+
+def tiled(geometry: Geometry, tile: int, delta: int) -> np.ndarray:
+    return tie_table("tiled", dataclasses.replace(geometry, tile=tile), delta)
+
+
+@EVERY_BOUNDARY
+def test_tiled_lies_between_conv_and_local(boundary, draw):
+    geometry = draw.geometry(boundary)
+    delta, side = draw.reach(geometry), max(geometry.output_height, geometry.output_width)
+    conv, local = tie_table("conv", geometry, delta), tie_table("local", geometry, delta)
+    between = tie_table("tiled", geometry, delta)
+    assert leq(conv, between) and leq(between, local)
+    np.testing.assert_array_equal(tiled(geometry, 1, delta), conv)
+    np.testing.assert_array_equal(tiled(geometry, side + draw.integer(0, 3), delta), local)
+
+
+@EVERY_BOUNDARY
+def test_tiles_that_divide_one_another_are_ordered(boundary, draw):
+    geometry = draw.geometry(boundary)
+    delta, tile = draw.reach(geometry), draw.integer(1, 3)
+    assert leq(tiled(geometry, tile, delta), tiled(geometry, tile * draw.integer(1, 3), delta))
+
+
+@EVERY_BOUNDARY
+def test_tiles_that_do_not_divide_one_another_are_not_ordered(boundary):
+    two, three = (tiled(Geometry(6, 6, boundary=boundary), tile, 1) for tile in (2, 3))
+    assert not leq(two, three) and not leq(three, two)
+
+
+@EVERY_BOUNDARY
+def test_join_of_two_tiles_is_their_least_common_multiple(boundary, draw):
+    geometry = draw.geometry(boundary)
+    delta, first, second = draw.reach(geometry), draw.integer(1, 4), draw.integer(1, 4)
+    joined = join(tiled(geometry, first, delta), tiled(geometry, second, delta))
+    assert equal(joined, tiled(geometry, math.lcm(first, second), delta))
+
+
+def test_meet_of_two_tiles_is_their_greatest_common_divisor(draw):
+    """On a torus of at least as many sites as both tiles have, so that steps of either lead to every site."""
+    geometry = draw.geometry("circular", stride=1, smallest=6, largest=7)
+    delta, first, second = draw.integer(0, 2), draw.integer(1, 3), draw.integer(1, 3)
+    both = meet(tiled(geometry, first, delta), tiled(geometry, second, delta))
+    assert equal(both, tiled(geometry, math.gcd(first, second), delta))
 
 
 def test_join_of_sharing_and_locality_ties_only_what_is_far(draw):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnn_constraints.config import Experiment, replace
+from cnn_constraints.config import Experiment, replace, resolve
 from cnn_constraints.executors import progress
 from cnn_constraints.executors.progress import ProgressBar
 from cnn_constraints.sweep import plan
@@ -34,3 +34,9 @@ def test_time_left_is_updates_at_their_pace_and_programs_at_theirs(clock, capfd)
         bar.running(trials[:1])
         # 440 updates at half a second, and two programs at 7 seconds.
         assert "about 0:03:54 left" in capfd.readouterr().err
+
+
+def test_an_arm_is_told_with_the_sizes_that_mean_something_to_it():
+    arms = [{"model.constraint": cell, "model.tile": 3} for cell in ("conv", "tiled", "low_rank_local")]
+    told = [progress.describe(resolve(replace(Experiment(), arm))) for arm in arms]
+    assert told == ["conv delta 2, flatten", "tiled delta 2 tile 3, flatten", "low_rank_local delta 2 rank 2, flatten"]

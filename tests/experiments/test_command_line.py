@@ -54,6 +54,8 @@ OTHER_VALUES = {
     "data.n_validation": 21,
     "model.constraint": "local",
     "model.delta": 2,
+    "model.tile": 3,
+    "model.rank": 3,
     "model.channels": (3, 4),
     "model.pool_sizes": (1, 2),
     "model.strides": (2, 1),
@@ -471,6 +473,8 @@ def test_count_prints_the_megapixel_numbers():
     assert lines["shared"][:2] == ["3,996,001", "4,000,000"]
     assert lines["local"][0] == f"{local:,}"
     assert lines["conv"][:2] == ["441", "400"]
+    # By default four kernels, and two with a weight each at every site.
+    assert (lines["tiled"][0], lines["low_rank_local"][0]) == ("1,764", "2,000,882")
 
 
 @pytest.mark.parametrize(
@@ -482,6 +486,8 @@ def test_count_prints_the_megapixel_numbers():
         ("--delta 1000", "delta is 1000"),
         ("--in-channels 0", "in_channels is 0"),
         ("--stride 0", "stride is 0"),
+        ("--tile 0", "tile is 0"),
+        ("--rank 0", "rank is 0"),
         ("--dtype float", "'float'"),
         ("--boundary zeros", "did you mean 'zero'?"),
         ("5", "'5' is one argument too many"),

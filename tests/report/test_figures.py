@@ -192,6 +192,17 @@ def test_interventions_have_tables_of_their_own_and_rows_are_told_apart() -> Non
     assert ["300", "delta", "3", "dense"] in compared
 
 
+def test_tiles_tell_tiled_cells_apart_and_mean_nothing_to_others() -> None:
+    ways = axis(("model.constraint", "model.tile"), [("conv", 3), ("tiled", 2), ("tiled", 4)])
+    results = make_results(trials_of(ways, SEEDS))
+    (axes,) = figures.cell_dots(results).axes
+    assert ticks_of(axes, "y") == ["conv, delta 2", "tiled, delta 2, tile 2", "tiled, delta 2, tile 4"]
+    words = [line.split() for line in as_text(results).splitlines()]
+    assert ["conv", "2", "300", "1,234", "90.0", "±", "0.0", "3"] in words
+    assert ["tiled", "2", "4", "300", "4,321", "85.0", "±", "0.0", "3"] in words
+    assert ["300", "tiled,", "tile", "4", "+5.0", "±", "0.0", "3", "better"] in words
+
+
 def test_no_comparison_of_a_single_cell() -> None:
     assert tables.comparison_table(make_results(trials_of(SEEDS))) is None
 

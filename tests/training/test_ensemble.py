@@ -11,7 +11,7 @@ import pytest
 from cnn_constraints import config, trials
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.constraints.ties import CONSTRAINTS
+from cnn_constraints.constraints import low_rank
 from cnn_constraints.training import ensemble, run
 from cnn_constraints.training.metrics import Metrics, better, worst
 from cnn_constraints.training.run import Hyperparameters
@@ -77,7 +77,7 @@ def train_loop(experiment: Experiment, dataset: Dataset, lane: int) -> tuple[run
 
 
 @pytest.mark.parametrize("axis", ["unrolled", "vmapped"])
-@pytest.mark.parametrize("constraint", CONSTRAINTS)
+@pytest.mark.parametrize("constraint", low_rank.names())
 def test_every_lane_is_the_ordinary_loop(constraint, axis, seed):
     dataset = random_dataset(seed)
     experiment = small_experiment(constraint, seed % 1000, learning_rates=(1e-2,), weight_decays=(0.0, 0.1))

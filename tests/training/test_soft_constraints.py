@@ -22,6 +22,8 @@ WEAKER_AND_STRONGER = [
     ("dense", "shared"),
     ("local", "conv"),
     ("shared", "conv"),
+    ("local", "tiled"),
+    ("tiled", "conv"),
 ]
 
 UPDATES, EVERY = 8, 2
@@ -75,9 +77,9 @@ def logits(task, lane, seed: int):
 @pytest.mark.parametrize(("weaker", "stronger"), WEAKER_AND_STRONGER)
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_held_layers_move_as_the_stronger_layer_does(weaker, stronger, optimizer, draw, in_64_bits):
-    geometry, channels = Geometry(5, 4), (2, 3)
+    geometry, channels = Geometry(5, 4, tile=2), (2, 3)
     weak, strong = (ties.tie_table(name, geometry, 1) for name in (weaker, stronger))
-    network = trials.build_network(Model(weaker, 1, (channels[1],), (1,), (1,)), (5, 4, channels[0]), 3)
+    network = trials.build_network(Model(weaker, 1, (channels[1],), (1,), (1,), tile=2), (5, 4, channels[0]), 3)
     classes = maps.classes(strong, weak)
 
     def optimiser(soft: SoftConstraints) -> optax.GradientTransformation:
@@ -133,7 +135,7 @@ def test_the_optimiser_keeps_its_state_at_the_switch(seed):
 
 @pytest.mark.parametrize(("weaker", "stronger"), WEAKER_AND_STRONGER)
 def test_drawing_is_the_gradient_of_half_the_squared_distance(weaker, stronger, seed, draw, float64):
-    geometry = Geometry(5, 4)
+    geometry = Geometry(5, 4, tile=2)
     tables = [ties.tie_table(name, geometry, 1) for name in (weaker, stronger)]
     weights = draw.weights(tables[0], 2, 3)
 
@@ -141,7 +143,7 @@ def test_drawing_is_the_gradient_of_half_the_squared_distance(weaker, stronger, 
         absolute = maps.expand(weights, tables[0], geometry)
         return ((absolute - maps.expand(maps.project(absolute, tables[1]), tables[1], geometry)) ** 2).sum() / 2
 
-    network = trials.build_network(Model(weaker, 1, (3,), (1,), (1,)), (5, 4, 2), 3)
+    network = trials.build_network(Model(weaker, 1, (3,), (1,), (1,), tile=2), (5, 4, 2), 3)
     transformation = soft_constraints.draw(network, stronger, 0.7)
     parameters = {"layer_0": {"weights": weights}, "classifier": {"kernel": jnp.ones((2, 2))}}
     zero = jax.tree.map(jnp.zeros_like, parameters)
