@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
@@ -133,20 +133,22 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
         width = 6.4 if is_categorical(curves) else 3.9
         size = (width * columns + 2.4, 3.5 * rows + 0.7)
         figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.07))
-        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        grid = figure.subplots(rows, columns, squeeze=False)
+        heights: dict[Axes, np.ndarray] = {}
         for axes, panel in zip(grid.flat, panels, strict=False):
             of_panel = curves.loc[curves["panel"] == panel]
             for place, line in enumerate(lines):
                 if line in set(of_panel["line"]):
                     shift = 0.12 * (place - (len(lines) - 1) / 2)
                     _draw_line(axes, of_panel.loc[of_panel["line"] == line], picture, line, _style(line, lines), shift)
+            _share_height(axes, of_panel["y"].dropna().to_numpy(float), heights)
             axes.set_title(panel)
             axes.set_xlabel(picture.x)
             if not is_categorical(curves):
                 axes.set_xscale("log" if picture.x_logarithmic else "linear")
             if picture.y_logarithmic:
                 axes.set_yscale("log")
-                _plain_numbers(axes.yaxis, curves["y"].dropna().to_numpy(float))
+                _plain_numbers(axes.yaxis, heights[axes])
         for axes in list(grid.flat)[len(panels) :]:
             axes.remove()
         for axes in grid[:, 0]:
@@ -181,10 +183,20 @@ def is_categorical(curves: pandas.DataFrame) -> bool:
     return not pandas.api.types.is_numeric_dtype(curves["x"])
 
 
+def _share_height(axes: Axes, values: np.ndarray, heights: dict[Axes, np.ndarray]) -> None:
+    """One scale for panels whose values overlap, which are to be compared; another panel would be pressed flat by it."""
+    for other, theirs in heights.items():
+        if len(values) and len(theirs) and values.min() <= theirs.max() and theirs.min() <= values.max():
+            axes.sharey(other)
+            break
+    heights[axes] = values
+
+
 def _plain_numbers(axis: Axis, values: np.ndarray) -> None:
-    """Within two decades: 1, 2, 5, 10, ... instead of powers of ten."""
+    """Within two decades: 1, 2, 5, 10, ... instead of powers of ten, and round steps where even those are too far."""
     if len(values) and values.max() < 300 * values.min():
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        near = values.max() < 3 * values.min()
+        axis.set_major_locator(MaxNLocator(4) if near else LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cnn_constraints.claims import records
-from cnn_constraints.claims.claim import Criterion, Finding, Picture
+from cnn_constraints.claims.claim import CURVE_COLUMNS, Criterion, Finding, Picture
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.estimates import Interval, exact
 from cnn_constraints.report.claims import (
@@ -151,3 +151,11 @@ def test_what_diverged_is_in_no_mean_of_the_picture(seed):
         drawn = [[line.get_ydata() for axes in f.axes for line in axes.get_lines()] for f in figures]
         for one, other in zip(*drawn, strict=True):
             np.testing.assert_array_equal(np.asarray(one)[np.isfinite(one)], other)
+
+
+def test_panels_share_a_scale_where_their_values_overlap():
+    panels = {"low": (0.05, 0.2), "middle": (0.1, 0.3), "high": (0.6, 0.8)}
+    rows = [(panel, "conv", x, 1, y) for panel, values in panels.items() for x, y in enumerate(values, start=1)]
+    curves = pandas.DataFrame(rows, columns=CURVE_COLUMNS)
+    low, middle, high = draw_curves("t", Picture("x", "y"), curves).axes
+    assert low.get_ylim() == middle.get_ylim() != high.get_ylim()
