@@ -146,12 +146,12 @@ def cell_rank(name: str) -> tuple[int, str]:
 
 
 def in_order(table: pandas.DataFrame) -> pandas.DataFrame:
-    """Rows sorted by the conditions, n_train, cell and delta (all offsets last), of those that the table has; the `SIZES`
-    are nullable integers again, which they are not in a table of rows.
+    """Rows sorted by the conditions, n_train, cell and `SIZES` (all offsets last), of those that the table has. The sizes
+    are nullable integers again, which they are not in a table made of rows.
     """
     sizes = [f"{name}{side}" for name in SIZES for side in ("", "_first", "_second")]
     table = table.astype({name: "Int64" for name in sizes if name in table})
-    wanted = [*CONDITIONS, N_TRAIN, CELL, DELTA, f"{DELTA}_first", f"{DELTA}_second"]
+    wanted = [*CONDITIONS, N_TRAIN, CELL, *sizes]
     by = [name for name in wanted if name in table]
 
     def key(column: pandas.Series) -> pandas.Series:

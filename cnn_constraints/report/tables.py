@@ -16,7 +16,7 @@ from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES
 CHAMPIONS = ("conv", "tiled", "low_rank_local", "local", "shared", "dense")
 """The cell that the others are compared with is the first of these in a run: the more constrained, the earlier."""
 
-NUMBERS = ("delta", "n_train", "parameters", "seeds")
+NUMBERS = ("delta", "tile", "rank", "n_train", "parameters", "seeds")
 """Headings of the columns that are aligned to the right."""
 
 UNLIMITED = 10_000

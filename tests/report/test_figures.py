@@ -193,7 +193,7 @@ def test_interventions_have_tables_of_their_own_and_rows_are_told_apart() -> Non
 
 
 def test_tiles_tell_tiled_cells_apart_and_mean_nothing_to_others() -> None:
-    ways = axis(("model.constraint", "model.tile"), [("conv", 3), ("tiled", 2), ("tiled", 4)])
+    ways = axis(("model.constraint", "model.tile"), [("tiled", 4), ("tiled", 2), ("conv", 3)])
     results = make_results(trials_of(ways, SEEDS))
     (axes,) = figures.cell_dots(results).axes
     assert ticks_of(axes, "y") == ["conv, delta 2", "tiled, delta 2, tile 2", "tiled, delta 2, tile 4"]
