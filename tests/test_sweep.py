@@ -51,8 +51,20 @@ SHAPES = {
     "training.batch_size": 16,
     "training.updates": 800,
     "training.evaluate_every": 80,
+    "training.switch_from": "conv",
+    "training.switch_at": 3,
+    "training.penalty": "beta_lasso",
+    "training.penalty_strengths": (0.5,),
+    "training.penalty_threshold": 3.0,
+    "training.violations": ("conv",),
 }
 """All other fields, and another value for each."""
+
+
+SOFT = [
+    f"training.{name}" for name in ("switch_from", "switch_at", "penalty", "penalty_strengths", "penalty_threshold")
+]
+"""Fields that mean something together only."""
 
 
 def different(generator: np.random.Generator, at_least: int = 1) -> list[int]:
@@ -67,7 +79,9 @@ def random_axes(generator: np.random.Generator) -> list[tuple[str, list[int]]]:
 def random_trials(generator: np.random.Generator) -> list[Experiment]:
     """Trials of several shapes, each with several arrays, in any order."""
     # A folder of images has no size to choose.
-    changes = [(field, value) for field, value in (ARRAYS | SHAPES).items() if field != "data.size"]
+    changes = [
+        (field, value) for field, value in (ARRAYS | SHAPES).items() if field != "data.size" and field not in SOFT
+    ]
     chosen = [changes[i] for i in generator.choice(len(changes), 5, replace=False)]
     trials = [
         config.replace(BASE, {field: value for (field, value), taken in zip(chosen, choice, strict=True) if taken})
@@ -173,6 +187,14 @@ def test_what_is_no_array_needs_a_program_of_its_own(field):
 def test_arrays_may_differ_all_at_once(generator):
     fields = [field for field in ARRAYS if generator.random() < 0.7]
     assert groups_of(BASE, config.replace(BASE, {field: ARRAYS[field] for field in fields})) == 1
+
+
+def test_strengths_of_a_penalty_are_arrays():
+    weak, strong = (
+        config.replace(BASE, {"training.penalty": "beta_lasso", "training.penalty_strengths": (strength,)})
+        for strength in (0.1, 0.2)
+    )
+    assert groups_of(weak, strong) == 1
 
 
 def test_lanes_share_a_program_when_their_number_agrees(generator):
