@@ -28,6 +28,9 @@ from cnn_constraints.training.soft_constraints import BETA_LASSO, SoftConstraint
 DEFAULT_BETA = 50.0
 """Of beta-LASSO, the best of Neyshabur 2020."""
 
+LARGEST_STRENGTH = 1e12
+"""Of a penalty: beyond, the square of its gradient may not fit 32 bits, and Adam would stand still."""
+
 LARGEST = float(np.finfo(np.float32).max)
 """Training is done in 32 bits."""
 
@@ -156,11 +159,11 @@ def _check_lists(experiment: Experiment) -> None:
     if experiment.training.penalty is not None:
         lists.append(("training.penalty_strengths", "at least 0"))
     for name, lowest in lists:
-        values = get(experiment, name)
-        allowed = all(LARGEST >= v > 0 if lowest == "above 0" else LARGEST >= v >= 0 for v in values)
+        values, largest = get(experiment, name), LARGEST_STRENGTH if "strengths" in name else LARGEST
+        allowed = all(largest >= v > 0 if lowest == "above 0" else largest >= v >= 0 for v in values)
         if not values or not allowed or len(set(values)) < len(values):
             raise InputError(
-                f"{name} is {values}: it needs one or more different numbers, each {lowest} and at most {LARGEST:.3g}."
+                f"{name} is {values}: it needs one or more different numbers, each {lowest} and at most {largest:.3g}."
             )
 
 

@@ -175,7 +175,9 @@ def read_curves(folder: Path, name: str) -> pandas.DataFrame:
         curves = pandas.read_csv(path, keep_default_na=False, na_values={"y": [""]})
         return curves.loc[:, CURVE_COLUMNS].astype({"y": float})
     except (OSError, ValueError, KeyError):
-        raise InputError(f"{path} is lost or damaged, so its figure cannot be drawn: restore it.") from None
+        raise InputError(
+            f"{path} is lost or damaged, so its figure cannot be drawn: restore it, or measure again into another --output."
+        ) from None
 
 
 @contextlib.contextmanager

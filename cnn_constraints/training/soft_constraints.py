@@ -42,18 +42,17 @@ class SoftConstraints(NamedTuple):
 NONE = SoftConstraints()
 
 
+WANTED = "training.switch_from, penalty and violations take constraints stronger than the model's"
+
+
 def check(network: Network, soft: SoftConstraints) -> None:
     """Raises InputError for a constraint that the network's own does not contain, or whose table is too large to write."""
     if network.rank is not None and soft.stronger:
-        raise InputError(f"Low-rank layers cannot be compared with {min(soft.stronger)}: they are no tie of weights.")
+        raise InputError(f"{WANTED}: low_rank_local is no tie of weights, and nothing is stronger than it.")
     for stronger in sorted(soft.stronger):
         for layer in network.layers:
-            try:
-                _classes(network.constraint, stronger, layer)
-            except InputError as error:
-                raise InputError(
-                    f"Layers of {network.constraint} cannot be compared with {stronger}: {error}"
-                ) from None
+            if not ties.leq(*_tables(stronger, network.constraint, layer)):
+                raise InputError(f"{WANTED}: {stronger} is not stronger than {network.constraint}.")
 
 
 def constrain(
@@ -146,18 +145,22 @@ def violations(network: Network, soft: SoftConstraints, parameters: Any) -> dict
         distance = norm = 0.0
         for layer, weights in own:
             classes = _classes(network.constraint, stronger, layer)
-            distance += (weights * maps.excess(weights, classes)).sum()
-            norm += (weights**2 * classes.pairs.astype(weights.dtype)[:, None]).sum()
-        # Rounding may leave the square of a distance below 0, and weights may all be 0.
-        return jnp.sqrt(jnp.maximum(distance, 0) / jnp.where(norm > 0, norm, 1))
+            pairs = classes.pairs.astype(weights.dtype)[:, None]
+            distance += (maps.excess(weights, classes) ** 2 / pairs).sum()
+            norm += (weights**2 * pairs).sum()
+        return jnp.sqrt(distance / jnp.where(norm > 0, norm, 1))
 
     return {stronger: of(stronger) for stronger in soft.violations}
 
 
 @cache
 def _classes(weaker: str, stronger: str, layer: LayerShape) -> maps.Classes:
-    tables = (ties.tie_table(name, layer.geometry, layer.delta) for name in (stronger, weaker))
-    return maps.classes(*tables)
+    return maps.classes(*_tables(stronger, weaker, layer))
+
+
+def _tables(stronger: str, weaker: str, layer: LayerShape) -> tuple[ties.Ties, ties.Ties]:
+    one, other = (ties.tie_table(name, layer.geometry, layer.delta) for name in (stronger, weaker))
+    return one, other
 
 
 def _bias_is_tied(network: Network, stronger: str) -> bool:
