@@ -45,7 +45,7 @@ def test_the_layer_of_readme_commutes_with_the_mirror(mirrored):
 
 
 def test_every_config_that_readme_names_exists():
-    names = re.findall(r"configs/(\w+)\.py", README) + re.findall(r"`(\w+_(?:ladder|permuted|delta))`", README)
+    names = re.findall(r"configs/(\w+)\.py", README) + re.findall(r"`((?:mnist|cifar10)_\w+)`", README)
     assert names
     for name in names:
         assert (Path(__file__).parents[1] / "configs" / f"{name}.py").is_file(), name
