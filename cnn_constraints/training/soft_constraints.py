@@ -51,7 +51,7 @@ def check(network: Network, soft: SoftConstraints) -> None:
         raise InputError(f"{WANTED}: low_rank_local is no tie of weights, and nothing is stronger than it.")
     for stronger in sorted(soft.stronger):
         for layer in network.layers:
-            if not ties.leq(*_tables(stronger, network.constraint, layer)):
+            if not _is_stronger(stronger, network.constraint, layer):
                 raise InputError(f"{WANTED}: {stronger} is not stronger than {network.constraint}.")
 
 
@@ -88,8 +88,8 @@ def draw(network: Network, stronger: str, strength: Scalar) -> optax.GradientTra
     From local to conv it is the weight-sharing penalty, from dense to local a penalty on far weights.
     """
 
-    def add(gradient: Any, layer: LayerShape, parameters: Any) -> Any:
-        pull = maps.excess(parameters["weights"], _classes(network.constraint, stronger, layer))
+    def add(layer: LayerShape, gradient: Any, parameters: Any) -> Any:
+        pull = maps.excess(parameters["weights"], _classes(stronger, network.constraint, layer))
         return gradient | {"weights": gradient["weights"] + strength * pull}
 
     return optax.stateless(lambda gradients, parameters: _on_layers(network, add, gradients, parameters))
@@ -102,8 +102,8 @@ def hold(network: Network, stronger: str, until: int) -> optax.GradientTransform
     optimiser that treats coordinates apart; the optimiser's state is that of the stronger layer, embedded.
     """
 
-    def tie(gradient: Any, layer: LayerShape, parameters: Any) -> Any:
-        classes = _classes(network.constraint, stronger, layer)
+    def tie(layer: LayerShape, gradient: Any) -> Any:
+        classes = _classes(stronger, network.constraint, layer)
         tied = gradient | {"weights": maps.spread(maps.class_sums(gradient["weights"], classes), classes)}
         if "bias" in gradient and _bias_is_tied(network, stronger):
             total = gradient["bias"].sum(axis=(1, 2), keepdims=True)
@@ -111,7 +111,7 @@ def hold(network: Network, stronger: str, until: int) -> optax.GradientTransform
         return tied
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        tied = _on_layers(network, tie, updates, updates)
+        tied = _on_layers(network, tie, updates)
         # The state counts the updates that are done.
         return jax.tree.map(lambda one, other: jnp.where(state < until, one, other), tied, updates), state + 1
 
@@ -127,14 +127,14 @@ def start(
     stronger = soft.switch_from
     held = network.clone(constraint=stronger).init(key, image)["params"]
 
-    def spread(own: Any, layer: LayerShape, _: Any) -> Any:
-        spread_ = own | {"weights": maps.spread(own["weights"], _classes(network.constraint, stronger, layer))}
+    def spread(layer: LayerShape, own: Any) -> Any:
+        spread_ = own | {"weights": maps.spread(own["weights"], _classes(stronger, network.constraint, layer))}
         if "bias" in own and _bias_is_tied(network, stronger):
             height, width = layer.geometry.output_height, layer.geometry.output_width
             spread_ |= {"bias": jnp.broadcast_to(own["bias"], (layer.out_channels, height, width, 1))}
         return spread_
 
-    return _on_layers(network, spread, held, held)
+    return _on_layers(network, spread, held)
 
 
 def violations(network: Network, soft: SoftConstraints, parameters: Any) -> dict[str, Float[Array, ""]]:
@@ -144,7 +144,7 @@ def violations(network: Network, soft: SoftConstraints, parameters: Any) -> dict
     def of(stronger: str) -> Float[Array, ""]:
         distance = norm = 0.0
         for layer, weights in own:
-            classes = _classes(network.constraint, stronger, layer)
+            classes = _classes(stronger, network.constraint, layer)
             pairs = classes.pairs.astype(weights.dtype)[:, None]
             distance += (maps.excess(weights, classes) ** 2 / pairs).sum()
             norm += (weights**2 * pairs).sum()
@@ -154,7 +154,12 @@ def violations(network: Network, soft: SoftConstraints, parameters: Any) -> dict
 
 
 @cache
-def _classes(weaker: str, stronger: str, layer: LayerShape) -> maps.Classes:
+def _is_stronger(stronger: str, weaker: str, layer: LayerShape) -> bool:
+    return ties.leq(*_tables(stronger, weaker, layer))
+
+
+@cache
+def _classes(stronger: str, weaker: str, layer: LayerShape) -> maps.Classes:
     return maps.classes(*_tables(stronger, weaker, layer))
 
 
@@ -173,8 +178,9 @@ def _layers(network: Network) -> Iterator[tuple[str, LayerShape]]:
     return ((f"layer_{number}", layer) for number, layer in enumerate(network.layers))
 
 
-def _on_layers(network: Network, change: Callable[[Any, LayerShape, Any], Any], tree: Any, parameters: Any) -> Any:
-    return tree | {name: change(tree[name], layer, parameters[name]) for name, layer in _layers(network)}
+def _on_layers(network: Network, change: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """The tree with change(layer, its part of the tree, and of the others) for each constrained layer."""
+    return tree | {name: change(layer, *(one[name] for one in (tree, *others))) for name, layer in _layers(network)}
 
 
 def _of_each(change: Callable[[Array, Array], Array]) -> optax.GradientTransformation:
