@@ -179,15 +179,9 @@ def in_words(value: Any) -> str:
 def conditions_in_words(table: pandas.DataFrame) -> str:
     """The data sets, and the other conditions where they do not vary: `digits, permute_pixels, readout flatten`."""
     words = [" and ".join(sorted(set(table["data.source"])))]
-    templates = {
-        "data.intervention": "{}",
-        READOUT: "readout {}",
-        "training.switch_from": "{} before the switch",
-        "training.penalty": "penalty {}",
-    }
-    for name, template in templates.items():
-        value = table[name].iloc[0] if name in table else None
-        words += [] if value in (None, "none") or varies(table, name) else [template.format(value)]
+    for name, template in (("data.intervention", "{}"), (READOUT, "readout {}")):
+        value = table[name].iloc[0]
+        words += [] if varies(table, name) or value == "none" else [template.format(value)]
     return ", ".join(words)
 
 
