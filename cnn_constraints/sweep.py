@@ -1,6 +1,6 @@
 """From a sweep to a plan: axes of fields, products of axes, and groups of trials that share one compiled program."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from cnn_constraints import config
@@ -12,10 +12,11 @@ Axis = list[dict[str, Any]]
 
 
 class Group(NamedTuple):
-    """Trials of one shape, in the order of the sweep."""
+    """Trials of one shape, in the order of the sweep. size: how many there were when the sweep was planned."""
 
     name: str
     trials: tuple[Experiment, ...]
+    size: int
 
 
 def axis(fields: str | Sequence[str], values: Iterable[Any]) -> Axis:
@@ -57,6 +58,15 @@ def resolve(experiments: Iterable[Experiment]) -> list[Experiment]:
     return list(resolved.values())
 
 
+def without(groups: Iterable[Group], finished: Collection[str]) -> list[Group]:
+    """The groups without the trials of these names, and without those that then are empty."""
+    left = (
+        group._replace(trials=tuple(trial for trial in group.trials if config.name(trial) not in finished))
+        for group in groups
+    )
+    return [group for group in left if group.trials]
+
+
 def plan(trials: Iterable[Experiment]) -> list[Group]:
     """Groups of trials that differ only in what is an array to the program; lane counts must agree."""
     groups: dict[str, list[Experiment]] = {}
@@ -74,4 +84,4 @@ def plan(trials: Iterable[Experiment]) -> list[Group]:
             "training.penalty_strengths": strengths,
         }
         groups.setdefault(config.name(config.replace(trial, neutral)), []).append(trial)
-    return [Group(name, tuple(members)) for name, members in groups.items()]
+    return [Group(name, tuple(members), len(members)) for name, members in groups.items()]

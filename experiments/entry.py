@@ -154,12 +154,15 @@ def _in_words(error: BaseException) -> str:
 def prepare_jax() -> None:
     """Compiled programs are kept on disk, so that one is compiled once a machine and not once a command; and a CPU is
     as many devices as this process may use cores, unless the user has said how many.
+
+    At least two, though: XLA compiles for one device otherwise than for several, and rounds otherwise.
     """
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    if jax.config.values["jax_num_cpu_devices"] < 0 and DEVICE_COUNT_FLAG not in os.environ.get("XLA_FLAGS", ""):
+    if DEVICE_COUNT_FLAG not in os.environ.get("XLA_FLAGS", ""):
         # Not every system can say which cores a process may use.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jax.config.update("jax_num_cpu_devices", cores)
+        said = jax.config.values["jax_num_cpu_devices"]
+        jax.config.update("jax_num_cpu_devices", max(2, cores if said < 0 else said))

@@ -1,6 +1,7 @@
 """Run the trials of a config file and report them: `python -m experiments.sweep configs/quickstart.py`."""
 
 import contextlib
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import jax
+import numpy as np
 import tyro
 
 from cnn_constraints import config, store, sweep
@@ -15,9 +18,13 @@ from cnn_constraints.config import Data, Experiment
 from cnn_constraints.data import sources
 from cnn_constraints.environment import describe_environment
 from cnn_constraints.errors import InputError
-from cnn_constraints.executors.local import LocalExecutor, check_before_running
-from cnn_constraints.executors.progress import ProgressBar
+from cnn_constraints.executors.checks import check_before_running
+from cnn_constraints.executors.interruption import Interruption
+from cnn_constraints.executors.local import CHECKPOINT_EVERY, LocalExecutor
+from cnn_constraints.executors.progress import ProgressBar, Silent
+from cnn_constraints.executors.work import work
 from cnn_constraints.report.terminal import report_run
+from cnn_constraints.training import hosts
 from experiments.entry import check_flags, entry_point, load_config, parse_flags, prepare_jax, try_config
 
 
@@ -33,6 +40,25 @@ class Command:
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     output: Path | None = None
     """The run folder; by default runs/<name of the config file>."""
+    checkpoint_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = CHECKPOINT_EVERY
+    """Seconds of training between two checkpoints of a group; 0 for one after every look at the validation data."""
+    distributed: bool = False
+    """This is one of several processes of one job that share its devices (`jax.distributed`): found by themselves on Slurm,
+    Open MPI, TPU pods and Kubernetes, elsewhere by the three flags that follow.
+    """
+    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
+    """Where the first process listens."""
+    processes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """How many processes there are."""
+    process: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Which of them this is, from 0."""
+
+
+OWN_FLAGS = [
+    "--" + field.name.replace("_", "-")
+    for field in dataclasses.fields(Command)
+    if field.name not in ("config", "experiment")
+]
 
 
 def main(arguments: list[str]) -> None:
@@ -40,8 +66,37 @@ def main(arguments: list[str]) -> None:
     trials = build_sweep(request)
     folder = request.command.output or Path("runs") / request.path.stem
     prepare_jax()
-    run(trials, folder, arguments)
-    report_run(folder, [config.name(trial) for trial in trials])
+    join_job(request.command)
+    run(trials, folder, arguments, How(request.command.checkpoint_every))
+    if hosts.first():
+        report_run(folder, [config.name(trial) for trial in trials])
+
+
+def join_job(command: Command) -> None:
+    """Become one of the processes of a job, if the command says so. Raises InputError where they do not find each other."""
+    given = {"coordinator": command.coordinator, "processes": command.processes, "process": command.process}
+    for name, value in given.items():
+        if value is not None and not command.distributed:
+            raise InputError(f"--{name} has no effect without --distributed.")
+    if not command.distributed:
+        return
+    known = [value is not None for value in given.values()]
+    if any(known) and not all(known):
+        raise InputError("--coordinator, --processes and --process belong together: give all three, or none of them.")
+    if all(known) and not 0 <= (command.process or 0) < (command.processes or 0):
+        raise InputError(
+            f"--process is {command.process}: of {command.processes} processes it must be 0 or more and less."
+        )
+    try:
+        jax.distributed.initialize(*given.values())
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"The processes of this job do not find each other ({str(error).splitlines()[0]}).") from None
+
+
+class How(NamedTuple):
+    """How a sweep is run, which changes none of its numbers. checkpoint_every: seconds between checkpoints of a group."""
+
+    checkpoint_every: float = CHECKPOINT_EVERY
 
 
 class Request(NamedTuple):
@@ -64,7 +119,7 @@ def parse(arguments: list[str]) -> Request:
     elif not {"-h", "--help"} & set(arguments):
         raise InputError("Name a config file first, as in: python -m experiments.sweep configs/quickstart.py")
     fields = {"--" + name.replace("_", "-"): name for name in config.flat(base)}
-    check_flags(arguments, [*fields, "--output"])
+    check_flags(arguments, [*fields, *OWN_FLAGS])
     given = [argument.split("=")[0].replace("_", "-") for argument in arguments]
     default = Command(config=tyro.MISSING, experiment=base)
     command = parse_flags(Command, arguments, default=default, prog="python -m experiments.sweep")
@@ -90,29 +145,36 @@ def _listed(trials: object) -> list[Experiment]:
     return list(trials)
 
 
-def run(trials: list[Experiment], folder: Path, arguments: list[str]) -> None:
+def run(trials: list[Experiment], folder: Path, arguments: list[str], how: How | None = None) -> None:
     """Everything that is not finished yet. Checks all input before it writes or trains anything."""
     started = time.perf_counter()
     images = {data.folder: sources.digest(data.folder) for data in _own_images(trials) if data.folder}
+    groups = sweep.plan(trials)
+    left = hosts.on_first(lambda: _unfinished(groups, folder, images)) or []
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(Interruption()).asked
+        progress = stack.enter_context(ProgressBar(left)) if hosts.first() else Silent()
+        checkpoints = store.Checkpoints(folder) if hosts.first() else None
+        executor = LocalExecutor(progress, checkpoints, (how or How()).checkpoint_every, stop)
+        check_before_running(executor.dataset, left if hosts.first() else groups)
+        run_now = 0
+        if hosts.agreed(np.array(bool(left))):
+            opened = hosts.on_first(lambda: store.open_run(folder, trials, describe_environment(arguments), images))
+            if opened:
+                stack.enter_context(opened)
+            run_now = work(groups, opened, executor, stop)
+    if hosts.first():
+        print(
+            f"{_counted(run_now, 'trial')} run, {len(trials) - run_now} already finished, "
+            f"{_counted(executor.programs, 'program')} compiled, {time.perf_counter() - started:.0f} s. "
+            f"Results in {folder}",
+            file=sys.stderr,
+        )
+
+
+def _unfinished(groups: list[sweep.Group], folder: Path, images: dict[str, str]) -> list[sweep.Group]:
     store.check_images(folder, images)
-    groups = _unfinished(trials, folder)
-    with ProgressBar(groups) as progress:
-        executor = LocalExecutor(progress)
-        check_before_running(executor, groups)
-        if groups:
-            with store.claim(folder):
-                groups = _unfinished(trials, folder)
-                attempt = store.open_run(folder, trials, describe_environment(arguments), images)
-                for group in groups:
-                    with contextlib.closing(store.GroupWriter(folder, attempt, group.name)) as writer:
-                        for rows in executor.run(group):
-                            writer.write(rows)
-    run_now = sum(len(group.trials) for group in groups)
-    print(
-        f"{_counted(run_now, 'trial')} run, {len(trials) - run_now} already finished, "
-        f"{_counted(executor.programs, 'program')} compiled, {time.perf_counter() - started:.0f} s. Results in {folder}",
-        file=sys.stderr,
-    )
+    return sweep.without(groups, store.finished(folder))
 
 
 def _own_images(trials: list[Experiment]) -> set[Data]:
@@ -121,11 +183,6 @@ def _own_images(trials: list[Experiment]) -> set[Data]:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _unfinished(trials: list[Experiment], folder: Path) -> list[sweep.Group]:
-    done = store.finished(folder)
-    return sweep.plan(trial for trial in trials if config.name(trial) not in done)
 
 
 if __name__ == "__main__":

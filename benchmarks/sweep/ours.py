@@ -45,5 +45,5 @@ class Ours:
         trials = ensemble.stack([trial] * self._devices)
         if updates not in self._programs:
             self._programs[updates] = ensemble.compile_program(task, trials, *self._splits, updates)
-        ((segment, *_),) = ensemble.train(self._programs[updates], trials, *self._splits)
+        (((segment, *_), _),) = ensemble.train(self._programs[updates], trials, *self._splits)
         return float(segment.train.loss[0])

@@ -17,10 +17,9 @@ import pandas
 import typeguard
 from typeguard import CollectionCheckStrategy
 
-from cnn_constraints import store
 from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Finding, Verdict, overall
 from cnn_constraints.errors import InputError
-from cnn_constraints.files import replacing
+from cnn_constraints.files import replacing, write_json
 
 FORMAT = 2
 
@@ -135,7 +134,7 @@ def open_folder(folder: Path, tier: str, entropy: int, environment: Mapping[str,
         with _alone(folder):
             if not path.exists():
                 header = {"format": FORMAT, "tier": tier, "entropy": entropy, "environment": environment}
-                store.write_json(path, {**header, "claims": {}, "superseded": {}})
+                write_json(path, {**header, "claims": {}, "superseded": {}})
             content = _read(path)
     except OSError as error:
         raise InputError(f"{folder} cannot be used ({error.strerror or error}): choose another --output.") from None
@@ -162,7 +161,7 @@ def write(folder: Path, name: str, record: Record, curves: pandas.DataFrame) -> 
             if name in content["claims"]:
                 content["superseded"].setdefault(name, []).append(content["claims"][name])
             content["claims"][name] = record
-            store.write_json(path, content)
+            write_json(path, content)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}): make room and repeat.") from None
 

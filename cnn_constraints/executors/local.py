@@ -1,11 +1,14 @@
-"""Runs groups one after the other on all devices of this machine: trials in, rows for the store out."""
+"""Runs groups one after the other on all devices of this machine, or of all machines of one job: groups in, rows for the
+store out.
+"""
 
 import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -13,20 +16,23 @@ import numpy as np
 from cnn_constraints import config, trials
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.config import Data, Experiment
-from cnn_constraints.data import subsets
 from cnn_constraints.environment import device_memory
-from cnn_constraints.errors import InputError
+from cnn_constraints.executors.checks import least_memory
+from cnn_constraints.executors.rows import Row, rows_of
+from cnn_constraints.store import Checkpoint, Checkpoints
 from cnn_constraints.sweep import Group
-from cnn_constraints.training import ensemble
+from cnn_constraints.training import ensemble, hosts
+from cnn_constraints.training.ensemble import State
 from cnn_constraints.training.run import Images
-
-Row = dict[str, Any]
-
-BYTES_PER_PARAMETER = 4 * 5
-"""In 32 bits: the parameter, its gradient, the two moments of Adam, and the best parameter so far."""
 
 LANES_ON_ACCELERATOR = 64
 """So many small networks at least are what should keep a GPU or TPU busy."""
+
+CHECKPOINT_EVERY = 60.0
+"""Seconds of training between two checkpoints."""
+
+CHECKPOINT_SHARE = 0.01
+"""At most so much of the time goes into checkpoints, however large they are."""
 
 
 @runtime_checkable
@@ -42,11 +48,32 @@ class Progress(Protocol):
     def advanced(self, updates: int) -> None: ...
 
 
-class LocalExecutor:
-    """Holds what groups have in common: data sets in memory and on the device, each loaded once."""
+class Finished(NamedTuple):
+    """All rows of trials of one group that were trained side by side."""
 
-    def __init__(self, progress: Progress) -> None:
+    group: str
+    rows: list[Row]
+
+
+class LocalExecutor:
+    """Holds what groups have in common: data sets in memory and on the device, each loaded once.
+
+    checkpoints: where groups that take long are kept in the middle, and go on from. checkpoint_every: in seconds; 0 for
+    after every step, whatever it costs.
+    stop: whether to stop, asked after every step, that is after each look at the validation data.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        checkpoints: Checkpoints | None = None,
+        checkpoint_every: float = CHECKPOINT_EVERY,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._progress = progress
+        self._checkpoints = checkpoints
+        self._checkpoint_every = checkpoint_every
+        self._stop = stop
         self._datasets: dict[Data, Dataset] = {}
         self._on_device: dict[tuple, tuple[Images, Images]] = {}
         self.programs = 0
@@ -58,28 +85,91 @@ class LocalExecutor:
             self._datasets[key] = trials.build_dataset(data)
         return self._datasets[key]
 
-    def run(self, group: Group) -> Iterator[list[Row]]:
-        """Train and test every trial of the group; rows come as they are measured, each trial's result row last."""
-        width = trials_side_by_side(group, self.dataset(group.trials[0].data))
-        program = None
-        for members in _rounds(group, width):
-            data = members[0].data
-            dataset = self.dataset(data)
-            # A program takes so many trials: in a round with fewer, the last is trained several times over.
-            padded = [*members, *members[-1:] * (width - len(members))]
-            stacked = ensemble.stack([trials.build_trial(member, dataset) for member in padded])
-            if program is None:
-                program = self._compile(group, dataset, stacked)
-            self._progress.running(members)
-            started = time.perf_counter()
-            for parts in ensemble.train(program, stacked, *self._splits(data, program)):
-                self._progress.advanced(len(members) * program.evaluate_every)
-                seconds = (time.perf_counter() - started) / len(members)
-                yield [
-                    row
-                    for member, part in zip(members, parts, strict=False)
-                    for row in _rows(member, part, dataset, seconds)
-                ]
+    def run(self, groups: Iterable[Group]) -> Iterator[Finished]:
+        """Train and test every trial of the groups. What is yielded is taken for kept once the next is asked for.
+
+        Raises KeyboardInterrupt, with a checkpoint of the group, where it is asked to stop.
+        """
+        for group in groups:
+            width = trials_side_by_side(group, self.dataset(group.trials[0].data))
+            checkpoint = self._load_checkpoint(group, width)
+            program = None
+            for members in _rounds(group, width, checkpoint):
+                dataset = self.dataset(members[0].data)
+                # A program takes so many trials: in a round with fewer, the last is trained several times over.
+                padded = [*members, *members[-1:] * (width - len(members))]
+                stacked = ensemble.stack([trials.build_trial(member, dataset) for member in padded])
+                if program is None:
+                    program = self._compile(group, dataset, stacked)
+                round_ = Round(group.name, members, stacked, dataset)
+                yield Finished(group.name, self._train(round_, program, checkpoint))
+                checkpoint = None
+                if self._checkpoints:
+                    self._checkpoints.drop(group.name)
+
+    def _train(self, round_: "Round", program: ensemble.Program, checkpoint: Checkpoint | None) -> list[Row]:
+        """The rows of a round, from its checkpoint on if it has one."""
+        self._progress.running(round_.members)
+        rows, spent, before = self._resume(program, checkpoint)
+        started = saved = time.perf_counter()
+        cost = 0.0
+        if before:
+            self._progress.advanced(len(round_.members) * before.update)
+        splits = self._splits(round_.members[0].data, program)
+        for parts, state in ensemble.train(program, round_.stacked, *splits, before):
+            self._progress.advanced(len(round_.members) * program.evaluate_every)
+            now = time.perf_counter()
+            seconds = spent + now - started
+            each = zip(round_.members, parts, strict=False)
+            share = seconds / len(round_.members)
+            rows += [row for member, part in each for row in rows_of(member, part, round_.dataset, share)]
+            if state.update == program.updates:
+                continue
+            pause = max(self._checkpoint_every, cost / CHECKPOINT_SHARE) if self._checkpoint_every else 0.0
+            due = now - saved >= pause
+            due, stop = hosts.agreed(np.array([due, self._stop()]))
+            if due or stop:
+                self._save(round_, state, seconds, rows)
+                saved = time.perf_counter()
+                cost = saved - now
+            if stop:
+                raise KeyboardInterrupt
+        return rows
+
+    def _save(self, round_: "Round", state: State, seconds: float, rows: list[Row]) -> None:
+        # All hosts have a part of the state, though only the first keeps it.
+        arrays = hosts.gather(jax.tree.leaves(state.lanes))
+        if self._checkpoints:
+            names = [config.name(member) for member in round_.members]
+            own = [np.array(array[: len(names)]) for array in arrays]
+            self._checkpoints.save(round_.group, Checkpoint(names, state.update, seconds, rows, own))
+
+    def _load_checkpoint(self, group: Group, width: int) -> Checkpoint | None:
+        """The checkpoint of a group, if its trials are not finished and fit side by side. On hosts but the first it is
+        known which trials these are, and no more.
+        """
+        names = [config.name(trial) for trial in group.trials]
+        checkpoint = self._checkpoints.load(group.name) if self._checkpoints else None
+        if checkpoint and not (set(checkpoint.members) <= set(names) and len(checkpoint.members) <= width):
+            checkpoint = None
+        member = [checkpoint is not None and name in checkpoint.members for name in names]
+        update = checkpoint.update if checkpoint else 0
+        member, update = hosts.agreed((np.array(member), np.array(update)))
+        if not update:
+            return None
+        return checkpoint or Checkpoint(list(itertools.compress(names, member)), int(update), 0.0, [], [])
+
+    def _resume(
+        self, program: ensemble.Program, checkpoint: Checkpoint | None
+    ) -> tuple[list[Row], float, State | None]:
+        """Rows so far, seconds so far, and the state to go on from: of a checkpoint, or those of a start."""
+        if checkpoint is None:
+            return [], 0.0, None
+        state = ensemble.load_state(program, checkpoint.update, checkpoint.state)
+        if state is None:
+            warnings.warn("A checkpoint is of another program, so its trials start anew.", stacklevel=2)
+            return [], 0.0, None
+        return list(checkpoint.rows), checkpoint.seconds, state
 
     def _splits(self, data: Data, program: ensemble.Program) -> tuple[Images, Images]:
         """One data set at a time stays on the devices: their memory is for models."""
@@ -103,13 +193,27 @@ class LocalExecutor:
         return program
 
 
+class Round(NamedTuple):
+    """Trials of one group and data set that are trained side by side. stacked: filled up to the program's number."""
+
+    group: str
+    members: list[Experiment]
+    stacked: ensemble.Trial
+    dataset: Dataset
+
+
 def trials_side_by_side(group: Group, dataset: Dataset) -> int:
     """How many trials of a group are trained at once, as memory allows: one for each device of a CPU, for each
     accelerator as many as make LANES_ON_ACCELERATOR lanes.
+
+    Trials that are finished count too, so that a sweep that goes on has the programs that it had.
     """
-    count, devices = len(group.trials), jax.local_device_count()
+    count, devices = group.size, jax.device_count()
     lanes = len(trials.lanes(group.trials[0]))
-    fit = max(1, device_memory() // _least_memory(group.trials[0], dataset))
+    fit = max(1, device_memory() // least_memory(group.trials[0], dataset))
+    if not hosts.alone():
+        # Every device of every host has as many.
+        return devices * min(fit, 1 if jax.default_backend() == "cpu" else math.ceil(LANES_ON_ACCELERATOR / lanes))
     if jax.default_backend() == "cpu":
         # The devices of a CPU share its memory. Rounds of even size: three devices three times for nine trials on four.
         # A lone trial has a twin: XLA rounds otherwise where there is one device only, and no number may depend on that.
@@ -119,9 +223,13 @@ def trials_side_by_side(group: Group, dataset: Dataset) -> int:
     return devices * min(math.ceil(LANES_ON_ACCELERATOR / lanes), fit, math.ceil(count / devices))
 
 
-def _rounds(group: Group, width: int) -> Iterator[list[Experiment]]:
-    """The group's trials, at most `width` at a time, all on one data set."""
-    for _, members in itertools.groupby(group.trials, key=lambda trial: _data_set(trial.data)):
+def _rounds(group: Group, width: int, checkpoint: Checkpoint | None) -> Iterator[list[Experiment]]:
+    """The group's trials, at most `width` at a time, all on one data set; those of a checkpoint first."""
+    begun = [trial for trial in group.trials if checkpoint and config.name(trial) in checkpoint.members]
+    if begun:
+        yield begun
+    rest = [trial for trial in group.trials if trial not in begun]
+    for _, members in itertools.groupby(rest, key=lambda trial: _data_set(trial.data)):
         together = list(members)
         yield from (together[first : first + width] for first in range(0, len(together), width))
 
@@ -129,81 +237,3 @@ def _rounds(group: Group, width: int) -> Iterator[list[Experiment]]:
 def _data_set(data: Data) -> Data:
     """What trials on the same images have in common."""
     return dataclasses.replace(data, n_train=1, n_validation=1)
-
-
-def check_before_running(executor: LocalExecutor, groups: list[Group]) -> None:
-    """Everything that can be refused is refused before anything is trained. Raises InputError."""
-    for group in groups:
-        for experiment in group.trials:
-            dataset = executor.dataset(experiment.data)
-            trials.build_task(experiment, dataset)
-            subsets.check_sizes(dataset.train, experiment.data.n_train, experiment.data.n_validation)
-            _check_memory(experiment, dataset)
-
-
-def _least_memory(experiment: Experiment, dataset: Dataset) -> int:
-    """Bytes that the parameters of a trial take while it is trained."""
-    return BYTES_PER_PARAMETER * trials.cost(experiment, dataset).parameters * len(trials.lanes(experiment))
-
-
-def _check_memory(experiment: Experiment, dataset: Dataset) -> None:
-    needed, available = _least_memory(experiment, dataset), device_memory()
-    if needed > available:
-        model, parameters = experiment.model, trials.cost(experiment, dataset).parameters
-        raise InputError(
-            f"The network of {model.constraint} with channels {model.channels} has {parameters:,} parameters: "
-            f"training {len(trials.lanes(experiment))} lanes takes at least {needed:,} bytes, and the device has "
-            f"{available:,}; make model.channels, the images or the number of learning rates and weight decays smaller."
-        )
-
-
-def _rows(experiment: Experiment, part: ensemble.Segment, dataset: Dataset, seconds: float) -> list[Row]:
-    """What a segment adds to the store: an evaluation row a lane, and the result row if it was the last."""
-    rows = _evaluation_rows(experiment, part)
-    if part.update == experiment.training.updates:
-        rows.append(_result_row(experiment, part, trials.cost(experiment, dataset), seconds))
-    return rows
-
-
-def _evaluation_rows(experiment: Experiment, part: ensemble.Segment) -> list[Row]:
-    return [
-        {
-            "event": "evaluation",
-            "trial": config.name(experiment),
-            "lane": lane,
-            **hyperparameters,
-            "update": part.update,
-            "train_loss": float(part.train.loss[lane]),
-            "train_accuracy": float(part.train.accuracy[lane]),
-            "validation_loss": float(part.validation.loss[lane]),
-            "validation_accuracy": float(part.validation.accuracy[lane]),
-            **_violations(part, lane),
-        }
-        for lane, hyperparameters in enumerate(trials.lanes(experiment))
-    ]
-
-
-def _result_row(experiment: Experiment, part: ensemble.Segment, cost: trials.Cost, seconds: float) -> Row:
-    lane, validation = int(part.test.lane), part.test.validation
-    return {
-        "event": "result",
-        "trial": config.name(experiment),
-        "lane": lane,
-        **trials.lanes(experiment)[lane],
-        "update": int(part.test.update),
-        "train_loss": float(part.train.loss[lane]),
-        "train_accuracy": float(part.train.accuracy[lane]),
-        "validation_loss": float(validation.loss),
-        "validation_accuracy": float(validation.accuracy) if np.isfinite(validation.loss) else math.nan,
-        "test_loss": float(part.test.metrics.loss),
-        "test_accuracy": float(part.test.metrics.accuracy),
-        **_violations(part, lane),
-        "parameters": cost.parameters,
-        "multiply_adds": cost.multiply_adds,
-        "seconds": seconds,
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-def _violations(part: ensemble.Segment, lane: int) -> dict[str, float]:
-    return {f"violation_{name}": float(of_lanes[lane]) for name, of_lanes in part.violations.items()}

@@ -90,6 +90,18 @@ class ProgressBar:
         return f"about {timedelta(seconds=round(training + compiling))} left"
 
 
+class Silent:
+    """No progress is shown: of several processes of one job, one does that."""
+
+    def compiling(self, group: Group) -> None: ...
+
+    def compiled(self, seconds: float) -> None: ...
+
+    def running(self, trials: Sequence[Experiment]) -> None: ...
+
+    def advanced(self, updates: int) -> None: ...
+
+
 def describe(trial: Experiment) -> str:
     """The arm of a trial: its cell, sizes and readout."""
     model = trial.model

@@ -15,15 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from cnn_constraints.model import logits_of_lanes
-from cnn_constraints.training import run, soft_constraints
-from cnn_constraints.training.metrics import Metrics, better, measure
+from cnn_constraints.training import evaluation, hosts, run, soft_constraints
+from cnn_constraints.training.evaluation import Lanes, Test
+from cnn_constraints.training.metrics import Metrics, measure
 from cnn_constraints.training.run import Hyperparameters, Images, Lane, Standardisation, Task
-
-Lanes = Any
-"""A tuple of Lane (unrolled), or one Lane whose arrays have a leading axis of lanes (vmapped)."""
 
 
 class Trial(NamedTuple):
@@ -36,23 +34,24 @@ class Trial(NamedTuple):
     standardisation: Standardisation
 
 
-class Test(NamedTuple):
-    """The chosen lane, by validation alone, and its test metrics: NaN until the last segment reads the test set."""
-
-    lane: Int[Array, ""]
-    update: Int[Array, ""]
-    validation: Metrics
-    metrics: Metrics
-
-
 class Segment(NamedTuple):
-    """What happened between two looks at the validation data, for each lane of one trial."""
+    """What happened between two looks at the validation data, for each lane of one trial. diverged: as in `run.Lane`."""
 
     update: int
     train: Metrics
     validation: Metrics
     test: Test
+    diverged: Int[Array, " lanes"]
     violations: dict[str, Float[Array, " lanes"]]
+
+
+class State(NamedTuple):
+    """Trials in the middle: their lanes after an update that ends a segment. To be used, or copied, before the next segment
+    is computed: that takes the lanes' memory.
+    """
+
+    update: int
+    lanes: Lanes
 
 
 def lane_axis(backend: str) -> str:
@@ -97,7 +96,7 @@ def compile_program(
 ) -> Program:
     """The program of a group, compiled for stacked trials and splits shaped like these.
 
-    Trials are spread evenly over as many of this machine's devices as divide their number. On CPU a device computes
+    Trials are spread evenly over as many of the job's devices as divide their number. On CPU a device computes
     in one thread: trials side by side use the cores better than one trial on all of them (measured: conv and local 1.3
     times, shared 1.25 times, dense the same), and no number depends on how many cores there are.
     """
@@ -122,7 +121,7 @@ def compile_program(
 
 
 def _devices_for(trials: int) -> Mesh:
-    devices = jax.local_devices()
+    devices = jax.devices()
     count = max(n for n in range(1, len(devices) + 1) if trials % n == 0)
     return Mesh(np.array(devices[:count]), (TRIALS,))
 
@@ -133,23 +132,48 @@ def _shape_on(sharding: NamedSharding, array: Any) -> jax.ShapeDtypeStruct:
 
 def on_devices(program: Program, arrays: Any) -> Any:
     """Arrays, a split for instance, on every device of the program; what is there already is not copied."""
-    return jax.device_put(arrays, NamedSharding(program.devices, PartitionSpec()))
+    return hosts.place(arrays, NamedSharding(program.devices, PartitionSpec()))
 
 
-def train(program: Program, trials: Trial, train_split: Images, test_split: Images) -> Iterator[list[Segment]]:
-    """Train stacked trials with the program of their group: after each segment what happened, trial by trial."""
+def train(
+    program: Program, trials: Trial, train_split: Images, test_split: Images, state: State | None = None
+) -> Iterator[tuple[list[Segment], State]]:
+    """Train stacked trials with the program of their group, from the start or from a state on: after each segment what
+    happened, trial by trial, and the state that it led to.
+    """
     spread = NamedSharding(program.devices, PartitionSpec(TRIALS))
     splits = on_devices(program, train_split), on_devices(program, test_split)
-    # Zeros in the shape of the lanes: the first segment replaces them by initial weights.
-    zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=spread)
-    lanes = jax.tree.map(zeros, program.lanes)
-    for first in range(0, program.updates, program.evaluate_every):
+    done, lanes = state or State(0, _unwritten(program, spread))
+    for first in range(done, program.updates, program.evaluate_every):
         part = trials._replace(batches=trials.batches[:, first : first + program.evaluate_every])
         here = on_devices(program, jnp.array(first))
-        lanes, history = program.segment(lanes, here, jax.device_put(part, spread), *splits)
-        history = jax.tree.map(np.asarray, history)
-        update = first + program.evaluate_every
-        yield [Segment(update, *jax.tree.map(lambda leaf, i=i: leaf[i], history)) for i in range(program.trials)]
+        lanes, history = program.segment(lanes, here, hosts.place(part, spread), *splits)
+        history = hosts.gather(history)
+        state = State(first + program.evaluate_every, lanes)
+        of_trial = lambda i, history=history: jax.tree.map(lambda leaf: leaf[i], history)
+        yield [Segment(state.update, *of_trial(i)) for i in range(program.trials)], state
+
+
+def _unwritten(program: Program, spread: NamedSharding) -> Lanes:
+    """Zeros in the shape of the lanes: the first segment replaces them by initial weights."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=spread), program.lanes)
+
+
+def load_state(program: Program, update: int, arrays: Sequence[np.ndarray]) -> State | None:
+    """A state from the arrays that `jax.tree.leaves` gave of its lanes, with one row a trial; the last row is repeated for
+    as many trials as the program takes. Of several hosts the first must have the arrays.
+
+    None where they are not those of this program.
+    """
+    shapes, structure = jax.tree.flatten(program.lanes)
+    given = [(array.shape[1:], array.dtype) for array in arrays]
+    fits = given == [(shape.shape[1:], shape.dtype) for shape in shapes] and 0 < len(arrays[0]) <= program.trials
+    if not hosts.agreed(np.array(fits)):
+        return None
+    rows = np.minimum(np.arange(program.trials), len(arrays[0]) - 1) if fits else None
+    whole = [np.zeros(shape.shape, shape.dtype) if rows is None else arrays[i][rows] for i, shape in enumerate(shapes)]
+    lanes = jax.tree.unflatten(structure, hosts.agreed(whole))
+    return State(update, hosts.place(lanes, NamedSharding(program.devices, PartitionSpec(TRIALS))))
 
 
 def _segments(task: Task, axis: str, lanes: Lanes, first: Array, trials: Trial, *splits: Images) -> Any:
@@ -169,14 +193,6 @@ def _start(task: Task, axis: str, key: jax.Array, hyperparameters: Hyperparamete
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), lane)
 
 
-def _over_lanes(function: Callable, axis: str, lanes: Lanes, *more: Any) -> tuple[Lanes, Any]:
-    """function(lane, *more) -> (lane, metrics) for every lane; metrics come back with a leading axis of lanes."""
-    if axis == "vmapped":
-        return jax.vmap(function)(lanes, *more)
-    results = [function(lane, *jax.tree.map(lambda leaf, i=i: leaf[i], more)) for i, lane in enumerate(lanes)]
-    return tuple(lane for lane, _ in results), jax.tree.map(lambda *leaves: jnp.stack(leaves), *[m for _, m in results])
-
-
 def _segment(
     task: Task,
     axis: str,
@@ -185,7 +201,7 @@ def _segment(
     trial: Trial,
     train_split: Images,
     test_split: Images,
-) -> tuple[Lanes, tuple[Metrics, Metrics, Test, dict[str, Array]]]:
+) -> tuple[Lanes, tuple[Metrics, Metrics, Test, Int[Array, " lanes"], dict[str, Array]]]:
     lanes = lax.cond(first == 0, lambda: _start(task, axis, trial.key, trial.hyperparameters), lambda: lanes)
 
     def step(lanes: Lanes, batch: Int[Array, " batch"]) -> tuple[Lanes, Metrics]:
@@ -198,16 +214,23 @@ def _segment(
     lanes, train_metrics = lax.scan(step, lanes, trial.batches)
     done = first + len(trial.batches)
     parameters = lanes.parameters if axis == "vmapped" else tuple(lane.parameters for lane in lanes)
-    validation = _evaluate(task, axis, parameters, train_split, trial.validation, trial.standardisation)
-    lanes, _ = _over_lanes(lambda lane, m: (run.keep_best(lane, done, m), 0), axis, lanes, validation)
+    validation = evaluation.evaluate(task, axis, parameters, train_split, trial.validation, trial.standardisation)
+    lanes, diverged = evaluation.over_lanes(partial(_look, first, done), axis, lanes, train_metrics.loss.T, validation)
     test = lax.cond(
         done == task.updates,
-        lambda: _test(task, axis, lanes, test_split, trial.standardisation, read=True),
-        lambda: _test(task, axis, lanes, test_split, trial.standardisation, read=False),
+        lambda: evaluation.test(task, axis, lanes, test_split, trial.standardisation, read=True),
+        lambda: evaluation.test(task, axis, lanes, test_split, trial.standardisation, read=False),
     )
     violations = lambda lane: (lane, soft_constraints.violations(task.network, task.soft, lane.parameters))
-    distances = _over_lanes(violations, axis, lanes)[1]
-    return lanes, (jax.tree.map(lambda leaf: leaf.mean(axis=0), train_metrics), validation, test, distances)
+    distances = evaluation.over_lanes(violations, axis, lanes)[1]
+    return lanes, (jax.tree.map(lambda leaf: leaf.mean(axis=0), train_metrics), validation, test, diverged, distances)
+
+
+def _look(
+    first: Int[Array, ""], done: Int[Array, ""], lane: Lane, train: Float[Array, " updates"], validation: Metrics
+) -> tuple[Lane, Int[Array, ""]]:
+    lane = run.keep_best(run.note_divergence(lane, first, train, validation.loss), done, validation)
+    return lane, lane.diverged
 
 
 def _update_lanes(
@@ -227,67 +250,3 @@ def _update_lanes(
     gradients, metrics = jax.grad(objective, has_aux=True)(tuple(lane.parameters for lane in lanes))
     own = [jax.tree.map(lambda leaf, i=i: leaf[i], hyperparameters) for i in range(len(lanes))]
     return tuple(run.descend(task, *lane) for lane in zip(lanes, gradients, own, strict=True)), metrics
-
-
-def _evaluate(
-    task: Task,
-    axis: str,
-    parameters: Any,
-    split: Images,
-    indices: Int[Array, " examples"],
-    standardisation: Standardisation,
-) -> Metrics:
-    """Mean metrics of each lane's parameters, a chunk of images at a time."""
-    chunks, counts = _in_chunks(indices)
-
-    def chunk(carry: None, part: tuple) -> tuple[None, Metrics]:
-        images, labels = run.prepare(split, part[0], standardisation)
-
-        if axis == "unrolled":
-            logits = jnp.stack(logits_of_lanes(task.network, parameters, images))
-        else:
-            logits: Any = jax.vmap(lambda lane: task.network.apply({"params": lane}, images))(parameters)
-        metrics = jax.vmap(measure, (0, None))(logits, labels)
-        return carry, jax.tree.map(lambda leaf: jnp.where(part[1], leaf, 0).sum(axis=1), metrics)
-
-    _, sums = lax.scan(chunk, None, (chunks, counts))
-    return jax.tree.map(lambda leaf: leaf.sum(axis=0) / len(indices), sums)
-
-
-def _in_chunks(indices: Int[Array, " examples"]) -> tuple[Int[Array, "chunks chunk"], Bool[Array, "chunks chunk"]]:
-    """Equal chunks, and which places of them hold an example: the last chunk is filled up with the first example."""
-    examples = len(indices)
-    chunks = -(-examples // run.EVALUATION_CHUNK)
-    chunk = -(-examples // chunks)
-    filler = jnp.broadcast_to(indices[:1], (chunks * chunk - examples,))
-    real = jnp.arange(chunks * chunk) < examples
-    return jnp.concatenate([indices, filler]).reshape(chunks, chunk), real.reshape(chunks, chunk)
-
-
-def _test(
-    task: Task, axis: str, lanes: Lanes, test_split: Images, standardisation: Standardisation, read: bool
-) -> Test:
-    best = _over_lanes(lambda lane: (lane, lane.best._replace(parameters=0)), axis, lanes)[1]
-    chosen = _argbest(best.metrics)
-    validation = jax.tree.map(lambda leaf: leaf[chosen], best.metrics)
-    metrics = Metrics(jnp.array(jnp.nan), jnp.array(jnp.nan))
-    if read:
-        if axis == "unrolled":
-            winner = jax.tree.map(
-                lambda *leaves: lax.select_n(chosen, *leaves), *[lane.best.parameters for lane in lanes]
-            )
-        else:
-            winner = jax.tree.map(lambda leaf: leaf[chosen], lanes.best.parameters)
-        everything = jnp.arange(len(test_split.labels))
-        metrics = _evaluate(task, "unrolled", (winner,), test_split, everything, standardisation)
-        # A trial whose every lane diverged has chosen nothing that could be tested.
-        metrics = jax.tree.map(lambda leaf: jnp.where(validation.accuracy < 0, jnp.nan, leaf[0]), metrics)
-    return Test(chosen, best.update[chosen], validation, metrics)
-
-
-def _argbest(metrics: Metrics) -> Int[Array, ""]:
-    """The first lane that no other lane is better than."""
-    beaten = better(
-        jax.tree.map(lambda leaf: leaf[None, :], metrics), jax.tree.map(lambda leaf: leaf[:, None], metrics)
-    )
-    return jnp.argmin(beaten.any(axis=1)).astype(jnp.int32)

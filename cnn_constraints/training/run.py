@@ -66,12 +66,17 @@ class Best(NamedTuple):
     metrics: Metrics
 
 
+NEVER = -1
+"""Stands for the update at which a lane diverged, while it has not."""
+
+
 class Lane(NamedTuple):
-    """The state of one lane between two updates."""
+    """The state of one lane between two updates. diverged: after how many updates its loss was not finite any more."""
 
     parameters: Any
     optimizer_state: Any
     best: Best
+    diverged: Int[Array, ""]
 
 
 def start(task: Task, key: jax.Array) -> Lane:
@@ -80,7 +85,7 @@ def start(task: Task, key: jax.Array) -> Lane:
     parameters = soft_constraints.start(task.network, task.soft, jax.random.fold_in(key, INITIAL_WEIGHTS), image)
     # The structure of an optimiser's state does not depend on the values of its hyper-parameters.
     optimizer_state = _optimizer(task, Hyperparameters(*jnp.zeros(3))).init(parameters)
-    return Lane(parameters, optimizer_state, Best(parameters, jnp.array(0), worst()))
+    return Lane(parameters, optimizer_state, Best(parameters, jnp.array(0), worst()), jnp.array(NEVER))
 
 
 def prepare(
@@ -111,7 +116,7 @@ def update(
 def descend(task: Task, lane: Lane, gradient: Any, hyperparameters: Hyperparameters) -> Lane:
     """What the optimiser makes of a gradient."""
     changes, optimizer_state = _optimizer(task, hyperparameters).update(gradient, lane.optimizer_state, lane.parameters)
-    return Lane(optax.apply_updates(lane.parameters, changes), optimizer_state, lane.best)
+    return lane._replace(parameters=optax.apply_updates(lane.parameters, changes), optimizer_state=optimizer_state)
 
 
 def evaluate(
@@ -133,6 +138,17 @@ def keep_best(lane: Lane, update: Int[Array, ""] | int, validation: Metrics) -> 
     return lane._replace(best=jax.tree.map(lambda new, old: jnp.where(keep, new, old), now, lane.best))
 
 
+def note_divergence(
+    lane: Lane, first: Int[Array, ""] | int, train: Float[Array, " updates"], validation: Float[Array, ""]
+) -> Lane:
+    """The lane, remembering when its loss was first not finite. train: the losses before each update from `first` on;
+    validation: the loss after the last of them.
+    """
+    wrong = ~jnp.isfinite(jnp.append(train, validation))
+    now = jnp.where(wrong.any(), first + wrong.argmax(), NEVER)
+    return lane._replace(diverged=jnp.where(lane.diverged == NEVER, now, lane.diverged))
+
+
 def train(
     task: Task,
     key: jax.Array,
@@ -144,14 +160,17 @@ def train(
     evaluate_every: int,
 ) -> tuple[Lane, list[Metrics]]:
     """The ordinary loop: one lane, one jitted update at a time. Returns the lane and its validation metrics."""
-    lane, history = start(task, key), []
+    lane, history, losses = start(task, key), [], []
     for number, batch in enumerate(batches, start=1):
-        lane, _ = _jitted_update(task, lane, *prepare(split, batch, standardisation), hyperparameters)
+        lane, of_batch = _jitted_update(task, lane, *prepare(split, batch, standardisation), hyperparameters)
+        losses.append(of_batch.loss)
         if number % evaluate_every == 0:
             examples = _jitted_evaluate(task, lane.parameters, *prepare(split, validation, standardisation))
             metrics = jax.tree.map(jnp.mean, examples)
+            lane = note_divergence(lane, number - len(losses), jnp.stack(losses), metrics.loss)
             lane = keep_best(lane, number, metrics)
             history.append(metrics)
+            losses = []
     return lane, history
 
 

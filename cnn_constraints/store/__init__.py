@@ -1,0 +1,25 @@
+"""The only code that reads or writes a run folder.
+
+config.json                        the resolved trials of the sweep, by name, and digests of the user's own images
+environment.json                   versions, device and commit of every attempt to run it
+index.json                         the names of all parts
+metrics/<group>-<digest>.parquet   a part: what trials that were trained side by side found
+checkpoints/<group>.json           a group in the middle: what it found so far, and the digest of
+checkpoints/<group>-<update>/      the state of its lanes, written by Orbax
+holds/<group>                      locked by the process that works on the group, and which that is
+holds/folder                       locked while one of the documents is changed
+figures/                           what reports draw
+
+Parts are named by the SHA-256 of their content and the documents carry their own, so that nothing is read that was not
+written. All are data: JSON, Parquet and arrays, and nothing in them is ever executed.
+"""
+
+from cnn_constraints.store.checkpoints import Checkpoint as Checkpoint
+from cnn_constraints.store.checkpoints import Checkpoints as Checkpoints
+from cnn_constraints.store.documents import FORMAT as FORMAT
+from cnn_constraints.store.run import Run as Run
+from cnn_constraints.store.run import check_images as check_images
+from cnn_constraints.store.run import finished as finished
+from cnn_constraints.store.run import open_run as open_run
+from cnn_constraints.store.tables import EVENTS as EVENTS
+from cnn_constraints.store.tables import read as read

@@ -1,0 +1,104 @@
+"""A group in the middle: the state of the lanes that are being trained, through Orbax, and what they found so far."""
+
+import math
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cnn_constraints.errors import InputError
+from cnn_constraints.files import folder_digest
+from cnn_constraints.store import documents
+
+Rows = list[dict[str, Any]]
+
+
+class Checkpoint(NamedTuple):
+    """members: the names of the trials that are trained side by side, each a row of the arrays of `state`. rows: what they
+    found up to and with this update. seconds: how long that took.
+    """
+
+    members: list[str]
+    update: int
+    seconds: float
+    rows: Rows
+    state: list[np.ndarray]
+
+
+class Checkpoints:
+    """Of one run folder, the last of each group."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "checkpoints"
+
+    def save(self, group: str, checkpoint: Checkpoint) -> None:
+        """Whole or not at all; then the one before is deleted. Where it cannot be written, that is told, and training goes
+        on: a checkpoint saves time and nothing else.
+        """
+        place = self._folder / f"{group}-{checkpoint.update}"
+        try:
+            self._remove(place)
+            _orbax().save(place, {str(number): array for number, array in enumerate(checkpoint.state)})
+            content = checkpoint._asdict() | {
+                "rows": [{key: _plain(value) for key, value in row.items()} for row in checkpoint.rows],
+                "state": {"name": place.name, "digest": folder_digest(place)},
+            }
+            documents.write(self._folder / f"{group}.json", content)
+            self._remove_states(group, but=place)
+        except (OSError, ValueError, RuntimeError) as error:
+            warnings.warn(
+                f"The checkpoint {place} cannot be written ({error}): training goes on without.", stacklevel=2
+            )
+
+    def load(self, group: str) -> Checkpoint | None:
+        """The last checkpoint of a group, if it has one. One that is not what was written is told and deleted."""
+        path = self._folder / f"{group}.json"
+        if not path.exists():
+            return None
+        try:
+            content = documents.read(path, "it is deleted.")
+            place = self._folder / content["state"]["name"]
+            if not place.is_dir() or folder_digest(place) != content["state"]["digest"]:
+                raise InputError(
+                    f"{place} was damaged or altered, since it has not the digest in {path}: it is deleted."
+                )
+            arrays = _orbax().load(place)
+        except (OSError, ValueError, RuntimeError) as error:
+            warnings.warn(f"{str(error).rpartition(': ')[0]}: the group starts anew.", stacklevel=2)
+            self.drop(group)
+            return None
+        rows = [{key: math.nan if value is None else value for key, value in row.items()} for row in content["rows"]]
+        state = [np.asarray(arrays[str(number)]) for number in range(len(arrays))]
+        return Checkpoint(content["members"], content["update"], content["seconds"], rows, state)
+
+    def drop(self, group: str) -> None:
+        """Delete what there is of a group, which is finished or starts anew."""
+        (self._folder / f"{group}.json").unlink(missing_ok=True)
+        self._remove_states(group)
+
+    def _remove_states(self, group: str, but: Path | None = None) -> None:
+        for place in self._folder.glob(f"{group}-*"):
+            if place != but:
+                self._remove(place)
+
+    def _remove(self, place: Path) -> None:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def as_rows(arrays: Sequence[Any], count: int) -> list[np.ndarray]:
+    """The state of the first `count` trials, on the host."""
+    return [np.array(array[:count]) for array in arrays]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _orbax() -> Any:
+    """Imported when it is needed: that takes longer than many a group."""
+    from orbax.checkpoint import v1
+
+    return v1

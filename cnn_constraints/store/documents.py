@@ -1,0 +1,73 @@
+"""JSON files of a run folder that carry their own checksum, so that one that was altered is not taken for true."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cnn_constraints.errors import InputError
+from cnn_constraints.files import digest, write_json
+
+T = TypeVar("T")
+
+Document = dict[str, Any]
+
+FORMAT = 2
+"""Of a run folder. Format 1 had no checksums."""
+
+REMEDY = "restore it, or move it away and repeat the sweep, which keeps all results and writes it anew."
+
+ROOM = "finished trials are kept; make room, then run the same command again."
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Whole or not at all, with its format and checksum. Raises InputError where the file system refuses."""
+    described = {"format": FORMAT, **content}
+    with told(f"{path} cannot be written", ROOM):
+        write_json(path, described | {"checksum": _checksum(described)})
+
+
+def read(path: Path, remedy: str = REMEDY) -> Document:
+    """The content of a document. Raises InputError where it is missing, of another format, damaged or altered."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path.parent} is not a run folder: it has no {path.name}.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}): mend that, then try again.") from None
+    except ValueError:
+        raise InputError(f"{path} is damaged, since it is not JSON: {remedy}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged, since it does not hold an object: {remedy}")
+    # The format first: another one may have other entries.
+    if entry(path, content, "format", int, remedy) != FORMAT:
+        raise InputError(
+            f"{path.parent} has format {content['format']}, and this version reads format {FORMAT}: read it with the "
+            f"version that made it, or choose another --output."
+        )
+    checksum = content.pop("checksum", None)
+    if checksum != _checksum(content):
+        raise InputError(f"{path} was altered, since its checksum is not that of its content: {remedy}")
+    return content
+
+
+def entry(path: Path, content: Mapping[str, Any], name: str, kind: type[T], remedy: str = REMEDY) -> T:
+    """An entry of the document at `path`. Raises InputError where it is missing or of another type."""
+    value = content.get(name)
+    if not isinstance(value, kind):
+        raise InputError(f"{path} is damaged, since its entry {name!r} is missing or of another type: {remedy}")
+    return value
+
+
+@contextlib.contextmanager
+def told(failure: str, remedy: str) -> Iterator[None]:
+    """What the file system refuses becomes a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{failure} ({error.strerror or error}): {remedy}") from None
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return digest(json.dumps(content, sort_keys=True).encode())

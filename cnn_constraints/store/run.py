@@ -1,0 +1,198 @@
+"""A run folder, open to be added to: by several processes at once, each of which works on groups of its own."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from cnn_constraints import config
+from cnn_constraints.config import Experiment
+from cnn_constraints.errors import InputError
+from cnn_constraints.store import documents, parts
+from cnn_constraints.store.documents import entry, told
+
+ENTRIES = ("config.json", "environment.json", "index.json", "metrics", "checkpoints", "holds", "figures")
+"""All that may lie in a run folder."""
+
+LOCKS = "choose a folder on a file system that can lock files."
+
+
+class Run:
+    """Groups are held by this process until it ends, however it does; what they found is committed part by part."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._held: dict[str, IO[str]] = {}
+
+    def hold(self, group: str) -> bool:
+        """Hold a group for this process. False where another process holds it."""
+        if group in self._held:
+            return True
+        with told(f"{self.folder / 'holds' / group} cannot be locked", LOCKS):
+            lock = (self.folder / "holds" / group).open("a+")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                return False
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
+        self._held[group] = lock
+        return True
+
+    def holder(self, group: str) -> str:
+        """Who holds a group that `hold` did not get."""
+        return (self.folder / "holds" / group).read_text() or "another process"
+
+    def finished(self) -> set[str]:
+        """The names of the trials that have a result by now, whoever found it."""
+        return finished(self.folder)
+
+    def commit(self, group: str, rows: Iterable[parts.Row]) -> None:
+        """Keep what finished trials of a group found. Raises InputError where the file system refuses."""
+        part = parts.write(self.folder, group, rows)
+        with alone(self.folder):
+            index = _read_index(self.folder)
+            _write_index(self.folder, [*index, part])
+
+    def close(self) -> None:
+        """Let go of all groups."""
+        for lock in self._held.values():
+            lock.close()
+        self._held.clear()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_run(
+    folder: Path, trials: Iterable[Experiment], environment: Mapping[str, Any], images: Mapping[str, str] | None = None
+) -> Run:
+    """Create the run folder, or add to it.
+
+    images: digests of the user's own image folders, see `check_images`. Trials of earlier attempts stay. A part that is
+    damaged is put aside and a part that is missing is forgotten, both with a warning: their trials are not finished any
+    more. Raises InputError where the folder holds something else, or cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: a run needs a folder.")
+    _refuse_other_folders(folder)
+    with told(f"The run folder {folder} cannot be made", "choose another."):
+        for name in ("metrics", "checkpoints", "holds"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        described = read_config(folder) if (folder / "config.json").exists() else {"trials": {}, "images": {}}
+        named = {config.name(trial): config.to_json(trial) for trial in trials}
+        attempts = _read_attempts(folder)
+        # What is there is read before anything is written: a folder that cannot be understood stays as it is.
+        content = {"trials": described["trials"] | named, "images": described["images"] | dict(images or {})}
+        documents.write(folder / "config.json", content)
+        documents.write(folder / "environment.json", {"attempts": [*attempts, dict(environment)]})
+        _mend(folder)
+    return Run(folder)
+
+
+def finished(folder: Path) -> set[str]:
+    """The names of the trials that have a result; those of damaged parts have none. Raises InputError for a run that
+    cannot be read.
+    """
+    if (folder / "config.json").exists():
+        read_config(folder)
+    return set().union(*map(parts.trials, parts.present(folder)))
+
+
+def check_images(folder: Path, images: Mapping[str, str]) -> None:
+    """images: the digest of each image folder that trials read, by its path. Raises InputError where the trials of this
+    run were trained on other images at the same path: the names of trials do not tell them apart.
+    """
+    known = read_config(folder)["images"] if (folder / "config.json").exists() else {}
+    for path, digest in images.items():
+        if known.get(path, digest) != digest:
+            raise InputError(
+                f"The images in {path} are not those that {folder} was made from: put them back, or choose another "
+                f"--output."
+            )
+
+
+def read_config(folder: Path) -> documents.Document:
+    """config.json. Raises InputError where it is missing, of another format, damaged or altered."""
+    path = folder / "config.json"
+    described = documents.read(path)
+    if not all(isinstance(trial, dict) for trial in entry(path, described, "trials", dict).values()):
+        raise InputError(f"{path} is damaged, since a trial is not an object: {documents.REMEDY}")
+    entry(path, described, "images", dict)
+    return described
+
+
+def read_index(folder: Path) -> list[str]:
+    """The names of all parts that were committed. Raises InputError where the index is not what was written."""
+    path, remedy = folder / "index.json", "repeat the sweep, which writes it anew."
+    if not path.exists():
+        raise InputError(f"{path} is missing: {remedy}")
+    return entry(path, documents.read(path, remedy), "parts", list, remedy)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait for other processes that change a document, so that none overwrites what another has just added."""
+    with told(f"{folder / 'holds'} cannot be locked", LOCKS):
+        lock = (folder / "holds" / "folder").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock:
+        yield
+
+
+def _mend(folder: Path) -> None:
+    """Put damaged parts aside, and make the index that of the parts that are there."""
+    for path, error in list(parts.damaged(folder)):
+        warnings.warn(f"{str(error).split(': ')[0]}: it is put aside, and its trials are computed again.", stacklevel=3)
+        with told(f"{path} cannot be moved", documents.ROOM):
+            path.replace(path.with_name(path.name + ".damaged"))
+    there = [path.name for path in parts.present(folder)]
+    if (folder / "index.json").exists() or there:
+        for lost in sorted(set(_read_index(folder)) - set(there)):
+            if not (folder / "metrics" / f"{lost}.damaged").exists():
+                path = folder / "metrics" / lost
+                warnings.warn(f"{path} is missing: its trials are computed again.", stacklevel=3)
+    _write_index(folder, there)
+    for torn in [*folder.glob("*.partial"), *folder.glob("*/*.partial")]:
+        torn.unlink(missing_ok=True)
+
+
+def _read_index(folder: Path) -> list[str]:
+    """The index, or where it was lost or damaged the parts that are there."""
+    try:
+        return read_index(folder)
+    except InputError as error:
+        warnings.warn(f"{str(error).split(': ')[0]}: it is written anew.", stacklevel=3)
+        return [path.name for path in parts.present(folder)]
+
+
+def _write_index(folder: Path, names: Iterable[str]) -> None:
+    documents.write(folder / "index.json", {"parts": sorted(set(names))})
+
+
+def _read_attempts(folder: Path) -> list[Any]:
+    path = folder / "environment.json"
+    return entry(path, documents.read(path), "attempts", list) if path.exists() else []
+
+
+def _refuse_other_folders(folder: Path) -> None:
+    """What is not a run, and not empty, is left as it is. A run that lost its config.json, or was killed before it had
+    one, is still a run.
+    """
+    if not folder.is_dir() or (folder / "config.json").exists():
+        return
+    for path in folder.iterdir():
+        if path.name.removesuffix(".partial") not in ENTRIES:
+            raise InputError(
+                f"{folder} holds {path.name} and no config.json, so it is no run folder: choose an empty or a new one."
+            )
