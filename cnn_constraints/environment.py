@@ -38,8 +38,8 @@ def describe_environment(arguments: list[str]) -> dict[str, Any]:
 
 
 def device_memory() -> int:
-    """Bytes that the default device has in all: an accelerator's own memory, or the machine's."""
-    statistics = jax.devices()[0].memory_stats()
+    """Bytes that a device of this process has in all: an accelerator's own memory, or the machine's."""
+    statistics = jax.local_devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"]
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -54,6 +54,11 @@ class Command:
     """Which of them this is, from 0."""
 
 
+LOST = "Another process of this job has ended or cannot be reached"
+
+SECONDS_TO_LEAVE = 10
+"""How long a process of a job waits at its end for one that is gone."""
+
 OWN_FLAGS = [
     "--" + field.name.replace("_", "-")
     for field in dataclasses.fields(Command)
@@ -67,7 +72,12 @@ def main(arguments: list[str]) -> None:
     folder = request.command.output or Path("runs") / request.path.stem
     prepare_jax()
     join_job(request.command)
-    run(trials, folder, arguments, How(request.command.checkpoint_every))
+    try:
+        run(trials, folder, arguments, How(request.command.checkpoint_every))
+    except jax.errors.JaxRuntimeError as error:
+        if hosts.alone():
+            raise
+        raise InputError(f"{LOST} ({str(error).splitlines()[0]}): start all of them again, and they go on.") from None
     if hosts.first():
         report_run(folder, [config.name(trial) for trial in trials])
 
@@ -88,7 +98,7 @@ def join_job(command: Command) -> None:
             f"--process is {command.process}: of {command.processes} processes it must be 0 or more and less."
         )
     try:
-        jax.distributed.initialize(*given.values())
+        jax.distributed.initialize(*given.values(), shutdown_timeout_seconds=SECONDS_TO_LEAVE)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"The processes of this job do not find each other ({str(error).splitlines()[0]}).") from None
 
@@ -158,7 +168,7 @@ def run(trials: list[Experiment], folder: Path, arguments: list[str], how: How |
         executor = LocalExecutor(progress, checkpoints, (how or How()).checkpoint_every, stop)
         check_before_running(executor.dataset, left if hosts.first() else groups)
         run_now = 0
-        if hosts.agreed(np.array(bool(left))):
+        if hosts.agreed(np.array(bool(left or not store.is_whole(folder, trials)))):
             opened = hosts.on_first(lambda: store.open_run(folder, trials, describe_environment(arguments), images))
             if opened:
                 stack.enter_context(opened)

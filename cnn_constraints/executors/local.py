@@ -127,8 +127,8 @@ class LocalExecutor:
                 continue
             pause = max(self._checkpoint_every, cost / CHECKPOINT_SHARE) if self._checkpoint_every else 0.0
             due = now - saved >= pause
-            due, stop = hosts.agreed(np.array([due, self._stop()]))
-            if due or stop:
+            stop = hosts.anywhere(self._stop())
+            if hosts.agreed(np.array(due or stop)):
                 self._save(round_, state, seconds, rows)
                 saved = time.perf_counter()
                 cost = saved - now

@@ -4,7 +4,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ LOOK_EVERY = 0.5
 """Seconds between two looks at whether another process has let go of a group."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Groups in, the rows of finished trials out; see local.py and ray.py."""
 
@@ -42,7 +43,7 @@ def work(groups: Sequence[Group], run: Run | None, executor: Executor, stop: Cal
             trials += len({row["trial"] for row in finished.rows})
         if trials == before:
             _wait(groups, run, told)
-            if hosts.agreed(np.array(stop())):
+            if hosts.anywhere(stop()):
                 raise KeyboardInterrupt
     return trials
 

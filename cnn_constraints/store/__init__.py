@@ -20,6 +20,7 @@ from cnn_constraints.store.documents import FORMAT as FORMAT
 from cnn_constraints.store.run import Run as Run
 from cnn_constraints.store.run import check_images as check_images
 from cnn_constraints.store.run import finished as finished
+from cnn_constraints.store.run import is_whole as is_whole
 from cnn_constraints.store.run import open_run as open_run
 from cnn_constraints.store.tables import EVENTS as EVENTS
 from cnn_constraints.store.tables import read as read

@@ -109,6 +109,13 @@ def finished(folder: Path) -> set[str]:
     return set().union(*map(parts.trials, parts.present(folder)))
 
 
+def is_whole(folder: Path, trials: Iterable[Experiment]) -> bool:
+    """Whether nothing is lost but what the trials that are not finished would bring."""
+    if not (folder / "config.json").exists() or not (folder / "index.json").exists():
+        return False
+    return {config.name(trial) for trial in trials} <= set(read_config(folder)["trials"])
+
+
 def check_images(folder: Path, images: Mapping[str, str]) -> None:
     """images: the digest of each image folder that trials read, by its path. Raises InputError where the trials of this
     run were trained on other images at the same path: the names of trials do not tell them apart.

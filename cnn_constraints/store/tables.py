@@ -20,6 +20,13 @@ EVENTS = {
 it took. With the beginnings of the columns that are kept even where no row has a number in them.
 """
 
+COLUMNS = (
+    *("trial", "event", "lane", "learning_rate", "weight_decay", "penalty_strength", "update"),
+    *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"),
+    *("diverged_update", "diverged_lanes", "parameters", "multiply_adds", "seconds", "device"),
+)
+"""The order of what is measured; a violation of a constraint, which only some sweeps measure, comes last."""
+
 WHOLE_NUMBERS = ("lane", "update", "parameters", "multiply_adds", "diverged_lanes")
 
 
@@ -49,8 +56,6 @@ def _rows(folder: Path, event: str, order: list[str]) -> pandas.DataFrame:
     if unknown:
         path = folder / "config.json"
         raise InputError(f"{path} lacks the trial {min(unknown)}, which has metrics: repeat the sweep that it is of.")
-    # In the order of the sweep already, so that columns come in one order too, whoever was trained beside whom.
-    tables.sort(key=lambda table: min(place[trial] for trial in table["trial"]))
     seen: set[str] = set()
     new = []
     for table in tables:
@@ -60,7 +65,8 @@ def _rows(folder: Path, event: str, order: list[str]) -> pandas.DataFrame:
         return pandas.DataFrame({"trial": [], "event": []})
     rows = pandas.concat(new, ignore_index=True)
     by_trial = np.argsort([place[trial] for trial in rows["trial"]], kind="stable")
-    return _columns_of(event, rows.iloc[by_trial].reset_index(drop=True))
+    columns = sorted(rows.columns, key=lambda name: (COLUMNS.index(name) if name in COLUMNS else len(COLUMNS), name))
+    return _columns_of(event, rows.iloc[by_trial].reset_index(drop=True)[columns])
 
 
 def _tables(folder: Path) -> list[pandas.DataFrame]:

@@ -3,13 +3,14 @@ devices of all, and what must be the same everywhere is what the first process s
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from cnn_constraints.errors import InputError
 
@@ -24,6 +25,11 @@ def alone() -> bool:
 def first() -> bool:
     """Whether this is the process that reads and writes the run folder."""
     return jax.process_index() == 0
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether it is true in any process."""
+    return flag if alone() else bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def on_first(action: Callable[[], T]) -> T | None:
@@ -47,13 +53,19 @@ def place(arrays: Any, sharding: Sharding) -> Any:
 
 
 def gather(arrays: Any) -> Any:
-    """Arrays that are spread over devices, whole, on every host."""
-    return jax.tree.map(np.asarray, arrays if alone() else multihost_utils.process_allgather(arrays, tiled=True))
+    """Arrays that are spread over the devices of one mesh, whole, on every host."""
+    return jax.tree.map(np.asarray, arrays if alone() else _replicate(jax.tree.leaves(arrays)[0].sharding.mesh)(arrays))
 
 
 def agreed(arrays: Any) -> Any:
     """What the first process gives for these arrays, whose shapes are the same in every process."""
     return arrays if alone() else multihost_utils.broadcast_one_to_all(arrays)
+
+
+@cache
+def _replicate(mesh: Mesh) -> Callable:
+    """All arrays at once: sent one by one they would take several times as long."""
+    return jax.jit(lambda arrays: arrays, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def _place(array: Any, sharding: Sharding) -> jax.Array:

@@ -234,7 +234,7 @@ def test_report_of_some_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_bad_input_is_one_sentence_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.open_run(tmp_path / "empty", trials_of(SEEDS), {})
+    store.open_run(tmp_path / "empty", trials_of(SEEDS), {}).close()
     write_run(tmp_path / "blocked", trials_of(SEEDS))
     (tmp_path / "blocked" / "figures").write_text("in the way")
     for given, sentence in (

@@ -63,7 +63,8 @@ def train_side_by_side(
     shape = (task, axis, stacked.hyperparameters.learning_rate.shape, every, run.EVALUATION_CHUNK)
     if shape not in PROGRAMS:
         PROGRAMS[shape] = ensemble.compile_program(task, stacked, *splits, every, axis)
-    return list(map(list, zip(*ensemble.train(PROGRAMS[shape], stacked, *splits), strict=True)))
+    looks = [segments for segments, _ in ensemble.train(PROGRAMS[shape], stacked, *splits)]
+    return list(map(list, zip(*looks, strict=True)))
 
 
 def train_loop(experiment: Experiment, dataset: Dataset, lane: int) -> tuple[run.Lane, list[Metrics]]:
@@ -142,7 +143,7 @@ def test_one_program_serves_every_seed_size_and_learning_rate(seed):
     program = ensemble.compile_program(task, ensemble.stack([trials.build_trial(first, dataset)]), *splits, 4)
     PROGRAMS.clear()
     shared = [
-        part for (part,) in ensemble.train(program, ensemble.stack([trials.build_trial(other, dataset)]), *splits)
+        part for (part,), _ in ensemble.train(program, ensemble.stack([trials.build_trial(other, dataset)]), *splits)
     ]
     own = train_ensemble(other, dataset)
     for one, same in zip(jax.tree.leaves(shared), jax.tree.leaves(own), strict=True):
@@ -199,6 +200,8 @@ def test_a_lane_that_diverges_leaves_its_neighbours_alone(seed):
     quiet, loud = train_ensemble(calm, dataset), train_ensemble(wild, dataset)
     assert not np.isfinite(loud[-1].validation.loss[1])
     assert int(loud[-1].test.lane) == 0
+    for segment in loud:
+        assert segment.diverged[0] == run.NEVER
     np.testing.assert_allclose(
         [segment.validation.loss[0] for segment in quiet], [segment.validation.loss[0] for segment in loud], rtol=1e-6
     )

@@ -202,7 +202,7 @@ def test_the_engine_computes_what_the_ordinary_loop_computes(axis, settings, see
     splits = trials.to_device(dataset.train), trials.to_device(dataset.test)
     stacked = ensemble.stack([arrays])
     program = ensemble.compile_program(task, stacked, *splits, EVERY, axis)
-    segments = [segment for (segment,) in ensemble.train(program, stacked, *splits)]
+    segments = [segment for (segment,), _ in ensemble.train(program, stacked, *splits)]
     for number in range(len(trials.lanes(trial))):
         hyperparameters = jax.tree.map(lambda leaf, i=number: leaf[i], arrays.hyperparameters)
         lane, history = run.train(task, arrays.key, hyperparameters, splits[0], *arrays[2:], evaluate_every=EVERY)

@@ -1,0 +1,129 @@
+"""A checkpoint is what was saved, or is told and gone."""
+
+import math
+import os
+import shutil
+
+import numpy as np
+import pytest
+from run_rows import NAMES, TRIALS, evaluations
+
+from cnn_constraints import store
+from cnn_constraints.store import Checkpoint, Checkpoints
+
+
+@pytest.fixture
+def checkpoints(folder) -> Checkpoints:
+    store.open_run(folder, TRIALS, {}).close()
+    return Checkpoints(folder)
+
+
+def checkpoint(generator: np.random.Generator, update: int = 20) -> Checkpoint:
+    shapes = [(2, 3, 4), (2,), (2, 1)]
+    state = [generator.normal(size=shape).astype(dtype) for shape in shapes for dtype in (np.float32, np.int32)]
+    return Checkpoint(NAMES[:2], update, float(generator.exponential()), evaluations(generator, NAMES[0]), state)
+
+
+def assert_same(one: Checkpoint | None, other: Checkpoint) -> None:
+    assert one is not None
+    assert one[:4] == other[:4]
+    assert [(array.dtype, array.shape, array.tobytes()) for array in one.state] == [
+        (array.dtype, array.shape, array.tobytes()) for array in other.state
+    ]
+
+
+def names(folder) -> set[str]:
+    return set(os.listdir(folder / "checkpoints"))
+
+
+def test_what_was_saved_is_loaded_bit_by_bit(checkpoints, generator):
+    saved = checkpoint(generator)
+    saved.state[0].flat[:3] = [math.nan, math.inf, -0.0]
+    checkpoints.save("group", saved)
+    assert_same(checkpoints.load("group"), saved)
+
+
+def test_numbers_that_are_not_finite_come_back_as_nan(checkpoints, generator):
+    saved = checkpoint(generator)
+    saved.rows[0]["validation_loss"] = math.inf
+    checkpoints.save("group", saved)
+    assert math.isnan(checkpoints.load("group").rows[0]["validation_loss"])
+
+
+def test_the_last_one_counts_and_the_others_are_deleted(folder, checkpoints, generator):
+    other = checkpoint(generator)
+    checkpoints.save("other", other)
+    for update in (20, 40, 60):
+        last = checkpoint(generator, update)
+        checkpoints.save("group", last)
+    assert_same(checkpoints.load("group"), last)
+    assert_same(checkpoints.load("other"), other)
+    assert names(folder) == {"group.json", "group-60", "other.json", "other-20"}
+
+
+def test_the_same_update_may_be_saved_again(checkpoints, generator):
+    checkpoints.save("group", checkpoint(generator))
+    again = checkpoint(generator)
+    checkpoints.save("group", again)
+    assert_same(checkpoints.load("group"), again)
+
+
+def test_what_is_dropped_is_gone(folder, checkpoints, generator):
+    checkpoints.save("group", checkpoint(generator))
+    checkpoints.drop("group")
+    assert checkpoints.load("group") is None
+    assert names(folder) == set()
+
+
+def test_a_crash_before_the_document_is_written_leaves_the_one_before(folder, checkpoints, generator, monkeypatch):
+    first = checkpoint(generator)
+    checkpoints.save("group", first)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("cnn_constraints.store.documents.write", crash)
+        checkpoints.save("group", checkpoint(generator, 40))
+    assert_same(checkpoints.load("group"), first)
+    checkpoints.save("group", checkpoint(generator, 60))
+    assert names(folder) == {"group.json", "group-60"}
+
+
+@pytest.mark.parametrize("what", ["truncated", "altered", "missing file", "missing folder", "added", "document"])
+def test_a_damaged_checkpoint_is_told_by_name_and_deleted(folder, checkpoints, generator, what):
+    checkpoints.save("group", checkpoint(generator))
+    place = folder / "checkpoints" / "group-20"
+    files = [path for path in place.rglob("*") if path.is_file() and path.stat().st_size]
+    path = files[generator.integers(len(files))]
+    content = path.read_bytes()
+    if what == "truncated":
+        path.write_bytes(content[: generator.integers(len(content))])
+    elif what == "altered":
+        at = int(generator.integers(len(content)))
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    elif what == "missing file":
+        path.unlink()
+    elif what == "missing folder":
+        shutil.rmtree(place)
+    elif what == "added":
+        (place / "another").write_text("text")
+    else:
+        document = folder / "checkpoints" / "group.json"
+        document.write_text(document.read_text().replace('"update": 20', '"update": 30'))
+    with pytest.warns(UserWarning, match=r"group\.json was altered" if what == "document" else "group-20"):
+        assert checkpoints.load("group") is None
+    assert names(folder) == set()
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(checkpoints, generator, monkeypatch):
+    first = checkpoint(generator)
+    checkpoints.save("group", first)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="No space left on device"):
+        patch.setattr("cnn_constraints.files._to_disk", full)
+        checkpoints.save("group", checkpoint(generator, 40))
+    assert_same(checkpoints.load("group"), first)

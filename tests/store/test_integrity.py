@@ -1,0 +1,197 @@
+"""What is not what was written is named, and never guessed at or read: a report refuses it, a sweep computes it again."""
+
+import json
+import math
+
+import pandas
+import pytest
+from run_rows import NAMES, TRIALS, assert_holds, contents, parts, rows, write_run
+
+from cnn_constraints import store
+from cnn_constraints.errors import InputError
+from cnn_constraints.files import digest
+
+
+def damage(content: bytes, how: str, generator) -> bytes:
+    if how == "truncated":
+        return content[: generator.integers(0, len(content))]
+    if how == "altered":
+        place = int(generator.integers(0, len(content)))
+        return content[:place] + bytes([content[place] ^ int(generator.integers(1, 256))]) + content[place + 1 :]
+    return content + b"\n"
+
+
+@pytest.mark.parametrize("how", ["truncated", "altered", "longer"])
+@pytest.mark.parametrize("repetition", range(3))
+def test_a_damaged_part_is_refused_by_name_and_computed_again_by_a_sweep(folder, generator, how, repetition):
+    good, bad = rows(generator, NAMES[0]), rows(generator, NAMES[1])
+    write_run(folder, good)
+    whole = set(parts(folder))
+    write_run(folder, bad)
+    (path,) = set(parts(folder)) - whole
+    content = damage(path.read_bytes(), how, generator)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=path.name):
+        store.read(folder)
+    assert store.finished(folder) == {NAMES[0]}
+    with pytest.warns(UserWarning, match=path.name):
+        store.open_run(folder, TRIALS, {}).close()
+    assert path.with_name(path.name + ".damaged").read_bytes() == content
+    assert_holds(folder, good)
+    write_run(folder, bad)
+    assert_holds(folder, good + bad)
+
+
+def test_a_part_under_another_name_is_refused(folder, generator):
+    write_run(folder, rows(generator, NAMES[0]))
+    (path,) = parts(folder)
+    path.rename(path.with_name(f"other-{'0' * 16}.parquet"))
+    with pytest.raises(InputError, match=path.name):
+        store.read(folder)
+
+
+def test_a_missing_part_is_refused_by_name_and_computed_again_by_a_sweep(folder, generator):
+    good, lost = rows(generator, NAMES[0]), rows(generator, NAMES[1])
+    write_run(folder, good)
+    whole = set(parts(folder))
+    write_run(folder, lost)
+    (path,) = set(parts(folder)) - whole
+    path.unlink()
+    with pytest.raises(InputError, match=path.name):
+        store.read(folder)
+    assert store.finished(folder) == {NAMES[0]}
+    with pytest.warns(UserWarning, match=f"{path.name} is missing"):
+        store.open_run(folder, TRIALS, {}).close()
+    assert_holds(folder, good)
+
+
+def test_a_part_that_was_committed_as_its_process_died_counts(folder, generator):
+    """Killed between the part and the index."""
+    written = rows(generator, NAMES[0])
+    store.open_run(folder, TRIALS, {}).close()
+    index = (folder / "index.json").read_bytes()
+    write_run(folder, written)
+    (folder / "index.json").write_bytes(index)
+    assert_holds(folder, written)
+    store.open_run(folder, TRIALS, {}).close()
+    assert json.loads((folder / "index.json").read_text())["parts"] == [path.name for path in parts(folder)]
+
+
+@pytest.mark.parametrize("how", ["truncated", "altered", "missing"])
+def test_a_damaged_index_is_refused_and_written_anew_by_a_sweep(folder, generator, how):
+    written = rows(generator, NAMES[0])
+    write_run(folder, written)
+    path = folder / "index.json"
+    whole = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(whole.replace(b"-", b"+") if how == "altered" else whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"index\.json"):
+        store.read(folder)
+    with pytest.warns(UserWarning, match=r"index\.json"):
+        store.open_run(folder, TRIALS, {}).close()
+    assert path.read_bytes() == whole
+    assert_holds(folder, written)
+
+
+CONTENTS = [
+    *(b"", b"{", b"\xff\xfe", b"[]", b"3", b"null", b'{"format": 2}', b'{"format": 2, "trials": []}'),
+    *(b'{"trials": {}}', b'{"format": "2", "trials": {}}', b'{"format": null, "trials": {}}', b'{"attempts": 3}'),
+]
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=repr)
+@pytest.mark.parametrize("name", ["config.json", "environment.json"])
+def test_a_damaged_document_is_refused_with_its_name(folder, generator, content, name):
+    write_run(folder, rows(generator, NAMES[0]))
+    (folder / name).write_bytes(content)
+    before = contents(folder)
+    acts = [lambda: store.open_run(folder, TRIALS, {})]
+    if name == "config.json":
+        acts += [lambda: store.read(folder), lambda: store.finished(folder)]
+    for act in acts:
+        with pytest.raises(InputError) as error:
+            act()
+        assert str(folder / name) in str(error.value)
+    assert contents(folder) == before
+
+
+def test_an_altered_config_is_refused_with_its_name(folder, generator):
+    write_run(folder, rows(generator, NAMES[0]))
+    path = folder / "config.json"
+    text = path.read_text()
+    assert '"updates": 400' in text
+    path.write_text(text.replace('"updates": 400', '"updates": 401'))
+    for act in (store.read, store.finished, lambda folder: store.open_run(folder, TRIALS, {})):
+        with pytest.raises(InputError, match=r"config\.json was altered"):
+            act(folder)
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_another_format_is_refused_with_its_number(folder, generator, number):
+    write_run(folder, rows(generator, NAMES[0]))
+    described = json.loads((folder / "config.json").read_text()) | {"format": number}
+    (folder / "config.json").write_text(json.dumps(described))
+    before = contents(folder)
+    for act in (store.read, store.finished, lambda folder: store.open_run(folder, TRIALS, {})):
+        with pytest.raises(InputError, match=f"format {number}.*format 2"):
+            act(folder)
+    assert contents(folder) == before
+
+
+def test_what_is_not_a_run_folder_is_not_read(folder, tmp_path):
+    for place in (folder, tmp_path):
+        with pytest.raises(InputError, match=r"not a run folder.*config\.json") as error:
+            store.read(place)
+        assert str(place) in str(error.value)
+
+
+def test_an_unknown_event_is_refused(folder):
+    with pytest.raises(InputError, match=r"'results'.*evaluation, result, time.*'result'"):
+        store.read(folder, "results")
+
+
+def test_metrics_of_an_unknown_trial_are_refused_with_its_name(folder, generator):
+    write_run(folder, rows(generator, NAMES[0]))
+    (folder / "config.json").unlink()
+    store.open_run(folder, TRIALS[1:], {}).close()
+    with pytest.raises(InputError, match=rf"config\.json lacks the trial {NAMES[0]}"):
+        store.read(folder)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, None])
+@pytest.mark.parametrize("others", [0, 1])
+def test_what_is_not_finite_is_nan_in_the_table(folder, generator, number, others):
+    written = [
+        row | ({"validation_loss": number} if "validation_loss" in row else {}) for row in rows(generator, NAMES[0])
+    ]
+    write_run(folder, written + [row for name in NAMES[1 : 1 + others] for row in rows(generator, name)])
+    for event in ("result", "evaluation"):
+        table = store.read(folder, event)
+        assert table["validation_loss"].dtype == float
+        assert table.loc[table["trial"] == NAMES[0], "validation_loss"].isna().all()
+        assert table.loc[table["trial"] != NAMES[0], "validation_loss"].notna().all()
+
+
+def test_nothing_in_a_run_folder_is_unpickled(folder, generator, monkeypatch):
+    write_run(folder, rows(generator, NAMES[0]))
+    checkpoint = store.Checkpoint(NAMES[1:2], 10, 1.0, [], [generator.normal(size=(1, 3))])
+    store.Checkpoints(folder).save("group", checkpoint)
+    import pickle
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("something was unpickled")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    store.read(folder)
+    assert store.Checkpoints(folder).load("group") is not None
+    # A table of objects, under the name that its content asks for: Parquet knows none.
+    with pytest.raises(Exception, match=r"(?i)convert|object"):
+        pandas.DataFrame({"event": [object()]}).to_parquet(None)
+
+
+def test_digests_tell_any_two_contents_apart(generator):
+    content = generator.bytes(int(generator.integers(1, 100)))
+    assert digest(content) == digest(bytes(content)) != digest(damage(content, "altered", generator))
