@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -70,6 +71,8 @@ def main(arguments: list[str]) -> None:
     request = parse(arguments)
     trials = build_sweep(request)
     folder = request.command.output or Path("runs") / request.path.stem
+    if not 0 <= request.command.checkpoint_every < math.inf:
+        raise InputError(f"--checkpoint-every is {request.command.checkpoint_every:g}: it takes 0 or more seconds.")
     prepare_jax()
     join_job(request.command)
     try:

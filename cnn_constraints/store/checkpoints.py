@@ -3,10 +3,10 @@
 import math
 import shutil
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from cnn_constraints.errors import InputError
@@ -32,7 +32,8 @@ class Checkpoints:
     """Of one run folder, the last of each group."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "checkpoints"
+        # Orbax takes no relative path.
+        self._folder = folder.absolute() / "checkpoints"
 
     def save(self, group: str, checkpoint: Checkpoint) -> None:
         """Whole or not at all; then the one before is deleted. Where it cannot be written, that is told, and training goes
@@ -41,7 +42,8 @@ class Checkpoints:
         place = self._folder / f"{group}-{checkpoint.update}"
         try:
             self._remove(place)
-            _orbax().save(place, {str(number): array for number, array in enumerate(checkpoint.state)})
+            with _orbax() as orbax:
+                orbax.save(place, {str(number): array for number, array in enumerate(checkpoint.state)})
             content = checkpoint._asdict() | {
                 "rows": [{key: _plain(value) for key, value in row.items()} for row in checkpoint.rows],
                 "state": {"name": place.name, "digest": folder_digest(place)},
@@ -65,7 +67,8 @@ class Checkpoints:
                 raise InputError(
                     f"{place} was damaged or altered, since it has not the digest in {path}: it is deleted."
                 )
-            arrays = _orbax().load(place)
+            with _orbax() as orbax:
+                arrays = orbax.restore(place)
         except (OSError, ValueError, RuntimeError) as error:
             warnings.warn(f"{str(error).rpartition(': ')[0]}: the group starts anew.", stacklevel=2)
             self.drop(group)
@@ -88,17 +91,21 @@ class Checkpoints:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def as_rows(arrays: Sequence[Any], count: int) -> list[np.ndarray]:
-    """The state of the first `count` trials, on the host."""
-    return [np.array(array[:count]) for array in arrays]
-
-
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _orbax() -> Any:
-    """Imported when it is needed: that takes longer than many a group."""
-    from orbax.checkpoint import v1
+    """A checkpointer for this process, which waits for no other of its job: these have no part in a checkpoint. (That of
+    Orbax's version 1 waits.)
 
-    return v1
+    Orbax is imported when it is needed: that takes longer than many a group.
+    """
+    import orbax.checkpoint as orbax
+
+    process = jax.process_index()
+    alone = orbax.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process_{process}"
+    )
+    handler = orbax.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    return orbax.Checkpointer(handler, multiprocessing_options=alone)

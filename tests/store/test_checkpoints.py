@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +41,15 @@ def test_what_was_saved_is_loaded_bit_by_bit(checkpoints, generator):
     saved = checkpoint(generator)
     saved.state[0].flat[:3] = [math.nan, math.inf, -0.0]
     checkpoints.save("group", saved)
+    assert_same(checkpoints.load("group"), saved)
+
+
+def test_a_run_folder_may_be_named_from_here(checkpoints, folder, generator, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    here = Checkpoints(Path(folder.name))
+    saved = checkpoint(generator)
+    here.save("group", saved)
+    monkeypatch.chdir("/")
     assert_same(checkpoints.load("group"), saved)
 
 

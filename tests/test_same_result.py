@@ -1,0 +1,201 @@
+"""However a sweep is run, and however often it is killed, its tables are the same to the last byte."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cnn_constraints import store
+
+ROOT = Path(__file__).parents[1]
+
+KILLS = 20
+
+CONFIG = """
+from cnn_constraints.config import Data, Experiment, Model, Training
+from cnn_constraints.sweep import axis, product
+
+
+def get_config():
+    return Experiment(
+        data=Data(source="digits", n_train=40, n_validation=40),
+        model=Model(delta=1, channels=(2,), pool_sizes=(2,), strides=(1,)),
+        training=Training(updates=40, evaluate_every=2, batch_size=8, learning_rates=(0.003, 0.01, 1e30)),
+    )
+
+
+def get_sweep(base):
+    return product(base, axis("model.constraint", ["dense", "shared", "conv"]), axis("seed", [0, 1, 2]))
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the config, in which programs are kept too, so that they are compiled once."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    (folder / "config.py").write_text(CONFIG)
+    return folder
+
+
+def start(place: Path, run: str, *flags: str, devices: int = 2) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "experiments.sweep", "config.py", "--output", run, *flags]
+    own = {"PYTHONPATH": str(ROOT), "CNN_CONSTRAINTS_CACHE": str(place / "cache"), "JAX_NUM_CPU_DEVICES": str(devices)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=place, env={**os.environ, **own, "JAX_PLATFORMS": "cpu"}, **pipes)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What the process says, which must end well."""
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    return told
+
+
+def tables(folder: Path) -> list[bytes]:
+    return [content for event in ("result", "evaluation") for content in as_files(folder, event)]
+
+
+def as_files(folder: Path, event: str) -> tuple[bytes, bytes]:
+    table = store.read(folder, event)
+    return table.to_parquet(None), table.to_csv().encode()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place: Path) -> list[bytes]:
+    finish(start(place, "undisturbed"))
+    assert len(store.read(place / "undisturbed")) == 9
+    return tables(place / "undisturbed")
+
+
+def attempts(run: Path) -> int:
+    try:
+        return len(json.loads((run / "environment.json").read_text())["attempts"])
+    except OSError:
+        return 0
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not condition() and process.poll() is None:
+        time.sleep(0.02)
+
+
+def test_a_sweep_that_is_killed_at_random_moments(place, undisturbed, seed):
+    generator, run = random.Random(seed), place / "killed"
+    for kill in range(KILLS):
+        with start(place, "killed", "--checkpoint-every", "0") as process:
+            if kill % 2:
+                # In the middle of its work, and not while it starts.
+                before = attempts(run)
+                wait_until(lambda before=before: attempts(run) > before, process)
+            time.sleep(generator.uniform(0, 2))
+            process.kill()
+    finish(start(place, "killed"))
+    assert tables(run) == undisturbed
+    assert not list((run / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_stopped_says_how_to_go_on(place, undisturbed, number):
+    name = number.name
+    with start(place, name) as process:
+        wait_until(lambda: (place / name / "holds").is_dir() and len(os.listdir(place / name / "holds")) > 1, process)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "stopping after the current step" in told
+    assert told.endswith("stopped: run the same command again to go on.\n")
+    assert "Traceback" not in told
+    assert list((place / name / "checkpoints").glob("*.json"))
+    finish(start(place, name))
+    assert tables(place / name) == undisturbed
+
+
+def test_several_processes_on_one_run_folder(place, undisturbed):
+    told = [finish(process) for process in [start(place, "several") for _ in range(3)]]
+    assert tables(place / "several") == undisturbed
+    run = [int(line.split()[0]) for line in "".join(told).splitlines() if "trials run" in line or "trial run" in line]
+    assert len(run) == 3 and sum(run) == 9
+
+
+def test_a_group_whose_process_died_is_taken_over(place, undisturbed):
+    run = place / "orphan"
+    with start(place, "orphan", "--checkpoint-every", "0") as first:
+        wait_until(lambda: any(run.glob("checkpoints/*.json")), first)
+        first.send_signal(signal.SIGSTOP)
+        second = start(place, "orphan")
+        wait_until(lambda: len(store.finished(run)) == 6, second)
+        time.sleep(1)
+        assert second.poll() is None
+        first.kill()
+    assert f"waiting for process {first.pid} on {socket.gethostname()}" in finish(second)
+    assert tables(run) == undisturbed
+
+
+@pytest.mark.parametrize("devices", [1, 3, 8])
+def test_any_number_of_devices(place, undisturbed, devices):
+    finish(start(place, f"devices-{devices}", devices=devices))
+    assert tables(place / f"devices-{devices}") == undisturbed
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start_job(place: Path, run: str, *flags: str) -> list[subprocess.Popen[str]]:
+    job = ["--distributed", "--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2"]
+    return [start(place, run, *flags, *job, "--process", str(number)) for number in range(2)]
+
+
+def test_two_processes_of_one_job_that_is_stopped_and_goes_on(place, undisturbed):
+    """`jax.distributed` on loopback: trials are spread over the devices of both, and the second is asked to stop."""
+    run = place / "job"
+    processes = start_job(place, "job", "--checkpoint-every", "0")
+    wait_until(lambda: any(run.glob("checkpoints/*.json")), processes[0])
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        _, told = process.communicate(timeout=300)
+        assert process.returncode == 130, told
+    assert list((run / "checkpoints").glob("*.json"))
+    for process in start_job(place, "job"):
+        finish(process)
+    assert tables(run) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--processes", "2"], "--processes has no effect without --distributed."),
+        (["--distributed", "--process", "0"], "belong together"),
+        (["--distributed", "--coordinator", "localhost:1", "--processes", "2", "--process", "2"], "--process is 2"),
+        (["--distributed"], "do not find each other"),
+        (["--checkpoint-every", "-1"], "--checkpoint-every is -1"),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)
+def test_a_bad_way_to_run_is_one_sentence_and_leaves_nothing(place, flags, words):
+    process = start(place, "refused", *flags)
+    out, told = process.communicate(timeout=300)
+    assert (process.returncode, out) == (2, "")
+    assert told.count("\n") == 1 and told.startswith("error: ") and words in told
+    assert not (place / "refused").exists()
+
+
+def test_a_diverged_lane_is_recorded_with_its_update_and_not_chosen(place, undisturbed):
+    evaluations = store.read(place / "undisturbed", "evaluation")
+    wild = evaluations["learning_rate"] == 1e30
+    assert evaluations.loc[wild, "diverged_update"].between(1, 2).all()
+    assert evaluations.loc[~wild, "diverged_update"].isna().all()
+    results = store.read(place / "undisturbed")
+    assert (results["diverged_lanes"] == 1).all() and (results["learning_rate"] < 1).all()
+    assert not set(itertools.chain(results["update"])) - set(range(2, 41, 2))
