@@ -110,7 +110,7 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
         raise InputError(f"{name} is {_shown(value)}: it must be {_type_in_words(hint)}.")
     largest = LARGEST if "float" in str(hint) else LARGEST_WHOLE
     if name != "seed" and any(isinstance(entry, int) and abs(entry) > largest for entry in entries):
-        raise InputError(f"{name} is {_shown(value)}: a number in it is beyond {largest:,.10g}, so make it smaller.")
+        raise InputError(f"{name} is {_shown(value)}: no number in it may exceed {largest:,.10g}.")
 
 
 def _shown(value: object) -> str:
@@ -186,22 +186,23 @@ def _check_lists(experiment: Experiment) -> None:
             raise InputError(f"{name} is {_shown(values)}: it needs at least one entry, and every entry at least 1.")
         if len(values) != layers:
             raise InputError(f"{name} has {len(values)} entries: model.channels has {layers}, and they must agree.")
-    lists = [("training.learning_rates", "above 0"), ("training.weight_decays", "at least 0")]
+    lists = {"training.learning_rates": SMALLEST, "training.weight_decays": 0.0}
     if experiment.training.penalty is not None:
-        lists.append(("training.penalty_strengths", "at least 0"))
-    for name, lowest in lists:
+        lists["training.penalty_strengths"] = 0.0
+    for name, least in lists.items():
         values, largest = get(experiment, name), LARGEST_STRENGTH if "strengths" in name else LARGEST
-        allowed = all(SMALLEST <= v <= largest or (v == 0 and lowest == "at least 0") for v in values)
-        if not values or not allowed or len(set(map(np.float32, values))) < len(values):
+        if not values:
+            raise InputError(f"{name} is (): it needs at least one number.")
+        if not all(SMALLEST <= value <= largest or value == least for value in values):
+            lowest = "at least 0" if least == 0 else "above 0"
             raise InputError(
-                f"{name} is {_shown(values)}: it needs one or more numbers that differ in 32 bits, each {lowest} "
-                f"and at most {largest:.3g}{'' if 0 in values else f'; the smallest above 0 is {SMALLEST:.3g}'}."
+                f"{name} is {_shown(values)}: each must be {lowest}, from {SMALLEST:.3g} to {largest:.3g} in 32 bits."
             )
-    lanes = math.prod(len(get(experiment, name)) for name, _ in lists)
+        if len(set(map(np.float32, values))) < len(values):
+            raise InputError(f"{name} is {_shown(values)}: two are the same number in 32 bits, so leave one out.")
+    lanes = math.prod(len(get(experiment, name)) for name in lists)
     if lanes > MOST_LANES:
-        raise InputError(
-            f"{' and '.join(name for name, _ in lists)} make {lanes:,} combinations: a trial has at most {MOST_LANES:,}."
-        )
+        raise InputError(f"{' and '.join(lists)} make {lanes:,} combinations: a trial has at most {MOST_LANES:,}.")
 
 
 def _check_soft_constraints(training: Training) -> None:

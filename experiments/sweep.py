@@ -101,7 +101,8 @@ def join_job(command: Command) -> None:
         raise InputError("--coordinator, --processes and --process belong together: give all three, or none of them.")
     if all(known) and not 0 <= (command.process or 0) < (command.processes or 0):
         raise InputError(
-            f"--process is {command.process}: of {command.processes} processes it must be at least 0 and below that."
+            f"--process is {command.process}: of {command.processes} processes it must be one from 0 to "
+            f"{(command.processes or 0) - 1}."
         )
     try:
         jax.distributed.initialize(*given.values(), shutdown_timeout_seconds=SECONDS_TO_LEAVE)
