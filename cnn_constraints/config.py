@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from typeguard import CollectionCheckStrategy
 
 from cnn_constraints.constraints import low_rank, ties
 from cnn_constraints.constraints.geometry import BOUNDARIES
-from cnn_constraints.data import sources
+from cnn_constraints.data import sources, subsets
 from cnn_constraints.data.interventions import INTERVENTIONS, check_strength, strength_of
 from cnn_constraints.errors import InputError, unknown_name
 from cnn_constraints.experiment import Data as Data
@@ -31,8 +32,17 @@ DEFAULT_BETA = 50.0
 LARGEST_STRENGTH = 1e12
 """Of a penalty: beyond, the square of its gradient may not fit 32 bits, and Adam would stand still."""
 
-LARGEST = float(np.finfo(np.float32).max)
-"""Training is done in 32 bits."""
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+"""Positive numbers that training knows: it is done in 32 bits."""
+
+LARGEST_WHOLE = 2**31 - 1
+"""Sizes and positions have 32 bits too."""
+
+MOST_LANES = 1000
+"""Of a trial. All are written into one program, which takes ever longer to compile."""
+
+SHOWN = 200
+"""Characters of a value that a sentence repeats."""
 
 
 def resolve(experiment: Experiment) -> Experiment:
@@ -78,12 +88,7 @@ def soft_constraints(training: Training) -> SoftConstraints:
 def check(experiment: Experiment) -> None:
     """Raises InputError, in one sentence, for a value of the wrong type, out of range, or not in its registry."""
     for name, (value, hint) in _leaves(experiment).items():
-        if isinstance(value, bool):
-            raise InputError(f"{name} is {value!r}: it must be {_type_in_words(hint)}.")
-        try:
-            typeguard.check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
-        except typeguard.TypeCheckError:
-            raise InputError(f"{name} is {value!r}: it must be {_type_in_words(hint)}.") from None
+        _check_type(name, value, hint)
     for name, allowed in _registries().items():
         value = get(experiment, name)
         # Several fields may be left empty, and some hold several names.
@@ -91,6 +96,31 @@ def check(experiment: Experiment) -> None:
             if entry is not None and entry not in allowed:
                 raise unknown_name(name, entry, allowed)
     _check_ranges(experiment)
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    """And that whole numbers fit the 32 bits of what they become."""
+    entries = value if isinstance(value, tuple) else (value,)
+    try:
+        typeguard.check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        fits = not any(isinstance(entry, bool) for entry in entries)
+    except typeguard.TypeCheckError:
+        fits = False
+    if not fits:
+        raise InputError(f"{name} is {_shown(value)}: it must be {_type_in_words(hint)}.")
+    largest = LARGEST if "float" in str(hint) else LARGEST_WHOLE
+    if name != "seed" and any(isinstance(entry, int) and abs(entry) > largest for entry in entries):
+        raise InputError(f"{name} is {_shown(value)}: no number in it may exceed {largest:,.10g}.")
+
+
+def _shown(value: object) -> str:
+    """As Python writes it, but in few words."""
+    try:
+        written = repr(value)
+    except ValueError:
+        # Python refuses to write out whole numbers of thousands of digits.
+        return "a number of thousands of digits"
+    return written if len(written) <= SHOWN else f"{written[:SHOWN]}..."
 
 
 def _registries() -> dict[str, Iterable[str]]:
@@ -128,7 +158,7 @@ def _check_ranges(experiment: Experiment) -> None:
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}: it must be at least 1.")
     if not 0 <= experiment.seed < 2**32:
-        raise InputError(f"seed is {experiment.seed}: it must lie between 0 and {2**32 - 1}.")
+        raise InputError(f"seed is {_shown(experiment.seed)}: it must lie between 0 and {2**32 - 1}.")
     if experiment.model.delta is not None and experiment.model.delta < 0:
         raise InputError(f"model.delta is {experiment.model.delta}: it must be at least 0, or None for all offsets.")
     check_strength(experiment.data.intervention, experiment.data.strength)
@@ -145,6 +175,7 @@ def _check_ranges(experiment: Experiment) -> None:
         raise InputError(
             f"training.batch_size is {training.batch_size}: it must not exceed data.n_train, {experiment.data.n_train}."
         )
+    subsets.check_length(training.batch_size, training.updates)
 
 
 def _check_lists(experiment: Experiment) -> None:
@@ -152,19 +183,26 @@ def _check_lists(experiment: Experiment) -> None:
     for name in ("model.channels", "model.pool_sizes", "model.strides"):
         values = get(experiment, name)
         if not values or min(values) < 1:
-            raise InputError(f"{name} is {values}: it needs at least one entry, and every entry at least 1.")
+            raise InputError(f"{name} is {_shown(values)}: it needs at least one entry, and every entry at least 1.")
         if len(values) != layers:
             raise InputError(f"{name} has {len(values)} entries: model.channels has {layers}, and they must agree.")
-    lists = [("training.learning_rates", "above 0"), ("training.weight_decays", "at least 0")]
+    lists = {"training.learning_rates": SMALLEST, "training.weight_decays": 0.0}
     if experiment.training.penalty is not None:
-        lists.append(("training.penalty_strengths", "at least 0"))
-    for name, lowest in lists:
+        lists["training.penalty_strengths"] = 0.0
+    for name, least in lists.items():
         values, largest = get(experiment, name), LARGEST_STRENGTH if "strengths" in name else LARGEST
-        allowed = all(largest >= v > 0 if lowest == "above 0" else largest >= v >= 0 for v in values)
-        if not values or not allowed or len(set(values)) < len(values):
+        if not values:
+            raise InputError(f"{name} is (): it needs at least one number.")
+        if not all(SMALLEST <= value <= largest or value == least for value in values):
+            lowest = "at least 0" if least == 0 else "above 0"
             raise InputError(
-                f"{name} is {values}: it needs one or more different numbers, each {lowest} and at most {largest:.3g}."
+                f"{name} is {_shown(values)}: each must be {lowest}, from {SMALLEST:.3g} to {largest:.3g} in 32 bits."
             )
+        if len(set(map(np.float32, values))) < len(values):
+            raise InputError(f"{name} is {_shown(values)}: two are the same number in 32 bits, so leave one out.")
+    lanes = math.prod(len(get(experiment, name)) for name in lists)
+    if lanes > MOST_LANES:
+        raise InputError(f"{' and '.join(lists)} make {lanes:,} combinations: a trial has at most {MOST_LANES:,}.")
 
 
 def _check_soft_constraints(training: Training) -> None:

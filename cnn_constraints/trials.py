@@ -58,10 +58,10 @@ def build_network(model: Model, image_shape: tuple[int, int, int], classes: int)
     """The network of a config for images [height, width, channels].
 
     delta is that of the first layer; where a later layer's image is smaller than it reaches, the layer sees all of it.
-    Raises InputError where delta is larger than the image, where pooling and strides leave no pixel, and where a
-    constraint needs a tie table that is too large to write.
+    Raises InputError where delta is larger than the image, where a tile or rank is larger than has an effect,
+    where pooling and strides leave no pixel, and where a constraint needs a tie table that is too large to write.
     """
-    height, width, _ = image_shape
+    height, width, in_channels = image_shape
     Geometry(height, width).check_delta(model.delta)
     constraint = low_rank.constraint_of(model.constraint)
     tile = ties.tile_of(model.constraint, model.tile) or model.tile or 1
@@ -71,6 +71,8 @@ def build_network(model: Model, image_shape: tuple[int, int, int], classes: int)
         delta = None if model.delta is None else min(model.delta, max(height, width) - 1)
         if constraint not in choose.FORMULATIONS:
             ties.require_table_fits(geometry)
+        if not layers:
+            _check_effect(model, constraint, geometry, delta, in_channels * channels)
         layers.append(LayerShape(geometry, channels, delta, pool_size))
         height, width = geometry.output_height // pool_size, geometry.output_width // pool_size
         if not height or not width:
@@ -81,6 +83,25 @@ def build_network(model: Model, image_shape: tuple[int, int, int], classes: int)
     names = (model.activation, model.pooling, model.readout, model.bias, model.precision)
     rank = low_rank.rank_of(model.constraint, model.rank)
     return Network(constraint, tuple(layers), classes, *names, rank=rank)
+
+
+def _check_effect(model: Model, constraint: str, geometry: Geometry, delta: int | None, channels: int) -> None:
+    """Of the first layer: later ones see smaller images. channels: pairs of one that comes in and one that goes out."""
+    sides = f"{geometry.output_height} x {geometry.output_width}"
+    if constraint == "tiled" and geometry.tile > (largest := max(geometry.output_height, geometry.output_width)):
+        raise InputError(
+            f"model.tile is {geometry.tile}: the first layer has {sides} output sites, so that more than {largest} would "
+            f"have no effect."
+        )
+    rank = low_rank.rank_of(model.constraint, model.rank)
+    if rank is None:
+        return
+    bank = channels * ties.sizes(constraint, geometry, delta).weights
+    if rank > (largest := min(bank, geometry.output_sites)):
+        raise InputError(
+            f"model.rank is {rank}: the first layer has {sides} output sites and filter banks of {bank} weights, so that "
+            f"more than {largest} would have no effect."
+        )
 
 
 def cost(experiment: Experiment, dataset: Dataset) -> Cost:

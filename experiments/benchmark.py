@@ -11,11 +11,25 @@ from pathlib import Path
 
 import tyro
 
+from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.errors import InputError, unknown_name
 from cnn_constraints.report.terminal import save
-from experiments.entry import check_flags, entry_point, parse_flags, prepare_jax
+from experiments.entry import check_devices, check_flags, entry_point, parse_flags, prepare_jax
 
 SUITES = ("layers", "sweep", "megapixel")
+
+DELTAS = {"layers": (1, 2, 3, 5, 7), "megapixel": (1, 5, 10)}
+"""Where none are given."""
+
+OWN_FLAGS = {
+    "shapes": ("layers",),
+    "deltas": ("layers", "megapixel"),
+    "batch": ("layers",),
+    "lanes": ("sweep",),
+    "size": ("megapixel",),
+    "formulations": ("layers",),
+}
+"""Flags that not every suite looks at."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,8 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"Name a suite first ({' or '.join(SUITES)}), as in: python -m experiments.benchmark sweep")
     command = parse_flags(Command, arguments, prog="python -m experiments.benchmark")
     _check(command)
+    _check_effect(command, arguments)
+    _check_cases(command)
     from benchmarks import rows
 
     measured = []
@@ -72,6 +88,11 @@ def _check(command: Command) -> None:
     if command.suite not in SUITES:
         raise unknown_name("suite", command.suite, SUITES)
     known = Command.__dataclass_fields__["cells"].default
+    for name in ("cells", "shapes", "deltas", "lanes"):
+        values = getattr(command, name)
+        if values is not None and (not values or len(set(values)) < len(values)):
+            given = " ".join(map(str, values)) or "empty"
+            raise InputError(f"--{name} is {given}: it needs one or more values, each of them once.")
     for cell in command.cells:
         if cell not in known:
             raise unknown_name("cell", cell, known)
@@ -80,7 +101,7 @@ def _check(command: Command) -> None:
             raise InputError(f"--{name} is {getattr(command, name)}: it must be at least {least}.")
     for name, least in (("deltas", 0), ("lanes", 1)):
         values = getattr(command, name)
-        if values is not None and (not values or min(values) < least):
+        if values is not None and min(values) < least:
             raise InputError(f"--{name} is {values}: it needs one or more whole numbers, each at least {least}.")
     for shape in command.shapes:
         if not re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*->[1-9]\d*", shape):
@@ -90,6 +111,8 @@ def _check(command: Command) -> None:
             _check_place(flag, path)
     if command.figure and command.figure.suffix.lower() != ".png":
         raise InputError(f"--figure is {command.figure}: its name must end in .png, the one format that is drawn.")
+    if command.figure and command.figure == command.output:
+        raise InputError(f"--figure and --output are both {command.figure}: one would overwrite the other.")
 
 
 def _check_place(flag: str, path: Path) -> None:
@@ -98,12 +121,43 @@ def _check_place(flag: str, path: Path) -> None:
         raise InputError(f"There is no folder {path.parent} for {path.name}: make it first.")
     if path.is_dir():
         raise InputError(f"{flag} is {path}, a folder: name a file.")
+    if path.exists() and not path.is_file():
+        # A device, say, whose place a file would take.
+        raise InputError(f"{flag} is {path}, which is there and no file: name another.")
     try:
         # Only the attempt tells whether a place can be written to, and this one leaves nothing.
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise InputError(f"{flag} is {path}, which cannot be written ({error.strerror}): choose another.") from None
+
+
+def _check_effect(command: Command, arguments: list[str]) -> None:
+    """Raises InputError for a flag that the suite does not look at."""
+    given = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
+    for name, suites in OWN_FLAGS.items():
+        if {f"--{name}", f"--no-{name}"} & given and command.suite not in suites:
+            raise InputError(f"--{name} has no effect in the suite {command.suite}: it is of {' and '.join(suites)}.")
+
+
+def _check_cases(command: Command) -> None:
+    """Raises InputError for a delta beyond an image, and for a layer whose arrays memory cannot hold."""
+    from cnn_constraints.environment import device_memory
+
+    if command.suite == "sweep":
+        return
+    # make_case of the suites reads a shape in the same way, but stands in benchmarks/, which may be missing.
+    shapes = command.shapes if command.suite == "layers" else (f"{command.size}x{command.size}x1->1",)
+    for shape in shapes:
+        height, width, in_channels, out_channels = map(int, shape.replace("->", "x").split("x"))
+        for delta in command.deltas or DELTAS[command.suite]:
+            Geometry(height, width).check_delta(delta)
+        needed = 4 * (command.batch if command.suite == "layers" else 1) * height * width * (in_channels + out_channels)
+        if needed > device_memory():
+            raise InputError(
+                f"Images and answers of {shape} take {needed:,} bytes, and this machine has {device_memory():,}: make the "
+                f"image, the channels or the batch smaller."
+            )
 
 
 def _measure(command: Command) -> Iterator:
@@ -117,6 +171,7 @@ def _measure(command: Command) -> Iterator:
             f"The benchmarks need {error.name}: run them in a checkout, after pip install -e '.[bench]'."
         ) from None
     prepare_jax()
+    check_devices()
     ceilings = measure_ceilings()
     seed = secrets.randbits(31)
     print(
@@ -128,10 +183,10 @@ def _measure(command: Command) -> Iterator:
         yield from sweep.measure(command.cells, command.lanes, command.rounds, ceilings, seed)
         return
     if command.suite == "megapixel":
-        deltas = command.deltas or (1, 5, 10)
+        deltas = command.deltas or DELTAS["megapixel"]
         yield from megapixel.measure(command.cells, deltas, command.size, command.rounds, ceilings, seed)
         return
-    grid = layers.grid(command.shapes, command.deltas or (1, 2, 3, 5, 7), command.batch)
+    grid = layers.grid(command.shapes, command.deltas or DELTAS["layers"], command.batch)
     cases = [case for case in grid if case.cell in command.cells]
     yield from layers.measure(cases, command.rounds, ceilings, seed, command.formulations)
 

@@ -27,7 +27,7 @@ from cnn_constraints.report.claims import WIDTH, draw_curves, print_claim, print
 from cnn_constraints.report.terminal import save
 from cnn_constraints.sweep import resolve
 from experiments import sweep
-from experiments.entry import check_flags, entry_point, parse_flags, prepare_jax
+from experiments.entry import check_devices, check_flags, entry_point, parse_flags, prepare_jax
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Command:
     claims are not measured again.
     """
 
-    names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """The claims; all of them if none is named."""
+    names: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(help=f"The claims: {', '.join(CLAIMS)}; all of them if none is named."),
+    ] = ()
     tier: Literal["cpu", "gpu"] = "cpu"
     """cpu: minutes on two cores; gpu: the protocols in full."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -71,6 +73,7 @@ def main(arguments: list[str]) -> None:
     images = find_images(command.cifar10, {data_set for name in names for data_set in CLAIMS[name].data_sets})
     folder = command.output or Path("runs") / f"claims-{command.tier}-{seed}"
     prepare_jax()
+    check_devices()
     known = records.open_folder(folder, command.tier, seed, describe_environment(arguments))
     print(f"Seed {seed}: --seed {seed} goes on from here, or repeats it. Results in {folder}", file=sys.stderr)
     console = Console(highlight=False)

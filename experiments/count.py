@@ -8,7 +8,11 @@ from rich.table import Table
 from cnn_constraints.constraints import low_rank, ties
 from cnn_constraints.constraints.counts import approximation_in_text, count
 from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.errors import InputError
 from experiments.entry import check_flags, entry_point, parse_flags
+
+LARGEST_SIDE = 4096
+"""Offsets are listed for the closed forms too."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Command:
 def main(arguments: list[str]) -> None:
     check_flags(arguments, ["--" + name.replace("_", "-") for name in Command.__dataclass_fields__])
     command = parse_flags(Command, arguments, prog="python -m experiments.count")
+    _check(command)
     geometry = Geometry(command.height, command.width, command.stride, command.boundary, command.tile)
     sizes = f"delta = {command.delta}, tile = {command.tile}, rank = {command.rank}"
     table = Table(title=f"One layer on {command.height} x {command.width} pixels, {sizes}", box=None)
@@ -61,6 +66,26 @@ def main(arguments: list[str]) -> None:
         )
     Console(width=max(120, Console().width)).print(table)
     print("The text counts one channel and no bias, rounds shared to 2H x 2W (4 x 10^6) and conv to 4 delta^2.")
+
+
+def _check(command: Command) -> None:
+    """Raises InputError for an image too large to count, and for a tile or rank that has no effect on it. Those that nobody
+    asked for may have none.
+    """
+    for name in ("height", "width"):
+        if (side := getattr(command, name)) > LARGEST_SIDE:
+            raise InputError(f"--{name} is {side:,}: at most {LARGEST_SIDE:,} pixels are counted.")
+    geometry = Geometry(command.height, command.width, command.stride, command.boundary, command.tile)
+    largest = max(geometry.output_height, geometry.output_width)
+    if command.tile > largest and command.tile != ties.TILE:
+        raise InputError(f"--tile is {command.tile}: with {largest} output sites a side, more would have no effect.")
+    bank = count("conv", geometry, command.delta, command.in_channels, command.out_channels).weights
+    largest = min(bank, geometry.output_sites)
+    if command.rank > largest and command.rank != low_rank.RANK:
+        raise InputError(
+            f"--rank is {command.rank}: with {geometry.output_sites} output sites and filter banks of {bank} weights, more "
+            f"than {largest} would have no effect."
+        )
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
 from cnn_constraints.errors import InputError, nearest_name, unknown_name
-from cnn_constraints.settings import cache_folder
+from cnn_constraints.settings import cache_folder, make_cache_folder
 
 T = TypeVar("T")
 
@@ -26,6 +26,7 @@ METAVARS = {
     r"\{?\[(\w+) \[\1 \.\.\.\]\]\}?": r"\1, or several",
     r"\bINT\b": "a whole number",
     r"\bFLOAT\b": "a number",
+    r"\bSECONDS\b": "a number of seconds",
 }
 """How tyro writes what a flag takes, and how we do."""
 
@@ -45,29 +46,59 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         try:
             main(sys.argv[1:])
+            sys.stdout.flush()
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+            _refuse(str(error))
         except KeyboardInterrupt as stop:
             print(f"stopped: {str(stop) or 'run the same command again to go on.'}", file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:
             # The reader, `head` say, has seen enough; without this Python complains once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            # Disks fill up, and places are closed to a user, wherever a command uses them.
+            reason = error.strerror or error
+            if error.filename is None:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                _refuse(f"What was found cannot be written ({reason}): make room, then run the same command again.")
+            _refuse(f"{os.fspath(error.filename)!r} cannot be used ({reason}): mend that, or name another place.")
 
     return run
 
 
+def _refuse(sentence: str) -> NoReturn:
+    # A file's name may hold a line's end.
+    print(f"error: {' '.join(sentence.splitlines())}", file=sys.stderr)
+    sys.exit(2)
+
+
 def check_flags(arguments: Sequence[str], allowed: Sequence[str]) -> None:
-    """Raises InputError for an argument that is empty, and, with the nearest flag, for a flag that is not allowed."""
+    """Raises InputError for an argument that is empty, for a flag that is given twice, and, with the nearest flag, for one
+    that is not allowed.
+    """
+    seen: set[str] = set()
     for before, argument in zip(["", *arguments], arguments, strict=False):
         flag, equals, value = argument.partition("=")
         if not argument or (flag.startswith("--") and equals and not value):
             raise InputError(f"{flag or before or 'The first argument'} is empty: give it a value, or leave it out.")
-        if not flag.startswith("--") or flag.replace("_", "-") in [*allowed, "--help"]:
+        if not flag.startswith("-") or flag == "-h" or _is_number(flag):
             continue
-        near = nearest_name(flag, allowed)
+        flag = flag.replace("_", "-")
+        if flag in seen:
+            raise InputError(f"{flag} is given twice: leave one of the two out.")
+        seen.add(flag)
+        if flag in [*allowed, "--help"]:
+            continue
+        near = nearest_name(flag, allowed) if len(flag) > len("--x") else None
         raise InputError(f"Unknown flag {flag}: " + (f"did you mean {near}?" if near else "--help lists them."))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_flags(command: type[T], arguments: list[str], **tyro_options: Any) -> T:
@@ -101,13 +132,21 @@ def _first_complaint(panel: str, arguments: list[str]) -> str:
     given = next((i for i, argument in enumerate(arguments) if argument.split("=")[0].replace("_", "-") == flag), None)
     if given is None:
         return f"{flag} is missing: it takes {takes}."
-    values = itertools.takewhile(lambda argument: not argument.startswith("--"), arguments[given + 1 :])
-    value = arguments[given].partition("=")[2] or " ".join(values)
+    values = list(itertools.takewhile(lambda argument: not argument.startswith("--"), arguments[given + 1 :]))
+    value = arguments[given].partition("=")[2] or " ".join(values if "several" in takes else values[:1])
     return f"{flag} is {value!r}: it takes {takes}."
 
 
 def load_config(path: Path) -> ModuleType:
     """Run a config file. Raises InputError where it is missing, fails, or lacks get_config()."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise InputError(
+            f"The config file {path} cannot be read ({error.strerror}): mend that, or name another."
+        ) from None
     if path.is_dir():
         raise InputError(f"{path} is a folder: name one of its config files.")
     if not path.is_file():
@@ -126,6 +165,8 @@ def load_config(path: Path) -> ModuleType:
         sys.path.pop(0)
     if not callable(getattr(module, "get_config", None)):
         raise InputError(f"{path} lacks get_config(), which returns the Experiment it is about.")
+    if not callable(getattr(module, "get_sweep", list)):
+        raise InputError(f"{path} has a get_sweep that is no function: it must return the Experiments to run.")
     return module
 
 
@@ -147,7 +188,8 @@ def _in_words(error: BaseException) -> str:
     match = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     section = getattr(config, match[1], None) if match else None
     if match is None or section is None:
-        return f"{type(error).__name__}: {' '.join(str(error).split())}."
+        told = " ".join(str(error).split())
+        return f"{type(error).__name__}: {told}." if told else f"{type(error).__name__}."
     return str(unknown_name(f"field of {match[1]}", match[2], section.__dataclass_fields__))
 
 
@@ -156,13 +198,31 @@ def prepare_jax() -> None:
     as many devices as this process may use cores, unless the user has said how many.
 
     At least two, though: XLA compiles for one device otherwise than for several, and rounds otherwise.
+    Raises InputError for a cache folder that cannot be written, and for a number of devices that is none.
     """
     import jax
 
+    make_cache_folder(cache_folder() / "compiled")
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if DEVICE_COUNT_FLAG not in os.environ.get("XLA_FLAGS", ""):
         # Not every system can say which cores a process may use.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         said = jax.config.values["jax_num_cpu_devices"]
+        if said == 0 or said < -1:
+            raise InputError(f"JAX_NUM_CPU_DEVICES is {said}: it must be at least 1, or unset.")
         jax.config.update("jax_num_cpu_devices", max(2, cores if said < 0 else said))
+
+
+def check_devices() -> None:
+    """Raises InputError where JAX finds none on which it could compute. In a job of several processes: once joined."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):
+        named = os.environ.get("JAX_PLATFORMS", "")
+        raise InputError(
+            f"JAX_PLATFORMS is {named!r}, and JAX finds no device of that kind here: name one that is there, such as "
+            f"cpu, or unset it."
+        ) from None

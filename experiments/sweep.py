@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import sys
 import time
@@ -26,7 +27,7 @@ from cnn_constraints.executors.progress import ProgressBar, Silent
 from cnn_constraints.executors.work import work
 from cnn_constraints.report.terminal import report_run
 from cnn_constraints.training import hosts
-from experiments.entry import check_flags, entry_point, load_config, parse_flags, prepare_jax, try_config
+from experiments.entry import check_devices, check_flags, entry_point, load_config, parse_flags, prepare_jax, try_config
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ LOST = "Another process of this job has ended or cannot be reached"
 SECONDS_TO_LEAVE = 10
 """How long a process of a job waits at its end for one that is gone."""
 
+MOST_TRIALS = 100_000
+"""More take longer to be planned than anyone would wait, and a mistake in an axis may make endlessly many."""
+
 OWN_FLAGS = [
     "--" + field.name.replace("_", "-")
     for field in dataclasses.fields(Command)
@@ -75,6 +79,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--checkpoint-every is {request.command.checkpoint_every:g}: it takes 0 or more seconds.")
     prepare_jax()
     join_job(request.command)
+    check_devices()
     try:
         run(trials, folder, arguments, How(request.command.checkpoint_every))
     except jax.errors.JaxRuntimeError as error:
@@ -98,7 +103,8 @@ def join_job(command: Command) -> None:
         raise InputError("--coordinator, --processes and --process belong together: give all three, or none of them.")
     if all(known) and not 0 <= (command.process or 0) < (command.processes or 0):
         raise InputError(
-            f"--process is {command.process}: of {command.processes} processes it must be 0 or more and less."
+            f"--process is {command.process}: of {command.processes} processes it must be one from 0 to "
+            f"{(command.processes or 0) - 1}."
         )
     try:
         jax.distributed.initialize(*given.values(), shutdown_timeout_seconds=SECONDS_TO_LEAVE)
@@ -143,19 +149,24 @@ def build_sweep(request: Request) -> list[Experiment]:
     """The resolved trials. Raises InputError for an override of a field that the sweep varies: it would do nothing."""
     base = request.command.experiment
     config.check(base)
+    if not 0 <= request.command.checkpoint_every < math.inf:
+        raise InputError(f"--checkpoint-every is {request.command.checkpoint_every}: it must be a number from 0 on.")
     trials = try_config(request.path, lambda: _listed(request.get_sweep(base)))
     for name in request.overrides:
         if any(config.get(trial, name) != config.get(base, name) for trial in trials):
             raise InputError(
                 f"--{name} has no effect: {request.path} sweeps over {name}; change the axis in its get_sweep()."
             )
-    return sweep.resolve(trials)
+    return try_config(request.path, lambda: sweep.resolve(trials))
 
 
 def _listed(trials: object) -> list[Experiment]:
     if not isinstance(trials, Iterable):
         raise InputError(f"get_sweep() must return Experiments, not {type(trials).__name__}.")
-    return list(trials)
+    listed = list(itertools.islice(trials, MOST_TRIALS + 1))
+    if len(listed) > MOST_TRIALS:
+        raise InputError(f"get_sweep() returns more than {MOST_TRIALS:,} Experiments: split the sweep.")
+    return listed
 
 
 def run(trials: list[Experiment], folder: Path, arguments: list[str], how: How | None = None) -> None:

@@ -130,6 +130,10 @@ def open_folder(folder: Path, tier: str, entropy: int, environment: Mapping[str,
         for part in (folder, *(folder / name for name in FOLDERS)):
             if part.exists() and not part.is_dir():
                 raise InputError(f"{part} is a file and must be a folder: move it away, or choose another --output.")
+        if path.exists():
+            _read(path)
+        else:
+            _refuse_other_folders(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
             if not path.exists():
@@ -177,6 +181,15 @@ def read_curves(folder: Path, name: str) -> pandas.DataFrame:
         raise InputError(
             f"{path} is lost or damaged, so its figure cannot be drawn: restore it, or measure again into another --output."
         ) from None
+
+
+def _refuse_other_folders(folder: Path) -> None:
+    """What lies there and is not of claims is left as it is."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.removesuffix(".partial") not in (*FOLDERS, "claims.json", "lock"):
+            raise InputError(
+                f"{folder} holds {path.name} and no claims.json, so it is not of claims: choose an empty or a new --output."
+            )
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from PIL import Image
 
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.errors import InputError
-from cnn_constraints.settings import CACHE_VARIABLE, DATA_VARIABLE, cache_folder
+from cnn_constraints.settings import DATA_VARIABLE, cache_folder, make_cache_folder
 
 REACH_SECONDS = 5.0
 """How long a server may take to answer at all. tensorflow-datasets by itself retries a dead one for 205 seconds."""
@@ -57,15 +57,8 @@ def load_archives(name: str, folder: Path | None) -> Dataset:
     home = _home(name, stock)
     if dataset := _read_arrays(name, home / "arrays.npz"):
         return dataset
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = (home / "lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"The cache folder {str(home)!r} cannot be written ({error.strerror}): name another folder in the "
-            f"environment variable {CACHE_VARIABLE}."
-        ) from error
-    with lock:
+    make_cache_folder(home)
+    with (home / "lock").open("w") as lock:
         # Two processes must not prepare the same folder: the second one waits and finds the arrays of the first.
         fcntl.flock(lock, fcntl.LOCK_EX)
         dataset = _read_arrays(name, home / "arrays.npz")
@@ -134,13 +127,29 @@ def _prepared(name: str, stock: Any, home: Path, folder: Path | None) -> Dataset
 
 
 def _archive_folder(name: str, stock: Any, folder: Path) -> Path:
-    """Where in `folder` the archives are; Fashion-MNIST took MNIST's file names, so that both need a subfolder."""
+    """Where in `folder` the archives are; Fashion-MNIST took MNIST's file names, so that both need a subfolder.
+
+    tensorflow-datasets compares them with its sums as well, but after it has begun.
+    """
+    from tensorflow_datasets.core.download.checksums import compute_url_info
+
     archives = folder / name if (folder / name).is_dir() else folder
-    for url, info in sorted(stock.url_infos.items()):
-        if not (archives / info.filename).is_file():
+    wanted = sorted(stock.url_infos.items())
+    try:
+        for url, info in wanted:
+            if not (archives / info.filename).is_file():
+                raise InputError(
+                    f"The data source {name!r} needs the original archive {info.filename} and {str(archives)!r} does not "
+                    f"hold it: fetch it from {url}, or give no folder and unset {DATA_VARIABLE} to have it downloaded."
+                )
+        found = [compute_url_info(archives / info.filename) for _, info in wanted]
+    except OSError as error:
+        raise InputError(f"{str(error.filename)!r} cannot be read ({error.strerror}): mend that first.") from error
+    for (url, info), own in zip(wanted, found, strict=True):
+        if (own.size, own.checksum) != (info.size, info.checksum):
             raise InputError(
-                f"The data source {name!r} needs the original archive {info.filename} and {str(archives)!r} does not "
-                f"hold it: fetch it from {url}, or give no folder and unset {DATA_VARIABLE} to have it downloaded."
+                f"{str(archives / info.filename)!r} is not the original archive of {name!r}, which has {int(info.size)} "
+                f"bytes and the SHA-256 {info.checksum}: replace it by a fresh copy of {url}."
             )
     return archives
 
@@ -184,13 +193,7 @@ def _prepare(name: str, builder: Any, downloads: Path, archives: Path | None) ->
     except NonMatchingChecksumError as error:
         # The exception carries the archive in its text only.
         url = next(url for url in builder.url_infos if url in str(error))
-        if archives is None:
-            raise _not_downloaded(name, builder, f"what {url} sends is not the original archive") from error
-        info = builder.url_infos[url]
-        raise InputError(
-            f"{str(archives / info.filename)!r} is not the original archive of {name!r}, which has {int(info.size)} "
-            f"bytes and the SHA-256 {info.checksum}: replace it by a fresh copy of {url}."
-        ) from error
+        raise _not_downloaded(name, builder, f"what {url} sends is not the original archive") from error
     except (requests.RequestException, tfds.download.DownloadError) as error:
         raise _not_downloaded(name, builder, f"the transfer failed ({type(error).__name__})") from error
 

@@ -1,13 +1,14 @@
 """Where images come from: one registry of functions, each of which returns a whole dataset as arrays in memory."""
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
@@ -98,10 +99,17 @@ def _refuse_folder(name: str, folder: str | Path | None) -> None:
 
 
 def _existing(folder: str | Path, origin: str = "") -> Path:
-    path = Path(folder).expanduser()
-    if not path.is_dir():
+    try:
+        path = Path(folder).expanduser()
+        if str(folder) and path.is_dir():
+            return path
+    except RuntimeError:
+        reason = "there is no such user"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    else:
         raise InputError(f"There is no data folder {str(folder)!r}{origin}: name a folder that exists.")
-    return path
+    raise InputError(f"The data folder {str(folder)!r}{origin} cannot be used ({reason}): name another.")
 
 
 def archives(name: str, folder: Path | None) -> Dataset:
@@ -174,7 +182,8 @@ def digest(folder: str | Path) -> str:
     for split in ("train", "test"):
         for paths in _image_files(root / split).values():
             for path in paths:
-                sha.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+                with _told(path):
+                    sha.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return sha.hexdigest()
 
 
@@ -205,22 +214,37 @@ def _labels(files: dict[str, list[Path]]) -> np.ndarray:
 
 def _image_files(split: Path) -> dict[str, list[Path]]:
     """The sorted image files of each class folder of one split, by sorted class name."""
-    if not split.is_dir():
-        raise InputError(f"{str(split)!r} is missing: an image folder needs train/<class>/ and test/<class>/.")
-    classes = sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
+    with _told(split):
+        if not split.is_dir():
+            raise InputError(f"{str(split)!r} is missing: an image folder needs train/<class>/ and test/<class>/.")
+        classes = sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
         raise InputError(
             f"{str(split)!r} has no class folders: put the images of each class into a folder of its name."
         )
     files = {}
     for folder in classes:
-        images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        files[folder.name] = sorted(path for path in images if not path.name.startswith("."))
+        with _told(folder):
+            images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+            files[folder.name] = sorted(path for path in images if not path.name.startswith("."))
         if not files[folder.name]:
             raise InputError(
                 f"{str(folder)!r} holds no image: allowed are files that end in {', '.join(IMAGE_SUFFIXES)}."
             )
+        for path in files[folder.name]:
+            # A folder, a link to nothing, or a pipe, which would be waited for.
+            if not path.is_file():
+                raise InputError(f"{str(path)!r} is named as an image and is no file: replace or remove it.")
     return files
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the file system refuses becomes a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read ({error.strerror or error}): mend or remove it.") from None
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -228,8 +252,10 @@ def _pixels(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image.load()
+    except UnidentifiedImageError:
+        raise InputError(f"{str(path)!r} is named as an image and holds none: replace or remove it.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"The image {str(path)!r} cannot be read ({error}): replace or remove it.") from error
+        raise InputError(f"The image {str(path)!r} cannot be read ({error}): replace or remove it.") from None
     # Pillow would clip these at 255 without a word.
     if image.mode.startswith(("I", "F")):
         raise InputError(

@@ -1,5 +1,6 @@
 """Which images a trial sees, and in which order. Everything is drawn on the host by NumPy, from named streams."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,10 @@ from cnn_constraints.errors import InputError
 
 SUBSET, ORDER = 1, 2
 """Names of the streams: default_rng((seed, stream, ...)). Two streams of one seed never share a number."""
+
+
+MOST_POSITIONS = 2**28
+"""In the order of a trial's images: an array of so many whole numbers is made for it."""
 
 
 class Subset(NamedTuple):
@@ -30,7 +35,7 @@ def draw_subset(split: Split, seed: int, n_train: int, n_validation: int) -> Sub
     Validation images come first in the seed's order, so they are the same for all n_train and never trained on.
     Raises InputError where the split holds too few images.
     """
-    check_sizes(split, n_train, n_validation)
+    _require_enough(split, n_train, n_validation)
     generator = np.random.default_rng((seed, SUBSET))
     order = generator.permutation(len(split.labels))
     place_in_round = np.empty_like(order)
@@ -43,11 +48,26 @@ def draw_subset(split: Split, seed: int, n_train: int, n_validation: int) -> Sub
 
 
 def check_sizes(split: Split, n_train: int, n_validation: int) -> None:
-    """Raises InputError where the split holds too few images."""
-    available = len(split.labels)
-    if n_train + n_validation > available:
+    """Raises InputError where the split holds too few images, or so few of one class that none might be left to train on:
+    validation images are drawn first, and class-balanced too.
+    """
+    _require_enough(split, n_train, n_validation)
+    sizes = np.bincount(split.labels)
+    sizes = np.sort(sizes[sizes > 0])
+    rounds = next(taken for taken in itertools.count() if np.minimum(sizes, taken).sum() >= n_validation)
+    if sizes[0] <= rounds and n_train >= len(sizes):
         raise InputError(
-            f"data.n_train + data.n_validation is {n_train} + {n_validation}: the training split has {available} images."
+            f"data.n_validation is {n_validation}: that takes up to {rounds} images of every class, and the smallest "
+            f"class has {sizes[0]}, so that none would be left to train on; make it smaller, or give that class more."
+        )
+
+
+def check_length(batch_size: int, updates: int) -> None:
+    """Raises InputError where the order of a trial's images would be too long to be written."""
+    if batch_size * updates > MOST_POSITIONS:
+        raise InputError(
+            f"training.batch_size times training.updates is {batch_size:,} times {updates:,}: a trial may see "
+            f"{MOST_POSITIONS:,} images, each as often as wanted; make one of the two smaller."
         )
 
 
@@ -59,6 +79,14 @@ def draw_batches(n_train: int, batch_size: int, updates: int, seed: int) -> Int3
     epochs = -(-updates * batch_size // n_train)
     orders = [np.random.default_rng((seed, ORDER, epoch)).permutation(n_train) for epoch in range(epochs)]
     return np.concatenate(orders)[: updates * batch_size].reshape(updates, batch_size).astype(np.int32)
+
+
+def _require_enough(split: Split, n_train: int, n_validation: int) -> None:
+    available = len(split.labels)
+    if n_train + n_validation > available:
+        raise InputError(
+            f"data.n_train + data.n_validation is {n_train} + {n_validation}: the training split has {available} images."
+        )
 
 
 def _in_rounds(order: np.ndarray, labels: np.ndarray, place_in_round: np.ndarray) -> Int32[np.ndarray, " some"]:

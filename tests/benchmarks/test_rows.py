@@ -9,8 +9,6 @@ from benchmarks import rows, timing
 from benchmarks.rows import Row
 from benchmarks.timing import Ceilings, Timing, side_by_side
 from cnn_constraints.errors import InputError
-from experiments import benchmark
-from experiments.entry import entry_point
 
 ROWS = [
     Row("sweep", "conv", "ours", 0.001, 0.0008, 0.002, 0.5, "memory"),
@@ -70,35 +68,3 @@ def test_spread_is_that_of_the_rounds():
     seconds = tuple(np.random.default_rng().exponential(size=9))
     timed = Timing(seconds)
     assert (timed.shortest, timed.median, timed.longest) == (min(seconds), np.median(seconds), max(seconds))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], "Name a suite first"),
-        (["--rounds", "3"], "Name a suite first"),
-        (["layer"], "suite 'layer': allowed are layers, megapixel, sweep; did you mean 'layers'?"),
-        (["sweep", "--cells", "cnov"], "did you mean 'conv'?"),
-        (["sweep", "--round", "3"], "--round: did you mean --rounds?"),
-        (["sweep", "--rounds", "0"], "--rounds is 0"),
-        (["sweep", "--lanes", "0"], "--lanes is (0,)"),
-        (["layers", "--deltas", "-1"], "--deltas is (-1,)"),
-        (["layers", "--batch", "x"], "--batch is 'x': it takes a whole number."),
-        (["layers", "--output", "nowhere/rows.json"], "There is no folder nowhere"),
-        (["layers", "--output", "."], "--output is ., a folder: name a file."),
-        (["layers", "--figure", "."], "--figure is ., a folder: name a file."),
-        (["layers", "--output", "/proc/rows.json"], "--output is /proc/rows.json, which cannot be written"),
-        (["layers", "--figure", "ratios.xyz"], "--figure is ratios.xyz: its name must end in .png"),
-        (["layers", "--output", ""], "--output is empty"),
-    ],
-    ids=str,
-)
-def test_a_bad_benchmark_is_one_sentence(arguments, words, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
-    monkeypatch.setattr(benchmark, "_measure", lambda command: pytest.fail("measured before it was checked"))
-    with pytest.raises(SystemExit) as exit_:
-        entry_point(benchmark.main)()
-    out, err = capsys.readouterr()
-    assert (exit_.value.code, out) == (2, "")
-    (line,) = err.splitlines()
-    assert words in line

@@ -1,0 +1,103 @@
+"""Run folders, the file system, and what the environment says. Entries about what a run folder holds go into RUNS."""
+
+import errno
+from pathlib import Path
+
+from bad_input.entry import Entries, Entry, denied, flags, unwritable
+
+from cnn_constraints import config, store
+from cnn_constraints.config import Experiment
+from cnn_constraints.settings import CACHE_VARIABLE, DATA_VARIABLE
+
+
+def occupied() -> None:
+    Path("full").mkdir()
+    Path("full/thesis.tex").touch()
+
+
+def run_without_results() -> None:
+    store.open_run(Path("run"), [config.resolve(Experiment())], {}).close()
+
+
+def write(path: str, text: str) -> None:
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).write_text(text)
+
+
+PLACES: Entries = {
+    "a file for a run folder": flags("--output config.py", "config.py"),
+    "a run folder within a file": flags("--output config.py/run", "config.py/run"),
+    "a folder of something else": flags("--output full", "full holds thesis.tex", prepare=occupied),
+    "a device for a run folder": flags("--output /dev/full", "/dev/full is a file"),
+    "a place where nothing can be made": flags("--output /proc/run", "cannot be made"),
+    "a name too long for a run folder": flags(
+        f"--output {300 * 'x'}", "cannot be used (File name too long)", shown="a name of 300 letters"
+    ),
+    "a run folder that is closed": flags(
+        "--output closed", "Permission denied", prepare=Path("closed").mkdir, patch=denied("closed")
+    ),
+    "a place that may not be written": flags(
+        "", "(Permission denied): choose another", patch=unwritable(errno.EACCES, "runs")
+    ),
+    "a full disk": flags("", "(No space left on device): choose another", patch=unwritable(errno.ENOSPC, "runs")),
+    "a disk that is only read": flags(
+        "", "(Read-only file system): choose another", patch=unwritable(errno.EROFS, "runs")
+    ),
+    "a full disk for claims": Entry(
+        "claims parameter_ladder --output out",
+        "out cannot be used (No space left",
+        patch=unwritable(errno.ENOSPC, "out"),
+    ),
+    "a full disk for what is printed": Entry(
+        "count", "cannot be written (No space left on device)", apart=True, output="/dev/full"
+    ),
+}
+
+ENVIRONMENT: Entries = {
+    "a data folder that is not there": flags(
+        "--data.source mnist", "which the environment variable", environment={DATA_VARIABLE: "nowhere"}
+    ),
+    "a file for a data folder": flags(
+        "--data.source mnist", "There is no data folder 'config.py'", environment={DATA_VARIABLE: "config.py"}
+    ),
+    "a file for a cache": flags(
+        "", "cannot be written (Not a directory)", environment={CACHE_VARIABLE: "config.py/cache"}
+    ),
+    "a cache that may not be written": flags(
+        "",
+        "(Permission denied): name another",
+        environment={CACHE_VARIABLE: "closed"},
+        patch=unwritable(errno.EACCES, "closed"),
+    ),
+    "a cache on a full disk": flags(
+        "",
+        "(No space left on device): name another",
+        environment={CACHE_VARIABLE: "disk"},
+        patch=unwritable(errno.ENOSPC, "disk"),
+    ),
+    "a platform that is not there": flags(
+        "", "JAX_PLATFORMS is 'abacus'", environment={"JAX_PLATFORMS": "abacus"}, apart=True
+    ),
+    "a word for a number of devices": flags(
+        "", "JAX refuses an environment variable", environment={"JAX_NUM_CPU_DEVICES": "many"}, apart=True
+    ),
+    "no devices": flags("", "JAX_NUM_CPU_DEVICES is 0", environment={"JAX_NUM_CPU_DEVICES": "0"}, apart=True),
+}
+
+RUNS: Entries = {
+    "a report on nothing": Entry("report", "Name a run folder"),
+    "a report on what is not there": Entry("report nowhere", "nowhere is not a run folder"),
+    "a report on a file": Entry("report config.py", "config.py is not a run folder"),
+    "a report on a folder of something else": Entry("report .", "not a run folder"),
+    "a report on a folder of runs": Entry("report runs", "not a run folder", prepare=lambda: Path("runs").mkdir()),
+    "a report on an empty run": Entry("report run", "no finished trial", prepare=run_without_results),
+    "a report on two": Entry("report nowhere elsewhere", "'elsewhere' is one argument too many"),
+    "a report with a flag that is not there": Entry("report nowhere --figure", "--figure"),
+    "a report on an empty name": Entry("report ''", "is empty"),
+    "a report on a run whose config is no JSON": Entry(
+        "report run", "run/config.json is damaged, since it is not JSON", prepare=lambda: write("run/config.json", "{")
+    ),
+    "a report on a run that is closed": Entry(
+        "report run", "cannot be read (Permission denied)", prepare=run_without_results, patch=denied("run")
+    ),
+}
