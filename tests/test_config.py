@@ -300,7 +300,7 @@ def test_every_experiment_survives_json(experiments):
         assert config.name(restored) == config.name(experiment)
 
 
-@settings(max_examples=50, deadline=None, database=None)
+@settings(max_examples=50, deadline=None, database=None, derandomize=False, print_blob=True)
 @given(st.text(), st.floats(0, exclude_min=True, allow_infinity=False))
 def test_every_text_and_number_survives_json(text, number):
     changes = {"data.folder": text, "training.learning_rates": (number,)}

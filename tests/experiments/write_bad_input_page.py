@@ -1,4 +1,4 @@
-"""Writes docs/bad_input.md: `python tests/experiments/write_bad_input_page.py`."""
+"""Writes docs/bad_input.md: `PYTHONPATH=. python tests/experiments/write_bad_input_page.py`."""
 
 import contextlib
 import os

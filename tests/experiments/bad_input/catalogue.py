@@ -133,7 +133,7 @@ INTRODUCTION = (
     """\
 {number} kinds of bad input, and the one sentence that each gets: on standard error, behind `error: `, with exit code 2,
 with nothing on standard output, nothing left behind, and before anything is compiled, trained or measured. Written by
-`python tests/experiments/write_bad_input_page.py` from the catalogue in `tests/experiments/bad_input/`;
+`PYTHONPATH=. python tests/experiments/write_bad_input_page.py` from the catalogue in `tests/experiments/bad_input/`;
 `tests/experiments/test_bad_input.py` gives each to its command and holds this page to what is said.
 
 `sweep` stands for `python -m experiments.sweep config.py` with this config file, and so do the other commands:
