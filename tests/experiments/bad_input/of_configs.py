@@ -50,7 +50,7 @@ FILES: Entries = {
     ),
     "an empty file": Entry("sweep empty.py", "lacks get_config()", prepare=lambda: Path("empty.py").touch()),
     "bytes": Entry(
-        "sweep bytes.py", "SyntaxError", prepare=lambda: Path("bytes.py").write_bytes(b"\0\xff"), shown="two bytes"
+        "sweep bytes.py", "SyntaxError", prepare=lambda: Path("bytes.py").write_bytes(b"\xff\xfe"), shown="two bytes"
     ),
 }
 
