@@ -1,7 +1,6 @@
 """A trial as data: its fields by dotted name, checked against the registries, written as JSON and named by their hash."""
 
 import dataclasses
-import hashlib
 import json
 import math
 import types
@@ -22,6 +21,7 @@ from cnn_constraints.experiment import Data as Data
 from cnn_constraints.experiment import Experiment
 from cnn_constraints.experiment import Model as Model
 from cnn_constraints.experiment import Training as Training
+from cnn_constraints.files import digest
 from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, PRECISIONS, READOUTS
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
 from cnn_constraints.training.soft_constraints import BETA_LASSO, SoftConstraints
@@ -266,7 +266,7 @@ def name(experiment: Experiment) -> str:
     identity = {field: value for field, value in flat(experiment).items() if value not in (None, ())}
     if experiment.data.source != "folder":
         identity.pop("data.folder", None)
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    return digest(json.dumps(identity, sort_keys=True).encode())[:12]
 
 
 def _leaves(experiment: Experiment) -> dict[str, tuple[Any, Any]]:

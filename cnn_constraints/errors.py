@@ -1,7 +1,8 @@
 """Bad input is told in one sentence: what was given, what is allowed, the nearest valid name."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -9,6 +10,15 @@ T = TypeVar("T")
 
 class InputError(ValueError):
     """A mistake in what the user gave. Its message is a whole sentence; entry points print it and exit with code 2."""
+
+
+@contextlib.contextmanager
+def told(failure: str, remedy: str) -> Iterator[None]:
+    """What the file system refuses becomes a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{failure} ({error.strerror or error}): {remedy}") from None
 
 
 def find(kind: str, name: str, registry: Mapping[str, T]) -> T:

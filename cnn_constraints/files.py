@@ -1,10 +1,11 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, by one process at a time, into folders that are meant for them."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,29 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def digest_of_all(contents: Iterable[tuple[str, bytes]]) -> str:
+    """SHA-256 of names and contents of files, in this order."""
+    return digest("".join(f"{name} {digest(content)}\n" for name, content in contents).encode())
+
+
 def folder_digest(folder: Path) -> str:
     """SHA-256 of the names and contents of all files below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    listed = [f"{digest(path.read_bytes())}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    return digest("".join(listed).encode())
+    return digest_of_all((str(path.relative_to(folder)), path.read_bytes()) for path in files)
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Wait for other processes that hold this lock, a file of its own, and hold it. Raises OSError where that cannot be."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def foreign_entry(folder: Path, own: Container[str]) -> str | None:
+    """What lies in a folder beside our own files and what was left of them half-written, if anything does."""
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return next((path.name for path in entries if path.name.removesuffix(".partial") not in own), None)
 
 
 def _to_disk(path: Path) -> None:

@@ -88,7 +88,7 @@ def build_network(model: Model, image_shape: tuple[int, int, int], classes: int)
 def _check_effect(model: Model, constraint: str, geometry: Geometry, delta: int | None, channels: int) -> None:
     """Of the first layer: later ones see smaller images. channels: pairs of one that comes in and one that goes out."""
     sides = f"{geometry.output_height} x {geometry.output_width}"
-    if constraint == "tiled" and geometry.tile > (largest := max(geometry.output_height, geometry.output_width)):
+    if constraint == "tiled" and geometry.tile > (largest := geometry.largest_tile):
         raise InputError(
             f"model.tile is {geometry.tile}: the first layer has {sides} output sites, so that more than {largest} would "
             f"have no effect."
@@ -97,7 +97,7 @@ def _check_effect(model: Model, constraint: str, geometry: Geometry, delta: int 
     if rank is None:
         return
     bank = channels * ties.sizes(constraint, geometry, delta).weights
-    if rank > (largest := min(bank, geometry.output_sites)):
+    if rank > (largest := low_rank.largest_rank(bank, geometry)):
         raise InputError(
             f"model.rank is {rank}: the first layer has {sides} output sites and filter banks of {bank} weights, so that "
             f"more than {largest} would have no effect."

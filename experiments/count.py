@@ -76,11 +76,11 @@ def _check(command: Command) -> None:
         if (side := getattr(command, name)) > LARGEST_SIDE:
             raise InputError(f"--{name} is {side:,}: at most {LARGEST_SIDE:,} pixels are counted.")
     geometry = Geometry(command.height, command.width, command.stride, command.boundary, command.tile)
-    largest = max(geometry.output_height, geometry.output_width)
+    largest = geometry.largest_tile
     if command.tile > largest and command.tile != ties.TILE:
         raise InputError(f"--tile is {command.tile}: with {largest} output sites a side, more would have no effect.")
     bank = count("conv", geometry, command.delta, command.in_channels, command.out_channels).weights
-    largest = min(bank, geometry.output_sites)
+    largest = low_rank.largest_rank(bank, geometry)
     if command.rank > largest and command.rank != low_rank.RANK:
         raise InputError(
             f"--rank is {command.rank}: with {geometry.output_sites} output sites and filter banks of {bank} weights, more "

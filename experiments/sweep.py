@@ -75,13 +75,11 @@ def main(arguments: list[str]) -> None:
     request = parse(arguments)
     trials = build_sweep(request)
     folder = request.command.output or Path("runs") / request.path.stem
-    if not 0 <= request.command.checkpoint_every < math.inf:
-        raise InputError(f"--checkpoint-every is {request.command.checkpoint_every:g}: it takes 0 or more seconds.")
     prepare_jax()
     join_job(request.command)
     check_devices()
     try:
-        run(trials, folder, arguments, How(request.command.checkpoint_every))
+        run(trials, folder, arguments, request.command.checkpoint_every)
     except jax.errors.JaxRuntimeError as error:
         if hosts.alone():
             raise
@@ -110,12 +108,6 @@ def join_job(command: Command) -> None:
         jax.distributed.initialize(*given.values(), shutdown_timeout_seconds=SECONDS_TO_LEAVE)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"The processes of this job do not find each other ({str(error).splitlines()[0]}).") from None
-
-
-class How(NamedTuple):
-    """How a sweep is run, which changes none of its numbers. checkpoint_every: seconds between checkpoints of a group."""
-
-    checkpoint_every: float = CHECKPOINT_EVERY
 
 
 class Request(NamedTuple):
@@ -169,20 +161,23 @@ def _listed(trials: object) -> list[Experiment]:
     return listed
 
 
-def run(trials: list[Experiment], folder: Path, arguments: list[str], how: How | None = None) -> None:
+def run(
+    trials: list[Experiment], folder: Path, arguments: list[str], checkpoint_every: float = CHECKPOINT_EVERY
+) -> None:
     """Everything that is not finished yet. Checks all input before it writes or trains anything."""
     started = time.perf_counter()
     images = {data.folder: sources.digest(data.folder) for data in _own_images(trials) if data.folder}
     groups = sweep.plan(trials)
-    left = hosts.on_first(lambda: _unfinished(groups, folder, images)) or []
+    # Hosts that do not read the run folder take it for empty, until the first says what is to be done.
+    left, is_whole = hosts.on_first(lambda: _look(groups, trials, folder, images)) or (groups, False)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(Interruption()).asked
         progress = stack.enter_context(ProgressBar(left)) if hosts.first() else Silent()
         checkpoints = store.Checkpoints(folder) if hosts.first() else None
-        executor = LocalExecutor(progress, checkpoints, (how or How()).checkpoint_every, stop)
-        check_before_running(executor.dataset, left if hosts.first() else groups)
+        executor = LocalExecutor(progress, checkpoints, checkpoint_every, stop)
+        check_before_running(executor.dataset, left)
         run_now = 0
-        if hosts.agreed(np.array(bool(left or not store.is_whole(folder, trials)))):
+        if hosts.agreed(np.array(bool(left or not is_whole))):
             opened = hosts.on_first(lambda: store.open_run(folder, trials, describe_environment(arguments), images))
             if opened:
                 stack.enter_context(opened)
@@ -196,9 +191,12 @@ def run(trials: list[Experiment], folder: Path, arguments: list[str], how: How |
         )
 
 
-def _unfinished(groups: list[sweep.Group], folder: Path, images: dict[str, str]) -> list[sweep.Group]:
+def _look(
+    groups: list[sweep.Group], trials: list[Experiment], folder: Path, images: dict[str, str]
+) -> tuple[list[sweep.Group], bool]:
+    """What is not finished in a run folder, and whether nothing else is lost there."""
     store.check_images(folder, images)
-    return sweep.without(groups, store.finished(folder))
+    return sweep.without(groups, store.finished(folder)), store.is_whole(folder, trials)
 
 
 def _own_images(trials: list[Experiment]) -> set[Data]:

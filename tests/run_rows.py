@@ -73,3 +73,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def parts(folder: Path) -> list[Path]:
     return sorted((folder / "metrics").glob("*.parquet"))
+
+
+def damage(content: bytes, how: str, generator: np.random.Generator) -> bytes:
+    """Truncated, altered in one byte, or longer."""
+    if how == "truncated":
+        return content[: generator.integers(0, len(content))]
+    if how == "altered":
+        place = int(generator.integers(0, len(content)))
+        return content[:place] + bytes([content[place] ^ int(generator.integers(1, 256))]) + content[place + 1 :]
+    return content + b"\n"

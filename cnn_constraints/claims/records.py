@@ -5,11 +5,9 @@ curves/<claim>.csv    one row a panel, line, x and seed
 lock                  held while claims.json is read and written again
 """
 
-import contextlib
-import fcntl
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
@@ -19,9 +17,11 @@ from typeguard import CollectionCheckStrategy
 
 from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Finding, Verdict, overall
 from cnn_constraints.errors import InputError
-from cnn_constraints.files import replacing, write_json
+from cnn_constraints.files import alone, foreign_entry, replacing, write_json
 
 FORMAT = 2
+
+LOCK = "lock"
 
 FOLDERS = ("curves", "figures", "runs")
 
@@ -132,10 +132,12 @@ def open_folder(folder: Path, tier: str, entropy: int, environment: Mapping[str,
                 raise InputError(f"{part} is a file and must be a folder: move it away, or choose another --output.")
         if path.exists():
             _read(path)
-        else:
-            _refuse_other_folders(folder)
+        elif name := foreign_entry(folder, (*FOLDERS, path.name, LOCK)):
+            raise InputError(
+                f"{folder} holds {name} and no claims.json, so it is not of claims: choose an empty or a new --output."
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with alone(folder / LOCK):
             if not path.exists():
                 header = {"format": FORMAT, "tier": tier, "entropy": entropy, "environment": environment}
                 write_json(path, {**header, "claims": {}, "superseded": {}})
@@ -160,7 +162,7 @@ def write(folder: Path, name: str, record: Record, curves: pandas.DataFrame) -> 
         place.parent.mkdir(exist_ok=True)
         with replacing(place) as temporary:
             curves.to_csv(temporary, index=False)
-        with _alone(folder):
+        with alone(folder / LOCK):
             content = _read(path)
             if name in content["claims"]:
                 content["superseded"].setdefault(name, []).append(content["claims"][name])
@@ -181,23 +183,6 @@ def read_curves(folder: Path, name: str) -> pandas.DataFrame:
         raise InputError(
             f"{path} is lost or damaged, so its figure cannot be drawn: restore it, or measure again into another --output."
         ) from None
-
-
-def _refuse_other_folders(folder: Path) -> None:
-    """What lies there and is not of claims is left as it is."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name.removesuffix(".partial") not in (*FOLDERS, "claims.json", "lock"):
-            raise InputError(
-                f"{folder} holds {path.name} and no claims.json, so it is not of claims: choose an empty or a new --output."
-            )
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait for other commands in the same folder, so that none overwrites what another has just added."""
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _read(path: Path) -> Content:

@@ -122,6 +122,11 @@ class Geometry:
         return self.columns.outputs
 
     @property
+    def largest_tile(self) -> int:
+        """At which no two output sites share weights any more."""
+        return max(self.output_height, self.output_width)
+
+    @property
     def input_sites(self) -> int:
         return self.height * self.width
 

@@ -37,6 +37,13 @@ def rank_of(name: str, rank: int | None) -> int | None:
     return (RANK if rank is None else rank) if name in BANKS else None
 
 
+def largest_rank(bank: int, geometry: Geometry) -> int:
+    """More filter banks than a bank has weights, or than there are output sites to combine them, are combinations of
+    these.
+    """
+    return min(bank, geometry.output_sites)
+
+
 def expand(banks: FilterBanks, combining: Combining, table: ties.Ties, geometry: Geometry) -> AbsoluteWeights:
     """W[i, j, k, l, c, d] = sum_r w[r, i, j] W_r[i, j, k, l, c, d] with every bank W_r tied by the table."""
     absolute = maps.expand(banks, table, geometry)

@@ -11,7 +11,6 @@ decoded once into one `.npz` file; every later read is that file alone.
 """
 
 import contextlib
-import fcntl
 import gzip
 import hashlib
 import io
@@ -29,6 +28,7 @@ from PIL import Image
 
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.errors import InputError
+from cnn_constraints.files import alone
 from cnn_constraints.settings import DATA_VARIABLE, cache_folder, make_cache_folder
 
 REACH_SECONDS = 5.0
@@ -58,9 +58,8 @@ def load_archives(name: str, folder: Path | None) -> Dataset:
     if dataset := _read_arrays(name, home / "arrays.npz"):
         return dataset
     make_cache_folder(home)
-    with (home / "lock").open("w") as lock:
-        # Two processes must not prepare the same folder: the second one waits and finds the arrays of the first.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # Two processes must not prepare the same folder: the second one waits and finds the arrays of the first.
+    with alone(home / "lock"):
         dataset = _read_arrays(name, home / "arrays.npz")
         if dataset is None:
             dataset = _prepared(name, stock, home, folder)

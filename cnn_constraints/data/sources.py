@@ -1,9 +1,8 @@
 """Where images come from: one registry of functions, each of which returns a whole dataset as arrays in memory."""
 
 import contextlib
-import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data.archives import load_archives
 from cnn_constraints.data.tasks import MOST_BYTES, TASKS
 from cnn_constraints.errors import InputError
+from cnn_constraints.files import digest_of_all
 from cnn_constraints.settings import DATA_VARIABLE
 
 DIGITS_TEST_PER_CLASS = 40
@@ -178,13 +178,18 @@ def digest(folder: str | Path) -> str:
 
     Raises InputError where it would find no images.
     """
-    root, sha = _existing(folder), hashlib.sha256()
-    for split in ("train", "test"):
-        for paths in _image_files(root / split).values():
-            for path in paths:
-                with _told(path):
-                    sha.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return sha.hexdigest()
+    root = _existing(folder)
+    images = [path for split in ("train", "test") for paths in _image_files(root / split).values() for path in paths]
+    return digest_of_all((str(path.relative_to(root)), _content(path)) for path in images)
+
+
+def _content(path: Path) -> bytes:
+    with _reading(path):
+        return path.read_bytes()
+
+
+def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
+    return errors.told(f"{str(path)!r} cannot be read", "mend or remove it.")
 
 
 def _require_same_classes(folder: Path, train: dict[str, list[Path]], test: dict[str, list[Path]]) -> None:
@@ -214,7 +219,7 @@ def _labels(files: dict[str, list[Path]]) -> np.ndarray:
 
 def _image_files(split: Path) -> dict[str, list[Path]]:
     """The sorted image files of each class folder of one split, by sorted class name."""
-    with _told(split):
+    with _reading(split):
         if not split.is_dir():
             raise InputError(f"{str(split)!r} is missing: an image folder needs train/<class>/ and test/<class>/.")
         classes = sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -224,7 +229,7 @@ def _image_files(split: Path) -> dict[str, list[Path]]:
         )
     files = {}
     for folder in classes:
-        with _told(folder):
+        with _reading(folder):
             images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
             files[folder.name] = sorted(path for path in images if not path.name.startswith("."))
         if not files[folder.name]:
@@ -236,15 +241,6 @@ def _image_files(split: Path) -> dict[str, list[Path]]:
             if not path.is_file():
                 raise InputError(f"{str(path)!r} is named as an image and is no file: replace or remove it.")
     return files
-
-
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the file system refuses becomes a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read ({error.strerror or error}): mend or remove it.") from None
 
 
 def _pixels(path: Path) -> np.ndarray:

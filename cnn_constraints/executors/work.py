@@ -23,7 +23,9 @@ LOOK_EVERY = 0.5
 class Executor(Protocol):
     """Groups in, the rows of finished trials out; see local.py and ray.py."""
 
-    def run(self, groups: Iterable[Group]) -> Iterator[Finished]: ...
+    def run(self, groups: Iterable[Group]) -> Iterator[Finished]:
+        """Train every trial of the groups, which are asked for as they are worked on."""
+        ...
 
 
 def work(groups: Sequence[Group], run: Run | None, executor: Executor, stop: Callable[[], bool]) -> int:

@@ -15,6 +15,8 @@ from cnn_constraints.store import documents
 
 Rows = list[dict[str, Any]]
 
+ANEW = "the group starts anew."
+
 
 class Checkpoint(NamedTuple):
     """members: the names of the trials that are trained side by side, each a row of the arrays of `state`. rows: what they
@@ -41,7 +43,7 @@ class Checkpoints:
         """
         place = self._folder / f"{group}-{checkpoint.update}"
         try:
-            self._remove(place)
+            shutil.rmtree(place, ignore_errors=True)
             with _orbax() as orbax:
                 orbax.save(place, {str(number): array for number, array in enumerate(checkpoint.state)})
             content = checkpoint._asdict() | {
@@ -61,16 +63,13 @@ class Checkpoints:
         if not path.exists():
             return None
         try:
-            content = documents.read(path, "it is deleted.")
+            content = documents.read(path, ANEW)
             place = self._folder / content["state"]["name"]
             if not place.is_dir() or folder_digest(place) != content["state"]["digest"]:
-                raise InputError(
-                    f"{place} was damaged or altered, since it has not the digest in {path}: it is deleted."
-                )
-            with _orbax() as orbax:
-                arrays = orbax.restore(place)
-        except (OSError, ValueError, RuntimeError) as error:
-            warnings.warn(f"{str(error).rpartition(': ')[0]}: the group starts anew.", stacklevel=2)
+                raise InputError(f"{place} was damaged or altered, since it has not the digest in {path}: {ANEW}")
+            arrays = _restore(place)
+        except InputError as error:
+            warnings.warn(str(error), stacklevel=2)
             self.drop(group)
             return None
         rows = [{key: math.nan if value is None else value for key, value in row.items()} for row in content["rows"]]
@@ -85,14 +84,19 @@ class Checkpoints:
     def _remove_states(self, group: str, but: Path | None = None) -> None:
         for place in self._folder.glob(f"{group}-*"):
             if place != but:
-                self._remove(place)
-
-    def _remove(self, place: Path) -> None:
-        shutil.rmtree(place, ignore_errors=True)
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _restore(place: Path) -> dict[str, np.ndarray]:
+    try:
+        with _orbax() as orbax:
+            return orbax.restore(place)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{place} cannot be read ({error}): {ANEW}") from None
 
 
 def _orbax() -> Any:

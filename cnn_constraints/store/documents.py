@@ -1,12 +1,11 @@
 """JSON files of a run folder that carry their own checksum, so that one that was altered is not taken for true."""
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cnn_constraints.errors import InputError
+from cnn_constraints.errors import InputError, told
 from cnn_constraints.files import digest, write_json
 
 T = TypeVar("T")
@@ -58,15 +57,6 @@ def entry(path: Path, content: Mapping[str, Any], name: str, kind: type[T], reme
     if not isinstance(value, kind):
         raise InputError(f"{path} is damaged, since its entry {name!r} is missing or of another type: {remedy}")
     return value
-
-
-@contextlib.contextmanager
-def told(failure: str, remedy: str) -> Iterator[None]:
-    """What the file system refuses becomes a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{failure} ({error.strerror or error}): {remedy}") from None
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

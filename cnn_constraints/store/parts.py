@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas
 
-from cnn_constraints.errors import InputError
+from cnn_constraints.errors import InputError, told
 from cnn_constraints.files import digest, replacing
-from cnn_constraints.store.documents import ROOM, told
+from cnn_constraints.store.documents import ROOM
 
 Row = Mapping[str, Any]
 
@@ -39,14 +39,12 @@ def present(folder: Path) -> list[Path]:
     return sorted((folder / "metrics").glob("*.parquet"))
 
 
-def read(path: Path) -> pandas.DataFrame:
+def read(path: Path, remedy: str = REMEDY) -> pandas.DataFrame:
     """The rows of a part. Raises InputError where it is not what was written."""
-    try:
+    with told(f"{path} cannot be read", remedy):
         content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}): {REMEDY}") from None
     if digest(content)[:DIGITS] != path.stem.rpartition("-")[2]:
-        raise InputError(f"{path} was damaged or altered, since its content has not the digest in its name: {REMEDY}")
+        raise InputError(f"{path} was damaged or altered, since its content has not the digest in its name: {remedy}")
     return pandas.read_parquet(io.BytesIO(content))
 
 
@@ -59,11 +57,11 @@ def trials(path: Path) -> frozenset[str]:
     return _trials(path, written.st_mtime_ns, written.st_size)
 
 
-def damaged(folder: Path) -> Iterator[tuple[Path, InputError]]:
+def damaged(folder: Path, remedy: str) -> Iterator[tuple[Path, InputError]]:
     """The parts that are not what was written, and what is wrong with them."""
     for path in present(folder):
         try:
-            read(path)
+            read(path, remedy)
         except InputError as error:
             yield path, error
 

@@ -11,9 +11,10 @@ from typing import IO, Any
 
 from cnn_constraints import config
 from cnn_constraints.config import Experiment
-from cnn_constraints.errors import InputError
+from cnn_constraints.errors import InputError, told
+from cnn_constraints.files import alone, foreign_entry
 from cnn_constraints.store import documents, parts
-from cnn_constraints.store.documents import entry, told
+from cnn_constraints.store.documents import entry
 
 ENTRIES = ("config.json", "environment.json", "index.json", "metrics", "checkpoints", "holds", "figures")
 """All that may lie in a run folder."""
@@ -51,12 +52,12 @@ class Run:
 
     def finished(self) -> set[str]:
         """The names of the trials that have a result by now, whoever found it."""
-        return finished(self.folder)
+        return _results(self.folder)
 
     def commit(self, group: str, rows: Iterable[parts.Row]) -> None:
         """Keep what finished trials of a group found. Raises InputError where the file system refuses."""
         part = parts.write(self.folder, group, rows)
-        with alone(self.folder):
+        with _changing(self.folder):
             index = _read_index(self.folder)
             _write_index(self.folder, [*index, part])
 
@@ -88,7 +89,7 @@ def open_run(
     with told(f"The run folder {folder} cannot be made", "choose another."):
         for name in ("metrics", "checkpoints", "holds"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-    with alone(folder):
+    with _changing(folder):
         described = read_config(folder) if (folder / "config.json").exists() else {"trials": {}, "images": {}}
         named = {config.name(trial): config.to_json(trial) for trial in trials}
         attempts = _read_attempts(folder)
@@ -106,6 +107,10 @@ def finished(folder: Path) -> set[str]:
     """
     if (folder / "config.json").exists():
         read_config(folder)
+    return _results(folder)
+
+
+def _results(folder: Path) -> set[str]:
     return set().union(*map(parts.trials, parts.present(folder)))
 
 
@@ -139,28 +144,27 @@ def read_config(folder: Path) -> documents.Document:
     return described
 
 
-def read_index(folder: Path) -> list[str]:
+def read_index(folder: Path, remedy: str = "repeat the sweep, which writes it anew.") -> list[str]:
     """The names of all parts that were committed. Raises InputError where the index is not what was written."""
-    path, remedy = folder / "index.json", "repeat the sweep, which writes it anew."
+    path = folder / "index.json"
     if not path.exists():
         raise InputError(f"{path} is missing: {remedy}")
     return entry(path, documents.read(path, remedy), "parts", list, remedy)
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def _changing(folder: Path) -> Iterator[None]:
     """Wait for other processes that change a document, so that none overwrites what another has just added."""
-    with told(f"{folder / 'holds'} cannot be locked", LOCKS):
-        lock = (folder / "holds" / "folder").open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    with lock:
+    with contextlib.ExitStack() as stack:
+        with told(f"{folder / 'holds'} cannot be locked", LOCKS):
+            stack.enter_context(alone(folder / "holds" / "folder"))
         yield
 
 
 def _mend(folder: Path) -> None:
     """Put damaged parts aside, and make the index that of the parts that are there."""
-    for path, error in list(parts.damaged(folder)):
-        warnings.warn(f"{str(error).split(': ')[0]}: it is put aside, and its trials are computed again.", stacklevel=3)
+    for path, error in list(parts.damaged(folder, "it is put aside, and its trials are computed again.")):
+        warnings.warn(str(error), stacklevel=3)
         with told(f"{path} cannot be moved", documents.ROOM):
             path.replace(path.with_name(path.name + ".damaged"))
     there = [path.name for path in parts.present(folder)]
@@ -177,9 +181,9 @@ def _mend(folder: Path) -> None:
 def _read_index(folder: Path) -> list[str]:
     """The index, or where it was lost or damaged the parts that are there."""
     try:
-        return read_index(folder)
+        return read_index(folder, "it is written anew.")
     except InputError as error:
-        warnings.warn(f"{str(error).split(': ')[0]}: it is written anew.", stacklevel=3)
+        warnings.warn(str(error), stacklevel=3)
         return [path.name for path in parts.present(folder)]
 
 
@@ -196,10 +200,7 @@ def _refuse_other_folders(folder: Path) -> None:
     """What is not a run, and not empty, is left as it is. A run that lost its config.json, or was killed before it had
     one, is still a run.
     """
-    if not folder.is_dir() or (folder / "config.json").exists():
-        return
-    for path in folder.iterdir():
-        if path.name.removesuffix(".partial") not in ENTRIES:
-            raise InputError(
-                f"{folder} holds {path.name} and no config.json, so it is no run folder: choose an empty or a new one."
-            )
+    if not (folder / "config.json").exists() and (name := foreign_entry(folder, ENTRIES)):
+        raise InputError(
+            f"{folder} holds {name} and no config.json, so it is no run folder: choose an empty or a new one."
+        )

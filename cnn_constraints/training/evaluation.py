@@ -70,6 +70,9 @@ def _in_chunks(indices: Int[Array, " examples"]) -> tuple[Int[Array, "chunks chu
 
 
 def test(task: Task, axis: str, lanes: Lanes, test_split: Images, standardisation: Standardisation, read: bool) -> Test:
+    """The lane that is best on validation data, of those that did not diverge, and if `read` what it makes of the test
+    set.
+    """
     best, diverged = over_lanes(lambda lane: (lane, (lane.best._replace(parameters=0), lane.diverged)), axis, lanes)[1]
     # A lane that diverged is not chosen, however good it was before.
     left = jax.tree.map(lambda own, none: jnp.where(diverged == run.NEVER, own, none), best.metrics, worst())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_rows import NAMES, TRIALS, evaluations
+from run_rows import NAMES, TRIALS, damage, evaluations
 
 from cnn_constraints import store
 from cnn_constraints.store import Checkpoint, Checkpoints
@@ -106,12 +106,8 @@ def test_a_damaged_checkpoint_is_told_by_name_and_deleted(folder, checkpoints, g
     place = folder / "checkpoints" / "group-20"
     files = [path for path in place.rglob("*") if path.is_file() and path.stat().st_size]
     path = files[generator.integers(len(files))]
-    content = path.read_bytes()
-    if what == "truncated":
-        path.write_bytes(content[: generator.integers(len(content))])
-    elif what == "altered":
-        at = int(generator.integers(len(content)))
-        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    if what in ("truncated", "altered"):
+        path.write_bytes(damage(path.read_bytes(), what, generator))
     elif what == "missing file":
         path.unlink()
     elif what == "missing folder":

@@ -5,20 +5,11 @@ import math
 
 import pandas
 import pytest
-from run_rows import NAMES, TRIALS, assert_holds, contents, parts, rows, write_run
+from run_rows import NAMES, TRIALS, assert_holds, contents, damage, parts, rows, write_run
 
 from cnn_constraints import store
 from cnn_constraints.errors import InputError
 from cnn_constraints.files import digest
-
-
-def damage(content: bytes, how: str, generator) -> bytes:
-    if how == "truncated":
-        return content[: generator.integers(0, len(content))]
-    if how == "altered":
-        place = int(generator.integers(0, len(content)))
-        return content[:place] + bytes([content[place] ^ int(generator.integers(1, 256))]) + content[place + 1 :]
-    return content + b"\n"
 
 
 @pytest.mark.parametrize("how", ["truncated", "altered", "longer"])

@@ -42,6 +42,11 @@ def flags(written: str, words: str, **more: Any) -> Entry:
     return Entry(f"sweep config.py {written}", words, **more)
 
 
+def arguments(command: str, words: Mapping[str, str]) -> Entries:
+    """What one command is given, and the words of its sentence."""
+    return {written: Entry(f"{command} {written}", words_) for written, words_ in words.items()}
+
+
 def config(old: str, new: str, words: str) -> Entry:
     """The small config with a change."""
     return Entry("sweep config.py", words, changes=((old, new),))

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from bad_input.entry import Entries, Entry
+from bad_input.entry import Entries, Entry, arguments
 
-COUNT: Entries = {
-    written: Entry(f"count {written}", words)
-    for written, words in {
+COUNT: Entries = arguments(
+    "count",
+    {
         "--heigth 5": "--heigth: did you mean --height?",
         "--height 0": "height is 0",
         "--height five": "'five'",
@@ -25,8 +25,8 @@ COUNT: Entries = {
         "--dtype float": "'float'",
         "--boundary zeros": "did you mean 'zero'?",
         "5": "'5' is one argument too many",
-    }.items()
-}
+    },
+)
 
 
 def damaged_claims() -> None:
@@ -72,9 +72,9 @@ CLAIMS: Entries = {
     "records of another format": Entry(LADDER + " --output found", "is of format 1", prepare=old_claims),
 }
 
-BENCHMARK: Entries = {
-    written: Entry(f"benchmark {written}", words)
-    for written, words in {
+BENCHMARK: Entries = arguments(
+    "benchmark",
+    {
         "": "Name a suite first",
         "--rounds 3": "Name a suite first",
         "layer": "suite 'layer': allowed are layers, megapixel, sweep; did you mean 'layers'?",
@@ -100,5 +100,5 @@ BENCHMARK: Entries = {
         "layers --figure .": "--figure is ., a folder: name a file.",
         "layers --figure ratios.xyz": "--figure is ratios.xyz: its name must end in .png",
         "layers --figure rows.png --output rows.png": "one would overwrite the other",
-    }.items()
-}
+    },
+)
