@@ -5,18 +5,24 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import secrets
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+PARTIAL = ".partial"
+"""Ends the name of what is being written, or was when its process was killed."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A place to write to, which takes that of `path` in the end; where writing fails, nothing of it is left.
 
-    Once this is left the file is on the disk, and stays whatever happens to the machine.
+    Once this is left the file is on the disk, and stays whatever happens to the machine. Several processes may write the
+    same file at once: each has a place of its own, and the last one's file stays.
     """
-    temporary = path.with_name(path.name + ".partial")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         yield temporary
         _to_disk(temporary)
@@ -61,7 +67,7 @@ def alone(lock: Path) -> Iterator[None]:
 def foreign_entry(folder: Path, own: Container[str]) -> str | None:
     """What lies in a folder beside our own files and what was left of them half-written, if anything does."""
     entries = folder.iterdir() if folder.is_dir() else ()
-    return next((path.name for path in entries if path.name.removesuffix(".partial") not in own), None)
+    return next((path.name for path in entries if re.sub(rf"\.\w+{PARTIAL}$", "", path.name) not in own), None)
 
 
 def _to_disk(path: Path) -> None:

@@ -31,3 +31,12 @@ def test_a_folder_is_not_replaced(tmp_path):
     with pytest.raises(OSError), replacing(tmp_path / "rows") as temporary:
         temporary.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+def test_several_write_one_file_at_once(tmp_path):
+    path = tmp_path / "rows.json"
+    with replacing(path) as first, replacing(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]

@@ -12,7 +12,7 @@ from typing import IO, Any
 from cnn_constraints import config
 from cnn_constraints.config import Experiment
 from cnn_constraints.errors import InputError, told
-from cnn_constraints.files import alone, foreign_entry
+from cnn_constraints.files import PARTIAL, alone, foreign_entry
 from cnn_constraints.store import documents, parts
 from cnn_constraints.store.documents import entry
 
@@ -56,8 +56,9 @@ class Run:
 
     def commit(self, group: str, rows: Iterable[parts.Row]) -> None:
         """Keep what finished trials of a group found. Raises InputError where the file system refuses."""
-        part = parts.write(self.folder, group, rows)
+        # All of it alone: a process that opens the run clears away what it finds half-written.
         with _changing(self.folder):
+            part = parts.write(self.folder, group, rows)
             index = _read_index(self.folder)
             _write_index(self.folder, [*index, part])
 
@@ -174,7 +175,7 @@ def _mend(folder: Path) -> None:
                 path = folder / "metrics" / lost
                 warnings.warn(f"{path} is missing: its trials are computed again.", stacklevel=3)
     _write_index(folder, there)
-    for torn in [*folder.glob("*.partial"), *folder.glob("*/*.partial")]:
+    for torn in [*folder.glob("*" + PARTIAL), *(folder / "metrics").glob("*" + PARTIAL)]:
         torn.unlink(missing_ok=True)
 
 

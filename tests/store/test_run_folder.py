@@ -15,6 +15,7 @@ from run_rows import NAMES, TRIALS, assert_holds, contents, evaluations, parts, 
 
 from cnn_constraints import store
 from cnn_constraints.errors import InputError
+from cnn_constraints.files import replacing
 
 
 def test_what_was_committed_is_read_back(folder, generator):
@@ -213,13 +214,22 @@ def test_a_folder_of_something_else_is_left_alone(folder):
     assert contents(folder) == {"thesis.tex": b"years of work"}
 
 
-@pytest.mark.parametrize("left", [["metrics"], ["config.json.partial"], ["holds", "metrics"]], ids=str)
+@pytest.mark.parametrize("left", [["metrics"], ["config.json.0a1b2c3d.partial"], ["holds", "metrics"]], ids=str)
 def test_a_run_that_was_killed_before_it_had_a_config_is_taken_up(folder, left):
     folder.mkdir()
     for name in left:
         (folder / name).touch() if "." in name else (folder / name).mkdir()
     store.open_run(folder, TRIALS, {}).close()
     assert store.read(folder).empty
+
+
+def test_what_another_process_draws_is_left_to_it(folder):
+    with store.open_run(folder, TRIALS, {}):
+        (folder / "figures").mkdir()
+        with replacing(folder / "figures" / "cells.png") as drawing:
+            drawing.touch()
+            store.open_run(folder, TRIALS, {}).close()
+        assert [path.name for path in (folder / "figures").iterdir()] == ["cells.png"]
 
 
 def test_an_empty_folder_becomes_a_run(folder):
