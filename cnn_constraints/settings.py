@@ -36,3 +36,16 @@ def make_cache_folder(folder: Path) -> None:
             f"The cache folder {str(folder)!r} cannot be written ({error.strerror or error}): name another folder in the "
             f"environment variable {CACHE_VARIABLE}."
         ) from error
+
+
+def keep_compiled_programs() -> None:
+    """Compiled programs are kept on disk, so that one is compiled once a machine and not once a process.
+
+    Raises InputError for a cache folder that cannot be written.
+    """
+    import jax
+
+    folder = cache_folder() / "compiled"
+    make_cache_folder(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 
 from cnn_constraints.errors import InputError, nearest_name, unknown_name
-from cnn_constraints.settings import cache_folder, make_cache_folder
+from cnn_constraints.settings import keep_compiled_programs
 
 T = TypeVar("T")
 
@@ -202,9 +202,7 @@ def prepare_jax() -> None:
     """
     import jax
 
-    make_cache_folder(cache_folder() / "compiled")
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    keep_compiled_programs()
     if DEVICE_COUNT_FLAG not in os.environ.get("XLA_FLAGS", ""):
         # Not every system can say which cores a process may use.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
