@@ -1,0 +1,127 @@
+"""A Ray cluster, started on this machine or joined, and what it can give to a task. Ray is an extra, and known to this room
+only.
+"""
+
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import cnn_constraints
+from cnn_constraints.errors import InputError
+
+REACH_SECONDS = 5.0
+"""How long a machine may take to answer at all."""
+
+ANSWER_SECONDS = 20.0
+"""How long Ray may take to answer there. Left alone, it waits for minutes and then ends the whole process."""
+
+
+class Cluster:
+    """The connection of this process to Ray, of which it has at most one.
+
+    Raises InputError where Ray is not installed, cannot be reached at `address` or cannot be started here.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        # Ray reports to its makers unless it is told not to.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError:
+            raise InputError(
+                "The executor ray needs Ray: pip install 'cnn-constraints[ray]', or run without it."
+            ) from None
+        self.ray: Any = ray
+        if ray.is_initialized():
+            raise InputError("This process has a connection to Ray already, and can have only one: end that first.")
+        # Of a lost worker Ray says a paragraph on standard output, and has no switch for it; that is raised too.
+        importlib.import_module("ray._private.worker").print_to_stdstream = lambda *_, **__: None  # pyright: ignore
+        quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+        with _signals_as_they_were():
+            if address is None:
+                self._begin(
+                    "cannot be started here", address="local", num_cpus=_cores(), include_dashboard=False, **quiet
+                )
+            else:
+                _reach(address)
+                # Other machines get this very package, whatever is installed there.
+                code = {"py_modules": [cnn_constraints]}
+                self._begin(f"at {address} cannot be joined", address=address, runtime_env=code, **quiet)
+
+    def _begin(self, fails: str, **settings: Any) -> None:
+        try:
+            with warnings.catch_warnings():
+                # JAX fears for what goes on in a copy of its process; Ray's copies at once become other programs.
+                warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+                self.ray.init(**settings)
+        except Exception as error:
+            # Whatever it is, a version or a token that does not fit or a full disk, Ray's own words say it best.
+            raise InputError(f"The Ray cluster {fails}: {_first_sentence(error)}") from None
+
+    def close(self) -> None:
+        """End the cluster that was started here; one that was joined stays as it is."""
+        self.ray.shutdown()
+
+    def machines(self) -> list[dict[str, float]]:
+        """The resources of each machine that is alive, whether in use or not."""
+        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+
+
+def _reach(address: str) -> None:
+    """Raises InputError where nothing, or something else than Ray, answers at this address."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if "//" in address or not host or not port.isdecimal():
+        raise InputError(
+            f"The address of a Ray cluster is {address!r}: it must be host:port, as `ray start` prints it, or auto for the "
+            f"cluster of which this machine is a part."
+        )
+    remedy = "start it with `ray start --head`, or give the address that this has printed."
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"There is no Ray cluster at {address} ({error}): {remedy}") from None
+    # In a process of its own, for where Ray does not find what it looks for it ends the process.
+    asks = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        subprocess.run(asks, capture_output=True, text=True, check=True, timeout=ANSWER_SECONDS)
+    except subprocess.CalledProcessError as error:
+        if "AuthenticationError" in error.stderr:
+            raise InputError(
+                f"The Ray cluster at {address} wants its token: set RAY_AUTH_MODE=token, and have the token in "
+                f"~/.ray/auth_token or in RAY_AUTH_TOKEN."
+            ) from None
+        lines = error.stderr.strip().splitlines() or ["without a reason"]
+        raise InputError(f"The Ray cluster at {address} cannot be joined: {lines[-1]}") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(f"What answers at {address} is no Ray cluster: {remedy}") from None
+
+
+@contextlib.contextmanager
+def _signals_as_they_were() -> Iterator[None]:
+    """Ray takes over SIGTERM, which a sweep understands as a request to stop."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # outside the main thread nobody took anything
+            signal.signal(signal.SIGTERM, before)
+
+
+def _cores() -> int:
+    """Those that this process may use; not every system can say which."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]

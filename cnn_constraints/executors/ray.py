@@ -1,0 +1,141 @@
+"""Runs groups on the machines of a Ray cluster: each is cut into tasks, which workers take one after the other."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+import jax
+
+from cnn_constraints import trials
+from cnn_constraints.arrays import Dataset
+from cnn_constraints.config import Data
+from cnn_constraints.errors import InputError
+from cnn_constraints.executors.cluster import Cluster
+from cnn_constraints.executors.crew import Crew, Task
+from cnn_constraints.executors.local import LANES_ON_ACCELERATOR, Finished, LocalExecutor, Progress
+from cnn_constraints.sweep import Group
+
+
+class RayExecutor:
+    """A driver of Ray: loads data sets, hands out tasks, and repeats those that were lost with a worker or a machine.
+
+    address: of a cluster to join; without, one is started on this machine, and ended with this executor.
+    cpus, gpus: what a worker takes. By default one GPU where the cluster has any, and otherwise two CPUs.
+    stop: whether to stop, asked every second.
+    Raises InputError where there is no such cluster, and where no machine of it has room for a worker.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        address: str | None = None,
+        cpus: int | None = None,
+        gpus: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        for name, given, least in (("CPUs", cpus, 1), ("GPUs", gpus, 0)):
+            if given is not None and given < least:
+                raise InputError(f"A worker of Ray is given {given} {name}: it takes at least {least}.")
+        # Accelerators belong to the workers: a driver that only looks at one takes its memory.
+        jax.config.update("jax_platforms", "cpu")
+        self._stop = stop
+        self._loader = LocalExecutor(progress)
+        self._stored: dict[int, Any] = {}
+        self._cluster = Cluster(address)
+        try:
+            self._cpus, self._gpus = self._share(cpus, gpus)
+            self._crew = Crew(self._cluster, progress, self._cpus, self._gpus)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "RayExecutor":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers, and the cluster if it was started here."""
+        self._cluster.close()
+
+    @property
+    def programs(self) -> int:
+        """How many were compiled, by all workers together."""
+        return self._crew.programs
+
+    def dataset(self, data: Data) -> Dataset:
+        """`trials.build_dataset`, once for each data set. Raises InputError for data that cannot be read."""
+        return self._loader.dataset(data)
+
+    def run(self, groups: Iterable[Group]) -> Iterator[Finished]:
+        """Train and test every trial of the groups; each is asked for when there is room for its tasks.
+
+        Raises InputError for what a worker refuses and for a task that is lost again and again, and KeyboardInterrupt where
+        it is asked to stop: tasks that are not finished then are lost.
+        """
+        left = iter(groups)
+        try:
+            while self._supply(left):
+                if self._stop():
+                    raise KeyboardInterrupt
+                if finished := self._crew.listen():
+                    yield finished
+        finally:
+            self._crew.dismiss()
+
+    def _share(self, cpus: int | None, gpus: int | None) -> tuple[int, int]:
+        """What a worker takes of a machine. Raises InputError where none has it."""
+        machines = self._cluster.machines()
+        if gpus is None:
+            gpus = int(any(machine.get("GPU", 0) >= 1 for machine in machines))
+        if cpus is None:
+            most = max(machine.get("CPU", 0) for machine in machines)
+            cpus = 1 if gpus or most < 2 else 2
+        if not any(_slots(machine, cpus, gpus) for machine in machines):
+            each = "; ".join(f"{machine.get('CPU', 0):g} and {machine.get('GPU', 0):g}" for machine in machines)
+            raise InputError(
+                f"No machine of the Ray cluster has {cpus} CPUs and {gpus} GPUs for a worker: they have {each}."
+            )
+        return cpus, gpus
+
+    def _supply(self, left: Iterator[Group]) -> bool:
+        """Ask for groups while there is room for more tasks than wait. False where nothing is left to do."""
+        slots = sum(_slots(machine, self._cpus, self._gpus) for machine in self._cluster.machines())
+        while len(self._crew.waiting) < max(1, slots) and (group := next(left, None)):
+            self._crew.waiting += self._cut(group)
+        return self._crew.employ()
+
+    def _cut(self, group: Group) -> Iterator[Task]:
+        """Tasks of one data set each, of as many trials as a worker trains side by side."""
+        width = trials_in_task(group, self._cpus, self._gpus)
+        for _, members in itertools.groupby(group.trials, key=lambda trial: id(self.dataset(trial.data))):
+            together = tuple(members)
+            stored = self._store(self.dataset(together[0].data))
+            for first in range(0, len(together), width):
+                yield Task(group._replace(trials=together[first : first + width]), stored)
+
+    def _store(self, dataset: Dataset) -> Any:
+        """A data set in Ray's object store, once: workers need no archives."""
+        if id(dataset) not in self._stored:
+            self._stored[id(dataset)] = self._cluster.ray.put(dataset)
+        return self._stored[id(dataset)]
+
+
+def trials_in_task(group: Group, cpus: int, gpus: int) -> int:
+    """As many as a worker with these trains side by side; see `trials_side_by_side`, which heeds its memory too."""
+    if gpus:
+        devices = min(gpus, group.size)
+        lanes = len(trials.lanes(group.trials[0]))
+        return devices * min(math.ceil(LANES_ON_ACCELERATOR / lanes), math.ceil(group.size / devices))
+    return math.ceil(group.size / math.ceil(group.size / max(2, cpus)))
+
+
+def _slots(machine: dict[str, float], cpus: int, gpus: int) -> int:
+    """How many workers a machine has room for."""
+    room = [machine.get("CPU", 0) / cpus, *([machine.get("GPU", 0) / gpus] if gpus else [])]
+    return int(min(room))

@@ -1,0 +1,103 @@
+"""What runs in a process of a Ray cluster: tasks of one driver, one after the other, with all that they have in common."""
+
+import queue
+import socket
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from cnn_constraints.arrays import Dataset
+from cnn_constraints.config import Data, Experiment
+from cnn_constraints.environment import describe_environment
+from cnn_constraints.errors import InputError
+from cnn_constraints.executors.checks import check_before_running
+from cnn_constraints.executors.local import LocalExecutor, Progress
+from cnn_constraints.executors.rows import Row
+from cnn_constraints.settings import keep_compiled_programs
+from cnn_constraints.sweep import Group
+from cnn_constraints.training import ensemble
+
+
+class Message(NamedTuple):
+    """What happened in a task: a method of Progress, with the number that it takes if it takes one; or the rows."""
+
+    what: Literal["compiling", "compiled", "running", "advanced", "rows"]
+    value: Any = None
+
+
+class Worker:
+    """A Ray actor. It writes nothing: rows go to the driver, which alone knows the run folder."""
+
+    def __init__(self) -> None:
+        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._executor = ExecutorInWorker(Messages(self._messages))
+
+    def environment(self, gpus: int) -> dict[str, Any]:
+        """That of this process, and its host. Asked for before any task.
+
+        Raises InputError where JAX does not see the GPUs that it was given, and for a cache folder that cannot be written.
+        """
+        keep_compiled_programs()
+        if gpus and jax.default_backend() == "cpu":
+            raise InputError(
+                f"{socket.gethostname()} has GPUs for Ray and none for JAX: install the extra `gpu` there, or give a "
+                f"worker no GPU."
+            )
+        return {"host": socket.gethostname(), **describe_environment([])}
+
+    def run(self, group: Group, dataset: Dataset) -> Iterator[Message]:
+        """Train and test these trials of one group and one data set. The rows come last and all at once: a task that is
+        lost has left none.
+        """
+        self._executor.given = dataset
+        # Ray sends what this yields, and the executor yields only rows: it trains in a thread of its own.
+        with ThreadPoolExecutor(1) as thread:
+            rows = thread.submit(self._rows, group)
+            rows.add_done_callback(lambda _: self._messages.put(None))
+            while message := self._messages.get():
+                yield message
+            yield Message("rows", rows.result())
+
+    def _rows(self, group: Group) -> list[Row]:
+        # What the driver has checked, but for the memory of the devices here.
+        check_before_running(self._executor.dataset, [group])
+        # Checkpoints of a task that takes long would be made, and found again by the worker that comes after, here.
+        return [row for finished in self._executor.run([group]) for row in finished.rows]
+
+
+class ExecutorInWorker(LocalExecutor):
+    """Takes the data set that comes with a task, and keeps the last program: the next task is often of the same group."""
+
+    given: Dataset
+    _kept: tuple[tuple[str, int], ensemble.Program] | None = None
+
+    def dataset(self, data: Data) -> Dataset:
+        return self.given
+
+    def _compile(self, group: Group, dataset: Dataset, stacked: ensemble.Trial) -> ensemble.Program:
+        key = group.name, len(stacked.batches)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None
+            self._kept = key, super()._compile(group, dataset, stacked)
+        return self._kept[1]
+
+
+class Messages(Progress):
+    """A Progress that passes on what it is told."""
+
+    def __init__(self, messages: "queue.SimpleQueue[Message | None]") -> None:
+        self._messages = messages
+
+    def compiling(self, group: Group) -> None:
+        self._messages.put(Message("compiling"))
+
+    def compiled(self, seconds: float) -> None:
+        self._messages.put(Message("compiled", seconds))
+
+    def running(self, trials: Sequence[Experiment]) -> None:
+        self._messages.put(Message("running"))
+
+    def advanced(self, updates: int) -> None:
+        self._messages.put(Message("advanced", updates))

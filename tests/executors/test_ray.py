@@ -1,0 +1,289 @@
+"""A Ray cluster finds what one machine finds, bit for bit, whatever is lost on the way; bad input ends in a sentence."""
+
+import contextlib
+import importlib.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnn_constraints import config, sweep
+from cnn_constraints.config import Data, Experiment, Model, Training
+from cnn_constraints.errors import InputError
+from cnn_constraints.executors import crew
+from cnn_constraints.executors.checks import check_before_running
+from cnn_constraints.executors.local import LocalExecutor, Progress, trials_side_by_side
+from cnn_constraints.executors.progress import Silent
+from cnn_constraints.executors.ray import RayExecutor, trials_in_task
+from cnn_constraints.sweep import Group, axis, product
+
+if importlib.util.find_spec("ray") is None and os.environ.get("CI") != "true":
+    pytest.skip("needs the extra `ray`", allow_module_level=True)
+
+# Of Ray's two-machine cluster, which starts its programs from this process, where JAX is; see cluster.py.
+pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
+
+BASE = Experiment(
+    data=Data(source="digits", n_train=30, n_validation=20),
+    model=Model(constraint="conv", delta=1, channels=(2,), strides=(2,), pool_sizes=(2,)),
+    training=Training(updates=2, evaluate_every=1, batch_size=8, learning_rates=(0.1,), weight_decays=(0.0,)),
+)
+
+LONG = config.replace(BASE, {"training.updates": 700})
+"""Of hundreds of steps: what happens at the first happens in the middle."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two machines of two CPUs, on this one."""
+    from ray.cluster_utils import Cluster
+
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNN_CONSTRAINTS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # Or Ray would leave a token in the home of whoever runs the tests.
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "_system_config": quick})
+        machines.add_node(num_cpus=2)
+        yield machines
+        machines.shutdown()
+
+
+@pytest.fixture(scope="module")
+def long() -> tuple[list[Group], list[str]]:
+    """Three tasks of one program, and what they find."""
+    groups = groups_of(LONG, 6, ("conv",))
+    return groups, locally(groups)
+
+
+class Watch(Progress):
+    """Adds up what it is told, and may do something at the first step that a worker has done."""
+
+    def __init__(self, then: Callable[[], bool] = lambda: True) -> None:
+        self.updates = 0
+        self._then, self._done = then, False
+
+    def compiling(self, group: Group) -> None: ...
+
+    def compiled(self, seconds: float) -> None: ...
+
+    def running(self, trials: Sequence[Experiment]) -> None: ...
+
+    def advanced(self, updates: int) -> None:
+        self.updates += updates
+        self._done = self._done or self._then()
+
+
+def groups_of(base: Experiment, seeds: int, cells: Sequence[str] = ("conv", "local")) -> list[Group]:
+    start = int(np.random.default_rng().integers(2**31 - seeds))
+    axes = axis("model.constraint", cells), axis("seed", range(start, start + seeds))
+    return sweep.plan(sweep.resolve(product(base, *axes)))
+
+
+def run(executor: Any, groups: list[Group]) -> list[str]:
+    """All rows but for the time that they took, in an order that does not depend on when they came."""
+    rows = [row for finished in executor.run(iter(groups)) for row in finished.rows]
+    return sorted(repr(sorted({**row, "seconds": 0}.items())) for row in rows)
+
+
+def locally(groups: list[Group]) -> list[str]:
+    return run(LocalExecutor(Silent()), groups)
+
+
+def children(parent: int, name: str) -> list[int]:
+    """The processes that this one has started and that are called so."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # a process may end while it is looked at
+            started_by = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if started_by == parent and name in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+    return found
+
+
+def workers(machines: Any, doing: str = "") -> list[int]:
+    """The processes of all workers, those that do this."""
+    raylets = [node.all_processes["raylet"][0].process.pid for node in machines.list_all_nodes()]
+    return [pid for raylet in raylets for pid in children(raylet, f"ray::Worker{doing}")]
+
+
+def total(groups: list[Group]) -> int:
+    return sum(trial.training.updates for group in groups for trial in group.trials)
+
+
+def test_rows_are_those_of_one_machine(cluster, seed):
+    generator = np.random.default_rng(seed)
+    groups = groups_of(BASE, int(generator.integers(1, 6)))
+    # And trials of one group on other images.
+    groups += groups_of(config.replace(BASE, {"data.intervention": "permute_pixels"}), 2, ("conv",))
+    groups = sweep.plan(trial for group in groups for trial in group.trials)
+    watch = Watch()
+    with RayExecutor(watch, cluster.address) as executor:
+        check_before_running(executor.dataset, groups)
+        assert run(executor, groups) == locally(groups)
+        assert executor.programs >= len(groups)
+    assert watch.updates == total(groups)
+
+
+def test_trials_come_whole_and_each_once(cluster):
+    groups = groups_of(BASE, 3)
+    with RayExecutor(Silent(), cluster.address) as executor:
+        parts = list(executor.run(iter(groups)))
+    names = {config.name(trial): group.name for group in groups for trial in group.trials}
+    results = [row["trial"] for part in parts for row in part.rows if row["event"] == "result"]
+    assert sorted(results) == sorted(names)
+    for part in parts:
+        done = {row["trial"] for row in part.rows if row["event"] == "result"}
+        assert {row["trial"] for row in part.rows} == done
+        assert {names[trial] for trial in done} == {part.group}
+
+
+def test_a_killed_worker_changes_nothing(cluster, long, caplog):
+    groups, expected = long
+
+    def kill() -> bool:
+        os.kill(workers(cluster, ".run")[0], signal.SIGKILL)
+        return True
+
+    watch = Watch(kill)
+    with RayExecutor(watch, cluster.address) as executor:
+        assert run(executor, groups) == expected
+    assert "lost with their worker, since its worker process has died" in caplog.text
+    assert watch.updates == total(groups)
+
+
+def test_a_lost_machine_changes_nothing(cluster, long, caplog):
+    groups, expected = long
+    lost = cluster.add_node(num_cpus=2)
+
+    def kill() -> bool:
+        if not children(lost.all_processes["raylet"][0].process.pid, "ray::Worker.run"):
+            return False
+        cluster.remove_node(lost, allow_graceful=False)
+        return True
+
+    watch = Watch(kill)
+    with RayExecutor(watch, cluster.address) as executor:
+        assert run(executor, groups) == expected
+    assert "lost with their worker, since its node has died" in caplog.text
+    assert watch.updates == total(groups)
+
+
+def test_trials_that_end_every_worker_are_given_up_by_name(cluster, monkeypatch):
+    monkeypatch.setattr(crew, "LOSSES", 1)
+    (group,) = groups_of(LONG, 2, ("conv",))
+
+    def kill() -> bool:
+        for pid in workers(cluster, ".run"):
+            os.kill(pid, signal.SIGKILL)
+        return False
+
+    with (
+        RayExecutor(Watch(kill), cluster.address) as executor,
+        pytest.raises(InputError, match=f"conv delta 1.*{group.name}.*lost with their worker 2 times"),
+    ):
+        run(executor, [group])
+
+
+def test_what_a_worker_refuses_arrives_as_its_sentence(cluster):
+    groups = groups_of(config.replace(BASE, {"data.n_train": 100_000}), 1)
+    with RayExecutor(Silent(), cluster.address) as executor:
+        with pytest.raises(InputError) as here:
+            check_before_running(executor.dataset, groups)
+        with pytest.raises(InputError) as there:
+            run(executor, groups)
+    assert type(there.value) is InputError and str(there.value) == str(here.value)
+
+
+def test_a_run_that_is_to_stop_leaves_no_worker(cluster):
+    asked = [False]
+
+    def ask() -> bool:
+        asked[0] = True
+        return True
+
+    with RayExecutor(Watch(ask), cluster.address, stop=lambda: asked[0]) as executor:
+        with pytest.raises(KeyboardInterrupt):
+            run(executor, groups_of(LONG, 2))
+        wait_for(lambda: not workers(cluster))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_cluster_of_its_own_ends_with_it(cluster):
+    groups = groups_of(BASE, 1, ("conv",))
+    before = children(os.getpid(), "raylet")
+    with RayExecutor(Silent()) as executor:
+        assert len(children(os.getpid(), "raylet")) > len(before)
+        assert run(executor, groups) == locally(groups)
+        with pytest.raises(InputError, match="only one"):
+            RayExecutor(Silent(), cluster.address)
+    wait_for(lambda: children(os.getpid(), "raylet") == before)
+
+
+def test_a_machine_with_other_versions_is_refused(cluster, monkeypatch):
+    here = crew.describe_environment([])
+    other = {**here, "packages": {**here["packages"], "jax": "0.0.1"}}
+    monkeypatch.setattr(crew, "describe_environment", lambda _: other)
+    with (
+        RayExecutor(Silent(), cluster.address) as executor,
+        pytest.raises(InputError, match=f"jax {here['packages']['jax']} and this machine 0.0.1"),
+    ):
+        run(executor, groups_of(BASE, 1))
+
+
+def test_gpus_that_jax_does_not_see_are_refused(cluster):
+    node = cluster.add_node(num_cpus=1, num_gpus=1)
+    try:
+        with RayExecutor(Silent(), cluster.address) as executor, pytest.raises(InputError, match="extra `gpu`"):
+            run(executor, groups_of(BASE, 1))
+    finally:
+        cluster.remove_node(node)
+
+
+@pytest.mark.parametrize("asked", [{"cpus": 1000}, {"gpus": 1}])
+def test_more_than_any_machine_has_is_refused(cluster, asked):
+    with pytest.raises(InputError, match="No machine"):
+        RayExecutor(Silent(), cluster.address, **asked)
+
+
+@pytest.mark.parametrize("asked", [{"cpus": 0}, {"cpus": -1}, {"gpus": -1}])
+def test_less_than_a_worker_needs_is_refused(asked):
+    with pytest.raises(InputError, match=f"is given {next(iter(asked.values()))} "):
+        RayExecutor(Silent(), **asked)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "nowhere.invalid:6379", "nonsense", "ray://127.0.0.1:10001", "", ":1"]
+)
+def test_an_address_without_a_cluster_is_refused_soon(address):
+    started = time.monotonic()
+    with pytest.raises(InputError, match="Ray cluster"):
+        RayExecutor(Silent(), address)
+    assert time.monotonic() - started < 30
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"cnn-constraints\[ray\]"):
+        RayExecutor(Silent())
+
+
+def test_a_task_is_what_a_worker_trains_side_by_side():
+    dataset = LocalExecutor(Silent()).dataset(BASE.data)
+    for seeds in range(1, 40):
+        (group,) = groups_of(BASE, seeds, ("conv",))
+        # The tests have eight devices.
+        assert max(2, trials_in_task(group, cpus=8, gpus=0)) == trials_side_by_side(group, dataset)
