@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import itertools
-import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -22,12 +21,12 @@ from cnn_constraints.environment import describe_environment
 from cnn_constraints.errors import InputError
 from cnn_constraints.executors.checks import check_before_running
 from cnn_constraints.executors.interruption import Interruption
-from cnn_constraints.executors.local import CHECKPOINT_EVERY, LocalExecutor
 from cnn_constraints.executors.progress import ProgressBar, Silent
 from cnn_constraints.executors.work import work
 from cnn_constraints.report.terminal import report_run
 from cnn_constraints.training import hosts
-from experiments.entry import check_devices, check_flags, entry_point, load_config, parse_flags, prepare_jax, try_config
+from experiments.entry import check_flags, entry_point, load_config, parse_flags, prepare_jax, try_config
+from experiments.machines import THIS_MACHINE, Machines
 
 
 @dataclass(frozen=True)
@@ -42,72 +41,33 @@ class Command:
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     output: Path | None = None
     """The run folder; by default runs/<name of the config file>."""
-    checkpoint_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = CHECKPOINT_EVERY
-    """Seconds of training between two checkpoints of a group; 0 for one after every look at the validation data."""
-    distributed: bool = False
-    """This is one of several processes of one job that share its devices (`jax.distributed`): found by themselves on Slurm,
-    Open MPI, TPU pods and Kubernetes, elsewhere by the three flags that follow.
-    """
-    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
-    """Where the first process listens."""
-    processes: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """How many processes there are."""
-    process: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Which of them this is, from 0."""
+    machines: Annotated[Machines, tyro.conf.arg(name="")] = THIS_MACHINE
 
 
 LOST = "Another process of this job has ended or cannot be reached"
 
-SECONDS_TO_LEAVE = 10
-"""How long a process of a job waits at its end for one that is gone."""
-
 MOST_TRIALS = 100_000
 """More take longer to be planned than anyone would wait, and a mistake in an axis may make endlessly many."""
 
-OWN_FLAGS = [
-    "--" + field.name.replace("_", "-")
-    for field in dataclasses.fields(Command)
-    if field.name not in ("config", "experiment")
-]
+OWN_FLAGS = ["--output", *("--" + field.name.replace("_", "-") for field in dataclasses.fields(Machines))]
 
 
 def main(arguments: list[str]) -> None:
     request = parse(arguments)
     trials = build_sweep(request)
     folder = request.command.output or Path("runs") / request.path.stem
+    machines = request.command.machines
+    machines.check()
     prepare_jax()
-    join_job(request.command)
-    check_devices()
+    machines.prepare()
     try:
-        run(trials, folder, arguments, request.command.checkpoint_every)
+        run(trials, folder, arguments, machines)
     except jax.errors.JaxRuntimeError as error:
         if hosts.alone():
             raise
         raise InputError(f"{LOST} ({str(error).splitlines()[0]}): start all of them again, and they go on.") from None
     if hosts.first():
         report_run(folder, [config.name(trial) for trial in trials])
-
-
-def join_job(command: Command) -> None:
-    """Become one of the processes of a job, if the command says so. Raises InputError where they do not find each other."""
-    given = {"coordinator": command.coordinator, "processes": command.processes, "process": command.process}
-    for name, value in given.items():
-        if value is not None and not command.distributed:
-            raise InputError(f"--{name} has no effect without --distributed.")
-    if not command.distributed:
-        return
-    known = [value is not None for value in given.values()]
-    if any(known) and not all(known):
-        raise InputError("--coordinator, --processes and --process belong together: give all three, or none of them.")
-    if all(known) and not 0 <= (command.process or 0) < (command.processes or 0):
-        raise InputError(
-            f"--process is {command.process}: of {command.processes} processes it must be one from 0 to "
-            f"{(command.processes or 0) - 1}."
-        )
-    try:
-        jax.distributed.initialize(*given.values(), shutdown_timeout_seconds=SECONDS_TO_LEAVE)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"The processes of this job do not find each other ({str(error).splitlines()[0]}).") from None
 
 
 class Request(NamedTuple):
@@ -141,8 +101,6 @@ def build_sweep(request: Request) -> list[Experiment]:
     """The resolved trials. Raises InputError for an override of a field that the sweep varies: it would do nothing."""
     base = request.command.experiment
     config.check(base)
-    if not 0 <= request.command.checkpoint_every < math.inf:
-        raise InputError(f"--checkpoint-every is {request.command.checkpoint_every}: it must be a number from 0 on.")
     trials = try_config(request.path, lambda: _listed(request.get_sweep(base)))
     for name in request.overrides:
         if any(config.get(trial, name) != config.get(base, name) for trial in trials):
@@ -161,9 +119,7 @@ def _listed(trials: object) -> list[Experiment]:
     return listed
 
 
-def run(
-    trials: list[Experiment], folder: Path, arguments: list[str], checkpoint_every: float = CHECKPOINT_EVERY
-) -> None:
+def run(trials: list[Experiment], folder: Path, arguments: list[str], machines: Machines = THIS_MACHINE) -> None:
     """Everything that is not finished yet. Checks all input before it writes or trains anything."""
     started = time.perf_counter()
     images = {data.folder: sources.digest(data.folder) for data in _own_images(trials) if data.folder}
@@ -174,7 +130,7 @@ def run(
         stop = stack.enter_context(Interruption()).asked
         progress = stack.enter_context(ProgressBar(left)) if hosts.first() else Silent()
         checkpoints = store.Checkpoints(folder) if hosts.first() else None
-        executor = LocalExecutor(progress, checkpoints, checkpoint_every, stop)
+        executor = stack.enter_context(machines.make_executor(progress, checkpoints, stop))
         check_before_running(executor.dataset, left)
         run_now = 0
         if hosts.agreed(np.array(bool(left or not is_whole))):

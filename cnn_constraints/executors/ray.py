@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
-import jax
-
 from cnn_constraints import trials
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.config import Data
@@ -24,7 +22,8 @@ class RayExecutor:
     address: of a cluster to join; without, one is started on this machine, and ended with this executor.
     cpus, gpus: what a worker takes. By default one GPU where the cluster has any, and otherwise two CPUs.
     stop: whether to stop, asked every second.
-    Raises InputError where there is no such cluster, and where no machine of it has room for a worker.
+    This process should have JAX compute on its CPU: accelerators belong to the workers, and a driver that only looks at one
+    takes its memory. Raises InputError where there is no such cluster, and where no machine of it has room for a worker.
     """
 
     def __init__(
@@ -37,9 +36,7 @@ class RayExecutor:
     ) -> None:
         for name, given, least in (("CPUs", cpus, 1), ("GPUs", gpus, 0)):
             if given is not None and given < least:
-                raise InputError(f"A worker of Ray is given {given} {name}: it takes at least {least}.")
-        # Accelerators belong to the workers: a driver that only looks at one takes its memory.
-        jax.config.update("jax_platforms", "cpu")
+                raise ValueError(f"a worker of Ray is given {given} {name}: it takes at least {least}")
         self._stop = stop
         self._loader = LocalExecutor(progress)
         self._stored: dict[int, Any] = {}

@@ -1,91 +1,20 @@
 """However a sweep is run, and however often it is killed, its tables are the same to the last byte."""
 
 import itertools
-import json
 import os
 import random
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sweep_process import attempts, finish, start, tables, wait_until
 
 from cnn_constraints import store
 
-ROOT = Path(__file__).parents[1]
-
 KILLS = 20
-
-CONFIG = """
-from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.sweep import axis, product
-
-
-def get_config():
-    return Experiment(
-        data=Data(source="digits", n_train=40, n_validation=40),
-        model=Model(delta=1, channels=(2,), pool_sizes=(2,), strides=(1,)),
-        training=Training(updates=40, evaluate_every=2, batch_size=8, learning_rates=(0.003, 0.01, 1e30)),
-    )
-
-
-def get_sweep(base):
-    return product(base, axis("model.constraint", ["dense", "shared", "conv"]), axis("seed", [0, 1, 2]))
-"""
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the config, in which programs are kept too, so that they are compiled once."""
-    folder = tmp_path_factory.mktemp("sweeps")
-    (folder / "config.py").write_text(CONFIG)
-    return folder
-
-
-def start(place: Path, run: str, *flags: str, devices: int = 2) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "experiments.sweep", "config.py", "--output", run, *flags]
-    own = {"PYTHONPATH": str(ROOT), "CNN_CONSTRAINTS_CACHE": str(place / "cache"), "JAX_NUM_CPU_DEVICES": str(devices)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=place, env={**os.environ, **own, "JAX_PLATFORMS": "cpu"}, **pipes)
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    """What the process says, which must end well."""
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    return told
-
-
-def tables(folder: Path) -> list[bytes]:
-    return [content for event in ("result", "evaluation") for content in as_files(folder, event)]
-
-
-def as_files(folder: Path, event: str) -> tuple[bytes, bytes]:
-    table = store.read(folder, event)
-    return table.to_parquet(None), table.to_csv().encode()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(place: Path) -> list[bytes]:
-    finish(start(place, "undisturbed"))
-    assert len(store.read(place / "undisturbed")) == 9
-    return tables(place / "undisturbed")
-
-
-def attempts(run: Path) -> int:
-    try:
-        return len(json.loads((run / "environment.json").read_text())["attempts"])
-    except OSError:
-        return 0
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    while not condition() and process.poll() is None:
-        time.sleep(0.02)
 
 
 def test_a_sweep_that_is_killed_at_random_moments(place, undisturbed, seed):

@@ -1,0 +1,46 @@
+"""A Ray cluster of two machines on this one, for tests that lose a part of it."""
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if importlib.util.find_spec("ray") is None and os.environ.get("CI") != "true":
+    pytest.skip("needs the extra `ray`", allow_module_level=True)
+
+
+def two_machines(cache: Path) -> Iterator[Any]:
+    """Two machines of two CPUs, until this is gone on with. cache: of compiled programs."""
+    from ray.cluster_utils import Cluster
+
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNN_CONSTRAINTS_CACHE", str(cache))
+        # Or Ray would leave a token in the home of whoever runs the tests.
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "_system_config": quick})
+        machines.add_node(num_cpus=2)
+        yield machines
+        machines.shutdown()
+
+
+def children(parent: int, name: str) -> list[int]:
+    """The processes that this one has started and that are called so."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # a process may end while it is looked at
+            started_by = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if started_by == parent and name in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+    return found
+
+
+def workers(machines: Any, doing: str = "") -> list[int]:
+    """The processes of all workers, those that do this."""
+    raylets = [node.all_processes["raylet"][0].process.pid for node in machines.list_all_nodes()]
+    return [pid for raylet in raylets for pid in children(raylet, f"ray::Worker{doing}")]
