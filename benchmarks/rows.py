@@ -21,7 +21,8 @@ OURS = "ours"
 
 class Row(NamedTuple):
     """One contender at one case. fraction_of_ceiling: the least time that the machine's ceilings allow for the work of
-    the case, over the median. peak_bytes: of the process that measured this row alone, where there was one.
+    the case, over the median; None, with no bound, where the work was not counted. peak_bytes: of the process that
+    measured this row alone, where there was one.
     """
 
     suite: str
@@ -30,43 +31,48 @@ class Row(NamedTuple):
     seconds_median: float
     seconds_min: float
     seconds_max: float
-    fraction_of_ceiling: float
-    bound: str
+    fraction_of_ceiling: float | None
+    bound: str | None
     peak_bytes: int | None = None
 
 
 def row(
-    suite: str, case: str, contender: str, timing: Timing, units: int, work: tuple[float, float], ceilings: Ceilings
+    suite: str,
+    case: str,
+    contender: str,
+    timing: Timing,
+    units: int,
+    work: tuple[float, float] | None,
+    ceilings: Ceilings,
 ) -> Row:
-    """Seconds per unit, of which every timed round did `units`; work: operations and bytes of one unit."""
-    least, bound = ceilings.shortest_time(*work)
+    """Seconds per unit, of which every timed round did `units`; work: operations and bytes of one unit, if counted."""
     median, shortest, longest = (value / units for value in (timing.median, timing.shortest, timing.longest))
-    return Row(suite, case, contender, median, shortest, longest, least / median, bound)
+    least, bound = ceilings.shortest_time(*work) if work else (None, None)
+    return Row(suite, case, contender, median, shortest, longest, None if least is None else least / median, bound)
 
 
 def ratios(rows: Sequence[Row]) -> list[tuple[Row, float, float, float]]:
-    """Each row with its median over that of ours at the same case, and the least and the most that the spread allows.
-
-    Above 1 ours is faster.
+    """Each row with its median over that of the first contender of its case, and the least and the most that the spread
+    allows. Above 1 the first is faster.
     """
-    ours = {one.case: one for one in rows if one.contender == OURS}
+    first = {one.case: one for one in reversed(rows)}
     return [
         (
             one,
-            one.seconds_median / ours[one.case].seconds_median,
-            one.seconds_min / ours[one.case].seconds_max,
-            one.seconds_max / ours[one.case].seconds_min,
+            one.seconds_median / first[one.case].seconds_median,
+            one.seconds_min / first[one.case].seconds_max,
+            one.seconds_max / first[one.case].seconds_min,
         )
         for one in rows
     ]
 
 
 def print_case(rows: Sequence[Row]) -> None:
-    """One case as a table: milliseconds with their spread, and how many times as long as ours each contender takes."""
+    """One case as a table: milliseconds with their spread, and how many times as long as the first each takes."""
     table = Table(title=rows[0].case, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    headings = ["contender", "ms, median", "ms, range", "over ours", "range", "of the ceiling", "bound"]
-    memory = any(one.peak_bytes for one in rows)
-    for heading in [*headings, "peak memory"] if memory else headings:
+    headings = ["contender", "ms, median", "ms, range", f"over {rows[0].contender}", "range"]
+    counted, memory = rows[0].bound is not None, any(one.peak_bytes for one in rows)
+    for heading in [*headings, *["of the ceiling", "bound"] * counted, *["peak memory"] * memory]:
         table.add_column(heading, justify="left" if heading in ("contender", "bound") else "right", no_wrap=True)
     for one, ratio, lowest, highest in ratios(rows):
         table.add_row(
@@ -75,8 +81,7 @@ def print_case(rows: Sequence[Row]) -> None:
             f"{_digits(1e3 * one.seconds_min)} to {_digits(1e3 * one.seconds_max)}",
             f"{ratio:.2f}",
             f"{lowest:.2f} to {highest:.2f}",
-            f"{one.fraction_of_ceiling:.0%}",
-            one.bound,
+            *([f"{one.fraction_of_ceiling:.0%}", one.bound] if counted else []),
             *([f"{(one.peak_bytes or 0) / 2**30:.2f} GiB"] if memory else []),
         )
     Console(highlight=False, width=max(130, Console().width)).print(table)
@@ -92,7 +97,7 @@ def write_json(rows: Sequence[Row], path: Path) -> None:
 
 
 def figure(rows: Sequence[Row]) -> Figure:
-    """A line a case: how many times as long as ours each contender takes, on a logarithmic axis."""
+    """A line a case: how many times as long as the first each contender takes, on a logarithmic axis."""
     cases, contenders = (
         list(dict.fromkeys(one.case for one in rows)),
         list(dict.fromkeys(one.contender for one in rows)),
@@ -118,7 +123,7 @@ def figure(rows: Sequence[Row]) -> Figure:
     axes.set_yticks(range(len(cases)), cases)
     axes.invert_yaxis()
     axes.grid(axis="x", color="#e4e4e4")
-    axes.set_xlabel("time over that of ours (right of 1: ours is faster)")
+    axes.set_xlabel(f"time over that of {rows[0].contender} (right of 1: {rows[0].contender} is faster)")
     drawing.legend(loc="outside lower center", ncols=3, frameon=False)
     return drawing
 

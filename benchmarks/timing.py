@@ -35,14 +35,17 @@ class Timing(NamedTuple):
         return max(self.seconds)
 
 
-def side_by_side(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Timing]:
-    """Time every contender. Each must return only when its work is done."""
+def side_by_side(
+    contenders: Mapping[str, Callable[[], object]], rounds: int, slow_seconds: float | None = None
+) -> dict[str, Timing]:
+    """Time every contender. Each must return only when its work is done. slow_seconds: by default SLOW_SECONDS."""
+    slow_seconds = SLOW_SECONDS if slow_seconds is None else slow_seconds
     for run in contenders.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name in random.sample(list(contenders), len(contenders)):
-            if len(seconds[name]) >= 3 and sum(seconds[name]) > SLOW_SECONDS:
+            if len(seconds[name]) >= 3 and sum(seconds[name]) > slow_seconds:
                 continue
             started = time.perf_counter()
             contenders[name]()

@@ -16,12 +16,13 @@ from cnn_constraints.errors import InputError, unknown_name
 from cnn_constraints.report.terminal import save
 from experiments.entry import check_devices, check_flags, entry_point, parse_flags, prepare_jax
 
-SUITES = ("layers", "sweep", "megapixel")
+SUITES = ("layers", "sweep", "megapixel", "executors")
 
 DELTAS = {"layers": (1, 2, 3, 5, 7), "megapixel": (1, 5, 10)}
 """Where none are given."""
 
 OWN_FLAGS = {
+    "cells": ("layers", "sweep", "megapixel"),
     "shapes": ("layers",),
     "deltas": ("layers", "megapixel"),
     "batch": ("layers",),
@@ -40,7 +41,9 @@ class Command:
     """
 
     suite: tyro.conf.Positional[str]
-    """layers (one layer, forward and backward), sweep (whole training) or megapixel (one layer, one large image)."""
+    """layers (one layer, forward and backward), sweep (whole training), megapixel (one layer, one large image) or
+    executors (a whole sweep with and without a run folder, and on Ray).
+    """
     cells: tuple[str, ...] = ("dense", "shared", "local", "conv")
     shapes: tuple[str, ...] = ("28x28x1->16", "28x28x1->64", "32x32x3->32", "16x16x32->32")
     """Of the suite layers, height x width x channels in and out: MNIST, for one network and for eight lanes joined,
@@ -144,7 +147,7 @@ def _check_cases(command: Command) -> None:
     """Raises InputError for a delta beyond an image, and for a layer whose arrays memory cannot hold."""
     from cnn_constraints.environment import device_memory
 
-    if command.suite == "sweep":
+    if command.suite in ("sweep", "executors"):
         return
     # make_case of the suites reads a shape in the same way, but stands in benchmarks/, which may be missing.
     shapes = command.shapes if command.suite == "layers" else (f"{command.size}x{command.size}x1->1",)
@@ -162,6 +165,7 @@ def _check_cases(command: Command) -> None:
 
 def _measure(command: Command) -> Iterator:
     try:
+        from benchmarks.executors import suite as executors
         from benchmarks.layers import suite as layers
         from benchmarks.megapixel import suite as megapixel
         from benchmarks.sweep import suite as sweep
@@ -181,6 +185,9 @@ def _measure(command: Command) -> Iterator:
     )
     if command.suite == "sweep":
         yield from sweep.measure(command.cells, command.lanes, command.rounds, ceilings, seed)
+        return
+    if command.suite == "executors":
+        yield from executors.measure(command.rounds, ceilings)
         return
     if command.suite == "megapixel":
         deltas = command.deltas or DELTAS["megapixel"]

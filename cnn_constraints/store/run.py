@@ -5,8 +5,9 @@ import fcntl
 import os
 import socket
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 from cnn_constraints import config
@@ -28,6 +29,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._held: dict[str, IO[str]] = {}
+        self._own: dict[str, frozenset[str]] = {}
 
     def hold(self, group: str) -> bool:
         """Hold a group for this process. False where another process holds it."""
@@ -52,15 +54,17 @@ class Run:
 
     def finished(self) -> set[str]:
         """The names of the trials that have a result by now, whoever found it."""
-        return _results(self.folder)
+        return _results(self.folder, self._own)
 
-    def commit(self, group: str, rows: Iterable[parts.Row]) -> None:
+    def commit(self, group: str, rows: Collection[parts.Row]) -> None:
         """Keep what finished trials of a group found. Raises InputError where the file system refuses."""
         # All of it alone: a process that opens the run clears away what it finds half-written.
         with _changing(self.folder):
             part = parts.write(self.folder, group, rows)
             index = _read_index(self.folder)
             _write_index(self.folder, [*index, part])
+        # Not read back: a report looks at every part again.
+        self._own[part] = frozenset(row["trial"] for row in rows if row["event"] == "result")
 
     def close(self) -> None:
         """Let go of all groups."""
@@ -111,8 +115,9 @@ def finished(folder: Path) -> set[str]:
     return _results(folder)
 
 
-def _results(folder: Path) -> set[str]:
-    return set().union(*map(parts.trials, parts.present(folder)))
+def _results(folder: Path, known: Mapping[str, frozenset[str]] = MappingProxyType({})) -> set[str]:
+    """known: the trials of parts that need not be read, by the names of these."""
+    return set().union(*(known.get(path.name) or parts.trials(path) for path in parts.present(folder)))
 
 
 def is_whole(folder: Path, trials: Iterable[Experiment]) -> bool:

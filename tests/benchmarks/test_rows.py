@@ -21,6 +21,13 @@ def test_a_row_is_seconds_per_unit_and_the_ceiling_over_the_median():
     assert made == Row("layers", "case", "ours", 0.3, 0.2, 0.4, pytest.approx(0.2), "arithmetic")
 
 
+def test_work_that_was_not_counted_has_no_ceiling(capsys):
+    made = rows.row("executors", "case", "plain", Timing((4.0, 2.0, 3.0)), 1, None, Ceilings(1e11, 1e9))
+    assert made == Row("executors", "case", "plain", 3.0, 2.0, 4.0, None, None)
+    rows.print_case([made, made._replace(contender="other")])
+    assert "over plain" in (told := capsys.readouterr().out) and "ceiling" not in told
+
+
 def test_the_slower_ceiling_bounds():
     ceilings = Ceilings(operations=100.0, bytes=10.0)
     assert ceilings.shortest_time(50.0, 10.0) == (1.0, "memory")

@@ -1,6 +1,7 @@
 """Run folders, the file system, and what the environment says. Entries about what a run folder holds go into RUNS."""
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 from bad_input.entry import Entries, Entry, denied, flags, unwritable
@@ -17,6 +18,20 @@ def occupied() -> None:
 
 def run_without_results() -> None:
     store.open_run(Path("run"), [config.resolve(Experiment())], {}).close()
+
+
+def damaged_run(pattern: str, change: Callable[[bytes], bytes | None]) -> Callable[[], None]:
+    """A run of two trials, one of whose files was changed, or lost where `change` gives None."""
+
+    def prepare() -> None:
+        trials = [config.resolve(config.replace(Experiment(), {"seed": seed})) for seed in (0, 1)]
+        with store.open_run(Path("run"), trials, {}) as run:
+            run.commit("group", [{"event": "result", "trial": config.name(trials[0]), "test_accuracy": 0.5}])
+        (path,) = Path("run").glob(pattern)
+        content = change(path.read_bytes())
+        path.unlink() if content is None else path.write_bytes(content)
+
+    return prepare
 
 
 def write(path: str, text: str) -> None:
@@ -96,6 +111,47 @@ RUNS: Entries = {
     "a report on an empty name": Entry("report ''", "is empty"),
     "a report on a run whose config is no JSON": Entry(
         "report run", "run/config.json is damaged, since it is not JSON", prepare=lambda: write("run/config.json", "{")
+    ),
+    "a report on a run whose part is cut short": Entry(
+        "report run",
+        "was damaged or altered, since its content has not the digest in its name",
+        prepare=damaged_run("metrics/*", lambda content: content[:-9]),
+    ),
+    "a report on a run whose part was altered": Entry(
+        "report run",
+        "was damaged or altered",
+        prepare=damaged_run("metrics/*", lambda content: content.replace(b"test", b"best")),
+    ),
+    "a report on a run whose part is missing": Entry(
+        "report run", "is missing: restore it", prepare=damaged_run("metrics/*", lambda _: None)
+    ),
+    "a report on a run whose index is missing": Entry(
+        "report run", "run/index.json is missing", prepare=damaged_run("index.json", lambda _: None)
+    ),
+    "a report on a run whose index is cut short": Entry(
+        "report run",
+        "run/index.json is damaged",
+        prepare=damaged_run("index.json", lambda content: content[: len(content) // 2]),
+    ),
+    "a report on a run whose config was altered": Entry(
+        "report run",
+        "run/config.json was altered",
+        prepare=damaged_run("config.json", lambda content: content.replace(b'"updates": 400', b'"updates": 401')),
+    ),
+    "a report on a run of an older version": Entry(
+        "report run",
+        "run/config.json is of format 1",
+        prepare=damaged_run("config.json", lambda content: content.replace(b'"format": 2', b'"format": 1')),
+    ),
+    "a sweep into a run whose config is cut short": flags(
+        "--output run",
+        "run/config.json is damaged",
+        prepare=damaged_run("config.json", lambda content: content[: len(content) // 2]),
+    ),
+    "a sweep into a run of a newer version": flags(
+        "--output run",
+        "run/config.json is of format 3",
+        prepare=damaged_run("config.json", lambda content: content.replace(b'"format": 2', b'"format": 3')),
     ),
     "a report on a run that is closed": Entry(
         "report run", "cannot be read (Permission denied)", prepare=run_without_results, patch=denied("run")
