@@ -77,7 +77,7 @@ BENCHMARK: Entries = arguments(
     {
         "": "Name a suite first",
         "--rounds 3": "Name a suite first",
-        "layer": "suite 'layer': allowed are layers, megapixel, sweep; did you mean 'layers'?",
+        "layer": "suite 'layer': allowed are executors, layers, megapixel, sweep; did you mean 'layers'?",
         "layers sweep": "'sweep' is one argument too many",
         "sweep --cells cnov": "did you mean 'conv'?",
         "sweep --cells": "--cells is empty",

@@ -72,7 +72,7 @@ ENTRIES: Entries = {
     "a penalty without a strength": flags("--training.penalty conv", "training.penalty_strengths is ()"),
     "a constraint named twice": flags("--training.violations conv conv", "it must name each constraint once"),
     "a constraint that is not there": flags("--training.violations cnv", "did you mean 'conv'?"),
-    "an unknown executor": flags("--executor rai", "did you mean ray"),
+    "an unknown executor": flags("--executor rai", "did you mean 'ray'?"),
     "a cluster without its executor": flags("--address auto", "--address has no effect without --executor ray."),
     "workers without their executor": flags("--worker-cpus 2", "--worker-cpus has no effect without --executor ray."),
     "a worker without a CPU": flags("--executor ray --worker-cpus 0", "--worker-cpus is 0: it must be at least 1"),

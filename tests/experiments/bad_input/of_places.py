@@ -140,7 +140,7 @@ RUNS: Entries = {
     ),
     "a report on a run of an older version": Entry(
         "report run",
-        "run/config.json is of format 1",
+        "run has format 1, and this version reads format 2",
         prepare=damaged_run("config.json", lambda content: content.replace(b'"format": 2', b'"format": 1')),
     ),
     "a sweep into a run whose config is cut short": flags(
@@ -150,7 +150,7 @@ RUNS: Entries = {
     ),
     "a sweep into a run of a newer version": flags(
         "--output run",
-        "run/config.json is of format 3",
+        "run has format 3, and this version reads format 2",
         prepare=damaged_run("config.json", lambda content: content.replace(b'"format": 2', b'"format": 3')),
     ),
     "a report on a run that is closed": Entry(
