@@ -13,12 +13,13 @@ import pytest
 from ray_cluster import children, two_machines, workers
 from sweep_process import attempts, finish, start, tables, wait_until
 
-from cnn_constraints import store
+# Of Ray's two-machine cluster, which starts its programs from this process, where JAX is; see cluster.py.
+pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 
-LONG = ("--training.updates", "600")
+LONG = ("--training.updates", "500")
 """Tasks of some seconds: what happens at the first step happens in the middle."""
 
-KILLS = 3
+KILLS = 2
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,6 @@ def wait_for_work(cluster: Any, driver: subprocess.Popen[str]) -> None:
     assert driver.poll() is None
 
 
-def test_two_machines(place, undisturbed, cluster):
-    finish(drive(place, "ray", cluster))
-    assert tables(place / "ray") == undisturbed
-
-
 def test_a_cluster_that_the_sweep_starts_itself(place, undisturbed):
     finish(start(place, "own", "--executor", "ray"))
     assert tables(place / "own") == undisturbed
@@ -72,26 +68,20 @@ def test_a_machine_is_lost(place, long, cluster):
     assert tables(place / "machine") == long
 
 
-def test_the_driver_is_killed(place, long, cluster, seed):
+def test_the_driver_is_stopped_and_killed(place, long, cluster, seed):
     generator, run = random.Random(seed), place / "driver"
+    with drive(place, "driver", cluster, *LONG) as driver:
+        wait_for_work(cluster, driver)
+        driver.send_signal(signal.SIGTERM)
+        _, told = driver.communicate(timeout=300)
+    assert driver.returncode == 130
+    assert told.endswith("stopped: run the same command again to go on.\n") and "Traceback" not in told
     for _ in range(KILLS):
         with drive(place, "driver", cluster, *LONG) as driver:
             before = attempts(run)
             wait_until(lambda before=before: attempts(run) > before, driver)
             time.sleep(generator.uniform(0, 4))
             driver.kill()
-    finish(drive(place, "driver", cluster, *LONG))
-    assert tables(run) == long
-
-
-def test_a_driver_that_is_stopped_says_how_to_go_on(place, long, cluster):
-    with drive(place, "stopped", cluster, *LONG) as driver:
-        wait_for_work(cluster, driver)
-        driver.send_signal(signal.SIGTERM)
-        _, told = driver.communicate(timeout=300)
-    assert driver.returncode == 130
-    assert told.endswith("stopped: run the same command again to go on.\n") and "Traceback" not in told
     # What one executor has begun another may finish.
-    finish(start(place, "stopped", *LONG))
-    assert tables(place / "stopped") == long
-    assert len(store.read(place / "stopped")) == 9
+    finish(start(place, "driver", *LONG))
+    assert tables(run) == long
