@@ -24,7 +24,7 @@ from cnn_constraints.data.sources import digest
 from cnn_constraints.environment import describe_environment
 from cnn_constraints.errors import InputError
 from cnn_constraints.report.claims import WIDTH, draw_curves, print_claim, print_summary, title_of
-from cnn_constraints.report.terminal import save
+from cnn_constraints.report.terminal import report_claims, save
 from cnn_constraints.sweep import resolve
 from experiments import sweep
 from experiments.entry import check_devices, check_flags, entry_point, parse_flags, prepare_jax
@@ -86,6 +86,7 @@ def main(arguments: list[str]) -> None:
     except KeyboardInterrupt:
         again = arguments if command.seed is not None else [*arguments, "--seed", str(seed)]
         raise KeyboardInterrupt(f"python -m experiments.claims {shlex.join(again)} goes on from here.") from None
+    report_claims(folder)
     print_summary(found, [name for name in names if name not in found], console)
     if any(record["verdict"] == "fails" for record in found.values()):
         sys.exit(1)

@@ -1,28 +1,61 @@
-"""Tables and figures of a run: `python -m experiments.report runs/quickstart`."""
+"""Tables, figures and the page of runs and of claims: `python -m experiments.report runs/quickstart`."""
 
+import contextlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
+from cnn_constraints.claims.records import CLAIMS_FILE
 from cnn_constraints.errors import InputError
-from cnn_constraints.report.terminal import report_run
+from cnn_constraints.report.terminal import report_claims, report_run, report_runs, save_figures
 from experiments.entry import check_flags, entry_point, parse_flags
 
 
 @dataclass(frozen=True)
 class Command:
-    """Print what a run found, and draw it into its folder: figures/<name>.png."""
+    """Print what runs found, draw it, and write one page of it all that opens in any browser, without a network."""
 
-    run: tyro.conf.Positional[Path]
-    """The run folder, as written by experiments.sweep."""
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
+    """Run folders, as written by experiments.sweep, or one folder of experiments.claims."""
+    page: Path | None = None
+    """The HTML file; by default report.html in the folder, or for several runs here."""
+    figures: Path | None = None
+    """A folder for the figures as PDF and PNG."""
+    quiet: bool = False
+    """Write, and print nothing."""
 
 
 def main(arguments: list[str]) -> None:
-    check_flags(arguments, [])
+    check_flags(arguments, ["--page", "--figures", "--quiet", "--no-quiet"])
     if not arguments:
         raise InputError("Name a run folder, as in: python -m experiments.report runs/quickstart")
-    report_run(parse_flags(Command, arguments, prog="python -m experiments.report").run)
+    command = parse_flags(Command, arguments, prog="python -m experiments.report")
+    if not command.runs:
+        raise InputError("Name a run folder, as in: python -m experiments.report runs/quickstart")
+    for run in command.runs:
+        if command.runs.count(run) > 1:
+            raise InputError(f"{run} is given twice: leave one of the two out.")
+    claims = [run for run in command.runs if (run / CLAIMS_FILE).exists()]
+    if claims and len(command.runs) > 1:
+        raise InputError(f"{claims[0]} holds claims, which have a page of their own: report it alone.")
+    if claims and command.figures:
+        raise InputError("--figures has no effect for claims, whose figures are in their folder already.")
+    if command.page and command.page.is_dir():
+        raise InputError(f"--page is {command.page}, a folder: name a file.")
+    if command.page and not command.page.parent.is_dir():
+        raise InputError(f"There is no folder {command.page.parent} for {command.page.name}: make it first.")
+    with contextlib.redirect_stdout(io.StringIO()) if command.quiet else contextlib.nullcontext():
+        if claims:
+            report_claims(claims[0], command.page)
+        elif len(command.runs) == 1:
+            report_run(command.runs[0], page=command.page)
+        else:
+            report_runs(command.runs, command.page or Path("report.html"))
+        if command.figures:
+            save_figures(command.runs, command.figures)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,13 @@ from cnn_constraints.files import alone, foreign_entry, replacing, write_json
 
 FORMAT = 2
 
+CLAIMS_FILE = "claims.json"
+
 LOCK = "lock"
 
 FOLDERS = ("curves", "figures", "runs")
+
+PAGE = "report.html"
 
 Number = float | Literal["inf", "-inf"] | None
 """None: unknown."""
@@ -125,14 +129,14 @@ def open_folder(folder: Path, tier: str, entropy: int, environment: Mapping[str,
 
     Raises InputError where the folder holds those of others, or cannot be used.
     """
-    path = folder / "claims.json"
+    path = folder / CLAIMS_FILE
     try:
         for part in (folder, *(folder / name for name in FOLDERS)):
             if part.exists() and not part.is_dir():
                 raise InputError(f"{part} is a file and must be a folder: move it away, or choose another --output.")
         if path.exists():
             _read(path)
-        elif name := foreign_entry(folder, (*FOLDERS, path.name, LOCK)):
+        elif name := foreign_entry(folder, (*FOLDERS, path.name, LOCK, PAGE)):
             raise InputError(
                 f"{folder} holds {name} and no claims.json, so it is not of claims: choose an empty or a new --output."
             )
@@ -157,7 +161,7 @@ def write(folder: Path, name: str, record: Record, curves: pandas.DataFrame) -> 
 
     Raises InputError where the disk refuses, and where claims.json was damaged meanwhile.
     """
-    path, place = folder / "claims.json", folder / "curves" / f"{name}.csv"
+    path, place = folder / CLAIMS_FILE, folder / "curves" / f"{name}.csv"
     try:
         place.parent.mkdir(exist_ok=True)
         with replacing(place) as temporary:
@@ -170,6 +174,14 @@ def write(folder: Path, name: str, record: Record, curves: pandas.DataFrame) -> 
             write_json(path, content)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror or error}): make room and repeat.") from None
+
+
+def read(folder: Path) -> Content:
+    """What a folder of claims holds. Raises InputError where there is none, or it is damaged or of another format."""
+    path = folder / CLAIMS_FILE
+    if not path.is_file():
+        raise InputError(f"{folder} holds no claims: `python -m experiments.claims` measures them.")
+    return _read(path)
 
 
 def read_curves(folder: Path, name: str) -> pandas.DataFrame:

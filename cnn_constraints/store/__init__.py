@@ -8,7 +8,7 @@ checkpoints/<group>.json           a group in the middle: what it found so far, 
 checkpoints/<group>-<update>/      the state of its lanes, written by Orbax
 holds/<group>                      locked by the process that works on the group, and which that is
 holds/folder                       locked while one of the documents is changed
-figures/                           what reports draw
+figures/, report.html              what reports draw
 
 Parts are named by the SHA-256 of their content and the documents carry their own, so that nothing is read that was not
 written. All are data: JSON, Parquet and arrays, and nothing in them is ever executed.
@@ -22,5 +22,6 @@ from cnn_constraints.store.run import check_images as check_images
 from cnn_constraints.store.run import finished as finished
 from cnn_constraints.store.run import is_whole as is_whole
 from cnn_constraints.store.run import open_run as open_run
+from cnn_constraints.store.run import read_attempts as read_attempts
 from cnn_constraints.store.tables import EVENTS as EVENTS
 from cnn_constraints.store.tables import read as read

@@ -17,7 +17,7 @@ from cnn_constraints.files import PARTIAL, alone, foreign_entry
 from cnn_constraints.store import documents, parts
 from cnn_constraints.store.documents import entry
 
-ENTRIES = ("config.json", "environment.json", "index.json", "metrics", "checkpoints", "holds", "figures")
+ENTRIES = ("config.json", "environment.json", "index.json", "metrics", "checkpoints", "holds", "figures", "report.html")
 """All that may lie in a run folder."""
 
 LOCKS = "choose a folder on a file system that can lock files."
@@ -97,7 +97,7 @@ def open_run(
     with _changing(folder):
         described = read_config(folder) if (folder / "config.json").exists() else {"trials": {}, "images": {}}
         named = {config.name(trial): config.to_json(trial) for trial in trials}
-        attempts = _read_attempts(folder)
+        attempts = read_attempts(folder)
         # What is there is read before anything is written: a folder that cannot be understood stays as it is.
         content = {"trials": described["trials"] | named, "images": described["images"] | dict(images or {})}
         documents.write(folder / "config.json", content)
@@ -197,7 +197,11 @@ def _write_index(folder: Path, names: Iterable[str]) -> None:
     documents.write(folder / "index.json", {"parts": sorted(set(names))})
 
 
-def _read_attempts(folder: Path) -> list[Any]:
+def read_attempts(folder: Path) -> list[Any]:
+    """What `environment.describe_environment` said at each attempt to run it, the first first.
+
+    Raises InputError where environment.json is not what was written.
+    """
     path = folder / "environment.json"
     return entry(path, documents.read(path), "attempts", list) if path.exists() else []
 

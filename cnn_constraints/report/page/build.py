@@ -1,0 +1,181 @@
+"""Builds the page: one HTML file that holds its data, its charts and the library that draws them, and asks for nothing."""
+
+import html
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas
+
+from cnn_constraints import store
+from cnn_constraints.errors import InputError
+from cnn_constraints.report.page import charts, trials
+from cnn_constraints.report.page.trials import RUN
+
+EXTRA = "The page needs the extra `report`: pip install -e '.[report]'"
+
+HEADINGS = {
+    "learning_curves": (
+        "Test error against training images",
+        "Means over seeds with 95% intervals; a small dot is one trial.",
+    ),
+    "delta_curve": (
+        "Test error against delta",
+        "conv ends in shared and local in dense, where every offset is allowed.",
+    ),
+    "cells": ("Test error", "Means over seeds with 95% intervals; a small dot is one trial."),
+    "samples": (
+        "How many times as many images",
+        "To reach the mean error that the most constrained cell has with so many, paired by seed, all seeds: the filters "
+        "for images and seeds do not act here. Above 1: more are needed. What never gets there is left out.",
+    ),
+    "training": (
+        "While training",
+        "Error of the chosen learning rate on training and validation images, means over seeds; below 0.1% stands at 0.1%.",
+    ),
+    "cost": ("What it costs", "Parameters, and multiply-adds for one image, of the whole network."),
+    "time": ("Where the time went", "Seconds of training of all trials of an arm, a piece a training-set size."),
+}
+
+
+class Run(NamedTuple):
+    """Tables of `store.read`, and the attempts that made them, the last one last."""
+
+    name: str
+    results: pandas.DataFrame
+    evaluations: pandas.DataFrame
+    seconds: pandas.DataFrame
+    attempts: Sequence[Mapping[str, Any]]
+
+
+def read_run(folder: Path) -> Run:
+    """Raises InputError where there is no run that can be read, or no trial is finished."""
+    results = store.read(folder)
+    if results.empty:
+        raise InputError(f"{folder} has no finished trial yet: run `python -m experiments.sweep` first.")
+    return Run(
+        str(folder),
+        results,
+        store.read(folder, "evaluation"),
+        store.read(folder, "time"),
+        store.read_attempts(folder),
+    )
+
+
+def page(runs: Sequence[Run], names: Sequence[str] | None = None) -> str:
+    """The page of one run or of several side by side. names: of the trials that count, if not all do.
+
+    Raises InputError without the extra `report`.
+    """
+    tables = [run.results.assign(**{RUN: run.name}) for run in runs]
+    results = pandas.concat([table for table in tables if len(table)], ignore_index=True)
+    if names is not None:
+        results = results.loc[results["trial"].isin(list(names))]
+    seconds = {
+        key: value for run in runs for key, value in zip(run.seconds["trial"], run.seconds["seconds"], strict=True)
+    }
+    rows = trials.describe(results, seconds)
+    curves: dict[str, list[Any]] = {}
+    for run in runs:
+        curves |= trials.training_curves(run.evaluations, run.results)
+    ratios = trials.sample_ratios(rows)
+    specifications = charts.specifications(rows, bool(ratios))
+    data = {
+        "trials": rows.astype(object).where(rows.notna(), None).to_dict("records"),
+        "curves": {name: curves[name] for name in rows["trial"] if name in curves},
+        "ratios": ratios,
+        "charts": specifications,
+        "filters": _filters(rows),
+        "quantiles": charts.QUANTILES,
+    }
+    title = ", ".join(dict.fromkeys(run.name for run in runs))
+    body = "".join(_figure(name, *HEADINGS[name]) for name in specifications)
+    return assemble(title, _facts(results), _details(results, runs), body + _tables(), data)
+
+
+def assemble(title: str, facts: str, details: str, body: str, data: Mapping[str, Any]) -> str:
+    """The HTML file. facts: plain text; details and body: HTML. Raises InputError without the extra `report`."""
+    # Within a script nothing may look like its end.
+    content = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    parts = {"title": html.escape(title), "facts": html.escape(facts), "details": details, "body": body}
+    parts |= {"style": _asset("page.css"), "data": content, "library": _library(), "script": _asset("page.js")}
+    pieces = _asset("page.html").split("{{")
+    return pieces[0] + "".join(parts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
+
+
+def _figure(name: str, heading: str, caption: str) -> str:
+    return (
+        f'<section class="figure" id="{name}"><header><h2>{html.escape(heading)}</h2>'
+        f'<div class="save"><button data-save="svg">SVG</button><button data-save="png">PNG</button></div></header>'
+        f'<p>{html.escape(caption)}</p><div class="chart"></div></section>'
+    )
+
+
+def _tables() -> str:
+    return "".join(
+        f'<section class="table" id="{name}"><header><h2>{heading}</h2>'
+        f'<div class="save"><button data-save="csv">CSV</button></div></header><div class="rows"></div></section>'
+        for name, heading in (("arms", "Every arm"), ("trials", "Every trial"))
+    )
+
+
+def _filters(rows: pandas.DataFrame) -> dict[str, list[Any]]:
+    """The values of what can be filtered by, where there are several."""
+    filters = {name: list(dict.fromkeys(rows[name])) for name in ("run", "cell", "readout", "n", "seed")}
+    numbers = {name: sorted(int(value) for value in filters[name]) for name in ("n", "seed")}
+    return {name: values for name, values in (filters | numbers).items() if len(values) > 1}
+
+
+def _facts(results: pandas.DataFrame) -> str:
+    sources = " and ".join(dict.fromkeys(results["data.source"]))
+    seeds = len(set(results["seed"]))
+    return f"{sources} · {len(results):,} trials · {seeds} seed{'' if seeds == 1 else 's'}"
+
+
+def _details(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
+    """What all trials have in common, and where they were made."""
+    fields = [name for name in results.columns if name.startswith(("data.", "model.", "training."))]
+    words = {name: list(dict.fromkeys(map(str, results[name]))) for name in fields}
+    common = {name: values[0] for name, values in words.items() if len(values) == 1}
+    shown = {name: value for name, value in common.items() if value not in ("None", "nan", "[]")}
+    made = {}
+    for run in runs:
+        last = run.attempts[-1] if run.attempts else {}
+        packages = {name: version for name, version in last.get("packages", {}).items() if version}
+        made[run.name] = ", ".join(
+            [
+                f"{last.get('started', 'unknown')}, commit {str(last.get('commit'))[:12]}",
+                ", ".join(sorted(set(last.get("devices", [])))),
+                f"Python {last.get('python')}",
+                *(f"{name} {version}" for name, version in packages.items() if name in ("jax", "flax", "optax")),
+            ]
+        )
+    return _list("In common", shown) + _list("Made", made)
+
+
+def _list(heading: str, entries: Mapping[str, str]) -> str:
+    rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>" for name, value in entries.items())
+    return f"<h3>{html.escape(heading)}</h3><dl>{rows}</dl>"
+
+
+def _asset(name: str) -> str:
+    return resources.files("cnn_constraints.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def can_build() -> bool:
+    """Whether the extra `report` is installed."""
+    return importlib.util.find_spec("vl_convert") is not None
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    try:
+        import vl_convert
+    except ImportError:
+        raise InputError(f"{EXTRA}.") from None
+    return vl_convert.javascript_bundle().replace("</script", "<\\/script")  # pyright: ignore[reportCallIssue]

@@ -1,0 +1,73 @@
+"""The page of a folder of claims: what was claimed, what was measured, whether it holds, and the curves it comes from."""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas
+
+from cnn_constraints.claims import records
+from cnn_constraints.claims.records import Content, Record
+from cnn_constraints.claims.registry import CLAIMS
+from cnn_constraints.report.claims import criterion_in_words, is_categorical, measured_in_words
+from cnn_constraints.report.page import charts
+from cnn_constraints.report.page.build import assemble
+
+HEADINGS = ("measured quantity", "published", "criterion", "measured", "seeds", "verdict")
+
+
+def claims_page(folder: Path) -> str:
+    """Raises InputError where claims.json or the curves of a claim cannot be read, and without the extra `report`."""
+    content = records.read(folder)
+    found = content["claims"]
+    curves = {name: records.read_curves(folder, name) for name in found if name in CLAIMS}
+    return build(str(folder), content, curves)
+
+
+def build(title: str, content: Content, curves: Mapping[str, pandas.DataFrame]) -> str:
+    """curves: of the claims that are drawn. Raises InputError without the extra `report`."""
+    found = content["claims"]
+    verdicts = [record["verdict"] for record in found.values()]
+    counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
+    facts = " · ".join([f"{len(found)} claims", *(f"{count} {verdict}" for verdict, count in counts.items())])
+    data = {
+        "filters": {"verdict": list(counts)} if len(counts) > 1 else {},
+        "trials": [],
+        "charts": {
+            name: charts.claim_curves(name, CLAIMS[name].picture, rows, is_categorical(rows))
+            for name, rows in curves.items()
+        },
+        "datasets": {
+            name: rows.astype(object).where(rows.notna(), None).to_dict("records") for name, rows in curves.items()
+        },
+        "quantiles": charts.QUANTILES,
+    }
+    body = "".join(_section(name, record, name in curves) for name, record in found.items())
+    environment = content["environment"]
+    made = f"tier {content['tier']}, seed {content['entropy']}, {environment.get('started', '')}, commit "
+    details = f"<p>{html.escape(made + str(environment.get('commit'))[:12])}</p>"
+    return assemble(title, facts, details, body, data)
+
+
+def _section(name: str, record: Record, drawn: bool) -> str:
+    verdict = record["verdict"]
+    save = '<button data-save="svg">SVG</button><button data-save="png">PNG</button>' if drawn else ""
+    return (
+        f'<section class="{"figure " if drawn else ""}claim" id="{html.escape(name)}" data-verdict="{verdict}"><header>'
+        f'<h2>{html.escape(name.replace("_", " "))}: <span class="verdict {verdict}">{verdict}</span></h2>'
+        f'<div class="save">{save}</div></header>'
+        f"<p>{html.escape(record['statement'])} <em>{html.escape(record['source'])}</em></p>"
+        f'<p>{html.escape(record["protocol"])}</p><div class="rows">{_table(record)}</div>'
+        + ('<div class="chart"></div>' if drawn else "")
+        + "</section>"
+    )
+
+
+def _table(record: Record) -> str:
+    head = "".join(f"<th>{heading}</th>" for heading in HEADINGS)
+    body = ""
+    for row in record["criteria"]:
+        words = (row["quantity"], row["published"], criterion_in_words(row), measured_in_words(row), str(row["seeds"]))
+        cells = "".join(f"<td>{html.escape(word)}</td>" for word in words)
+        body += f'<tr>{cells}<td class="verdict {row["verdict"]}">{row["verdict"]}</td></tr>'
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,156 @@
+"""From the tables of a run to the rows that the page filters and draws: one a trial, with short names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas
+
+from cnn_constraints import analysis
+from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, READOUT, SIZES, SWEEPS
+from cnn_constraints.estimates import ratio_interval, samples_of_seeds
+from cnn_constraints.report.tables import CHAMPIONS
+
+RUN = "run"
+
+Rows = list[dict[str, Any]]
+
+
+def describe(results: pandas.DataFrame, seconds: Mapping[str, float]) -> pandas.DataFrame:
+    """A row a trial of `store.read` tables, with a column `run`.
+
+    Columns: `trial`, `run`, `cell`, `weights` of the delta-sweep, `arm` in words (all but seed and n), `condition` in words
+    (of those that vary), `panel` (condition and n), `readout`, `n`, `seed`, `delta` ("all" for none), `error` and
+    `accuracy` in percent (missing where a trial diverged), `training_accuracy`, `learning_rate`, `weight_decay`,
+    `parameters`, `multiply_adds`, `seconds`; `place`, n a little moved, so that bars of several arms do not hide each
+    other.
+    """
+    table = analysis.prepare(results)
+    conditions = [name for name in (RUN, *CONDITIONS) if analysis.varies(table, name)]
+    condition = _joined(table, conditions)
+    images = [f"{n:,} images" for n in table[N_TRAIN]]
+    several = analysis.varies(table, N_TRAIN)
+    rows = pandas.DataFrame(
+        {
+            "trial": table["trial"],
+            "run": table[RUN],
+            "cell": table[CELL],
+            "weights": [SWEEPS.get(cell, cell) for cell in table[CELL]],
+            "arm": _arms(table),
+            "condition": condition,
+            "panel": [
+                ", ".join(filter(None, [words, n if several else ""]))
+                for words, n in zip(condition, images, strict=True)
+            ],
+            "readout": table[READOUT],
+            "n": table[N_TRAIN],
+            "seed": table["seed"],
+            "delta": [analysis.in_words(delta) for delta in table[DELTA]],
+            "error": (100 * (1 - table["test_accuracy"])).round(4),
+            "accuracy": (100 * table["test_accuracy"]).round(4),
+            "training_accuracy": (100 * table["train_accuracy"]).round(4),
+            **{name: table[name] for name in ("learning_rate", "weight_decay", "parameters", "multiply_adds")},
+            "seconds": [round(seconds.get(trial, 0.0), 3) for trial in table["trial"]],
+        }
+    )
+    order = table[CELL].map(analysis.cell_rank)
+    rows = rows.iloc[sorted(range(len(rows)), key=lambda row: (order[row], rows["n"][row]))].reset_index(drop=True)
+    return rows.assign(place=_beside_each_other(rows))
+
+
+def sample_ratios(trials: pandas.DataFrame) -> Rows:
+    """How many times as many images an arm needs to reach the mean error that the most constrained arm has with n: the mean
+    ratio over seeds with its 95% interval, `estimates.ratio_interval`. An arm that does not get there, at one seed or more,
+    has no ratio there; neither has one whose first size is enough.
+    """
+    rows: Rows = []
+    for condition, of_condition in trials.groupby("condition", sort=False):
+        curves = {str(arm): _curve(of_arm) for arm, of_arm in of_condition.groupby("arm", sort=False)}
+        curves = {arm: curve for arm, curve in curves.items() if curve is not None}
+        first = min(curves, key=lambda arm: _champion(of_condition, arm), default=None)
+        if first is None:
+            continue
+        for arm, curve in curves.items():
+            same = curve.index.equals(curves[first].index) and curve.columns.equals(curves[first].columns)
+            if arm != first and same:
+                shown = of_condition.loc[of_condition["arm"] == arm].iloc[0]
+                own = {"condition": condition, "arm": arm, "against": first}
+                own |= {name: shown[name] for name in ("cell", "readout", "run")}
+                rows += [own | row for row in _ratios(curve, curves[first])]
+    return rows
+
+
+def training_curves(evaluations: pandas.DataFrame, results: pandas.DataFrame) -> dict[str, list[Any]]:
+    """By trial: updates, and errors in percent on training and validation images, of the chosen lane."""
+    chosen = evaluations.merge(results[["trial", "lane"]], on=["trial", "lane"])
+    curves = {}
+    for trial, rows in chosen.groupby("trial", sort=False):
+        errors = [
+            [None if np.isnan(error) else round(error, 2) for error in 100 * (1 - rows[column].to_numpy(float))]
+            for column in ("train_accuracy", "validation_accuracy")
+        ]
+        curves[str(trial)] = [rows["update"].tolist(), *errors]
+    return curves
+
+
+def _arms(table: pandas.DataFrame) -> list[str]:
+    """The cell, its sizes where they vary, and other fields that tell arms apart."""
+    known = [RUN, *CONDITIONS, N_TRAIN, CELL, *SIZES]
+    fields = [name for name in table.columns if name.startswith(("data.", "model.", "training."))]
+    telling = analysis.telling_fields(table, [*known, "seed"], [name for name in fields if name != "data.folder"])
+    sizes = [name for name in SIZES if analysis.telling_fields(table, [CELL], [name])]
+    arms = []
+    for row in table.to_dict("records"):
+        given = [f"{_short(name)} {row[name]}" for name in sizes if row[name] is not pandas.NA]
+        other = [f"{_short(name)} {analysis.in_words(row[name])}" for name in telling]
+        arms.append(", ".join([" ".join([row[CELL], *given]), *other]))
+    return arms
+
+
+def _beside_each_other(rows: pandas.DataFrame) -> list[float]:
+    arms = list(dict.fromkeys(rows["arm"]))
+    span = max(rows["n"]) / min(rows["n"])
+    apart = min(0.012, 0.06 / len(arms))
+    steps = [arms.index(arm) - (len(arms) - 1) / 2 for arm in rows["arm"]]
+    return [round(n * span ** (apart * step), 3) for n, step in zip(rows["n"], steps, strict=True)]
+
+
+def _joined(table: pandas.DataFrame, fields: list[str]) -> list[str]:
+    return [", ".join(str(row[name]) for name in fields) for row in table.to_dict("records")]
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2].replace("_", " ")
+
+
+def _curve(of_arm: pandas.DataFrame) -> pandas.DataFrame | None:
+    """Errors as fractions, a row a seed and a column a training-set size; None where some are missing."""
+    curve = of_arm.pivot_table(index="seed", columns="n", values="error", dropna=False) / 100
+    return curve if curve.shape[1] > 1 and curve.notna().all(axis=None) else None
+
+
+def _champion(trials: pandas.DataFrame, arm: str) -> tuple[int, float]:
+    """A sorting key: the most constrained cell, and of its arms the one with the least error."""
+    of_arm = trials.loc[trials["arm"] == arm]
+    cell = of_arm["cell"].iloc[0]
+    return CHAMPIONS.index(cell) if cell in CHAMPIONS else len(CHAMPIONS), float(of_arm["error"].mean())
+
+
+def _ratios(curve: pandas.DataFrame, first: pandas.DataFrame) -> Rows:
+    sizes = curve.columns.tolist()
+    rows: Rows = []
+    for n, target in zip(sizes, first.to_numpy().mean(axis=0).tolist(), strict=True):
+        if not target > 0:
+            continue
+        needed, reference = (samples_of_seeds(sizes, table.to_numpy(), target) for table in (curve, first))
+        inside = np.isfinite([needed, reference]).all() and (needed > sizes[0]).all()
+        if not inside:
+            continue
+        found = ratio_interval(needed, reference)
+        # One seed has no interval.
+        known = found.low > 0 and np.isfinite(found.high)
+        bounds = [round(found.low, 3), round(found.high, 3)] if known else [None, None]
+        told = f"{found.estimate:.2f}" + (f" ({found.low:.2f} to {found.high:.2f})" if known else "")
+        row = {"n": n, "target": round(100 * target, 3), "ratio": round(found.estimate, 3), "told": told}
+        rows.append(row | {"low": bounds[0], "high": bounds[1], "seeds": len(needed)})
+    return rows
