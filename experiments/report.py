@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     for run in command.runs:
         if command.runs.count(run) > 1:
             raise InputError(f"{run} is given twice: leave one of the two out.")
-    claims = [run for run in command.runs if (run / CLAIMS_FILE).exists()]
+    claims = [run for run in command.runs if holds_claims(run)]
     if claims and len(command.runs) > 1:
         raise InputError(f"{claims[0]} holds claims, which have a page of their own: report it alone.")
     if claims and command.figures:
@@ -56,6 +56,14 @@ def main(arguments: list[str]) -> None:
             report_runs(command.runs, command.page or Path("report.html"))
         if command.figures:
             save_figures(command.runs, command.figures)
+
+
+def holds_claims(folder: Path) -> bool:
+    """Whether this is a folder of experiments.claims. What cannot be looked at is told by who reads it."""
+    try:
+        return (folder / CLAIMS_FILE).exists()
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def _tables(folder: Path) -> list[pandas.DataFrame]:
 
 def _columns_of(event: str, rows: pandas.DataFrame) -> pandas.DataFrame:
     """Without the columns of other events, which share the file, and with whole numbers whole again."""
-    empty = [name for name in rows.columns[rows.isna().all()] if not name.startswith(EVENTS[event])]
+    empty = [
+        name for name in rows.columns[rows.isna().all()] if not name.startswith((*EVENTS[event], "trial", "event"))
+    ]
     whole = {
         name: "int64" for name in WHOLE_NUMBERS if name in rows.columns and not rows[[name]].isna().to_numpy().any()
     }

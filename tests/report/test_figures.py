@@ -242,7 +242,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
         ([str(tmp_path / "nowhere")], "nowhere is not a run folder"),
         ([str(tmp_path / "blocked")], "figures is a file and must be a folder."),
         ([], "Name a run folder"),
-        ([str(tmp_path / "empty"), "another"], "another"),
+        ([str(tmp_path / "empty"), "another"], "empty has no finished trial yet"),
         (["--rum", "x"], "Unknown flag --rum"),
     ):
         monkeypatch.setattr("sys.argv", ["report", *given])

@@ -3,7 +3,7 @@
 import html
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -75,15 +75,13 @@ def page(runs: Sequence[Run], names: Sequence[str] | None = None) -> str:
     results = pandas.concat([table for table in tables if len(table)], ignore_index=True)
     if names is not None:
         results = results.loc[results["trial"].isin(list(names))]
-    seconds = {
-        key: value for run in runs for key, value in zip(run.seconds["trial"], run.seconds["seconds"], strict=True)
-    }
+    seconds = {key: value for run in runs for key, value in _seconds(run)}
     rows = trials.describe(results, seconds)
     curves: dict[str, list[Any]] = {}
     for run in runs:
         curves |= trials.training_curves(run.evaluations, run.results)
     ratios = trials.sample_ratios(rows)
-    specifications = charts.specifications(rows, bool(ratios))
+    specifications = charts.specifications(rows, bool(ratios), bool(curves))
     data = {
         "trials": rows.astype(object).where(rows.notna(), None).to_dict("records"),
         "curves": {name: curves[name] for name in rows["trial"] if name in curves},
@@ -95,6 +93,10 @@ def page(runs: Sequence[Run], names: Sequence[str] | None = None) -> str:
     title = ", ".join(dict.fromkeys(run.name for run in runs))
     body = "".join(_figure(name, *HEADINGS[name]) for name in specifications)
     return assemble(title, _facts(results), _details(results, runs), body + _tables(), data)
+
+
+def _seconds(run: Run) -> Iterable[tuple[str, float]]:
+    return zip(run.seconds["trial"], run.seconds["seconds"], strict=True) if len(run.seconds) else ()
 
 
 def assemble(title: str, facts: str, details: str, body: str, data: Mapping[str, Any]) -> str:

@@ -11,7 +11,6 @@ import pandas
 from scipy import stats
 
 from cnn_constraints.analysis import cells
-from cnn_constraints.claims.claim import Picture
 from cnn_constraints.report.figures import OTHER_STYLES, STYLES
 
 Spec = dict[str, Any]
@@ -21,15 +20,13 @@ SHAPES = {"s": "square", "D": "diamond", "^": "triangle-up", "o": "circle"}
 
 MOST_SEEDS = 500
 
-ENDS = {"mean": "datum.m", "low": "datum.m - datum.half", "high": "datum.m + datum.half"}
-
 QUANTILES = [None, None, *(round(float(stats.t.ppf(0.975, seeds - 1)), 6) for seeds in range(2, MOST_SEEDS + 1))]
 """Of Student's t for the two-sided 95% interval of so many seeds as is the place in the list."""
 
 ERROR = "test error, %"
 
 
-def specifications(trials: pandas.DataFrame, ratios: bool) -> dict[str, Spec]:
+def specifications(trials: pandas.DataFrame, ratios: bool, curves: bool) -> dict[str, Spec]:
     """All charts that the rows of `trials.describe` allow, by name, in the order of the page."""
     charts: dict[str, Spec] = {}
     if len(set(trials["n"])) > 1:
@@ -40,7 +37,9 @@ def specifications(trials: pandas.DataFrame, ratios: bool) -> dict[str, Spec]:
         charts["cells"] = cell_dots(trials)
     if ratios:
         charts["samples"] = samples(trials)
-    return charts | {"training": training(trials), "cost": cost(trials), "time": time_spent(trials)}
+    if curves:
+        charts["training"] = training(trials)
+    return charts | {"cost": cost(trials), "time": time_spent(trials)}
 
 
 def learning_curves(trials: pandas.DataFrame) -> Spec:
@@ -55,9 +54,11 @@ def delta_curve(trials: pandas.DataFrame) -> Spec:
     """Test error against delta: tied and untied weights. The last place is that of all offsets."""
     deltas = sorted({delta for delta in trials["delta"] if delta != "all"}, key=int)
     x = {"field": "delta", "type": "ordinal", "title": "delta: how far a layer sees", "sort": [*deltas, "all"]}
-    spec = _panels(trials, x | {"axis": {"labelAngle": 0}}, ["cell", "delta", "weights", "panel"], panel="panel")
+    spec = _panels(
+        trials, x | {"axis": {"labelAngle": 0}}, ["cell", "arm", "n", "delta", "weights", "panel"], panel="panel"
+    )
     # A line goes on into its limit, where conv has become shared, and local dense.
-    spec["spec"]["layer"][0]["encoding"] |= {"color": {"value": "#8a8a8a"}, "detail": {"field": "weights"}}
+    spec["spec"]["layer"][1]["layer"][0]["encoding"] |= {"color": {"value": "#8a8a8a"}, "detail": {"field": "weights"}}
     return spec
 
 
@@ -72,7 +73,7 @@ def cell_dots(trials: pandas.DataFrame) -> Spec:
     means = {"transform": _mean_and_interval(trials, ["cell", "arm", "condition"]), "layer": marks}
     dots = {"mark": _dot(), "encoding": {"x": _of(x, "error"), "tooltip": TRIAL_TOOLTIP}}
     spec = {"encoding": {"y": y, "color": _colour(trials), "shape": _shape(trials)}, "layer": [means, dots]}
-    return _facet("condition", {"height": {"step": 26}, **spec})
+    return facet("condition", {"height": {"step": 26}, **spec})
 
 
 def samples(trials: pandas.DataFrame) -> Spec:
@@ -93,7 +94,7 @@ def samples(trials: pandas.DataFrame) -> Spec:
             {"mark": {"type": "point", "filled": True, "size": 70}, "encoding": {"y": y, "tooltip": _fields(shown)}},
         ],
     }
-    return _facet("condition", spec, data="ratios")
+    return facet("condition", spec, data="ratios")
 
 
 def training(trials: pandas.DataFrame) -> Spec:
@@ -119,7 +120,7 @@ def training(trials: pandas.DataFrame) -> Spec:
             "tooltip": _fields(["arm", "n", "update", "kind", "mean", "seeds"]),
         },
     }
-    return _facet("panel", spec, data="curves")
+    return facet("panel", spec, data="curves")
 
 
 def cost(trials: pandas.DataFrame) -> Spec:
@@ -137,7 +138,7 @@ def cost(trials: pandas.DataFrame) -> Spec:
     ]
     spec = {"height": 240, "encoding": {"x": x, "color": _colour(trials), "shape": _shape(trials)}, "layer": marks}
     spec |= {"transform": _mean_and_interval(trials, keys)}
-    return _facet("quantity", spec, data="costs") | {"resolve": {"scale": {"x": "independent"}}}
+    return facet("quantity", spec, data="costs") | {"resolve": {"scale": {"x": "independent"}}}
 
 
 def time_spent(trials: pandas.DataFrame) -> Spec:
@@ -160,67 +161,27 @@ def time_spent(trials: pandas.DataFrame) -> Spec:
             "tooltip": _fields([*keys, "trials", "total"]),
         },
     }
-    return _facet("condition", spec, alone=True)
-
-
-def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame, categorical: bool) -> Spec:
-    """What a claim was judged by: means over seeds with 95% intervals, geometric ones where y is logarithmic."""
-    lines = list(dict.fromkeys(curves["line"]))
-    styles = {line: _style(line, lines) for line in lines}
-    colour = {"domain": lines, "range": [colour for colour, _ in styles.values()]}
-    shape = {"domain": lines, "range": [SHAPES.get(marker, "cross") for _, marker in styles.values()]}
-    logarithmic = {"type": "log", "nice": False, "padding": 10}
-    y = {"field": "mean", "type": "quantitative", "title": picture.y, "axis": {"format": "~g", "tickCount": 6}}
-    y["scale"] = logarithmic if picture.y_logarithmic else {"zero": False}
-    x = {"field": "x", "type": "ordinal" if categorical else "quantitative", "title": picture.x, "sort": None}
-    x |= {"axis": {"labelAngle": -20}} if categorical else {"axis": {"format": "~s", "tickCount": 6}}
-    x |= {} if categorical else {"scale": logarithmic if picture.x_logarithmic else {"zero": False, "padding": 8}}
-    into, back = ("log(datum.y)", "exp({})") if picture.y_logarithmic else ("datum.y", "{}")
-    operations = (("mean", "m"), ("stdev", "s"), ("count", "seeds"))
-    interval = [
-        {"filter": "isValid(datum.y)"},
-        {"calculate": into, "as": "value"},
-        {
-            "aggregate": [{"op": op, "field": "value", "as": field} for op, field in operations],
-            "groupby": ["panel", "line", "x"],
-        },
-        {"calculate": "datum.seeds > 1 ? quantiles[datum.seeds] * datum.s / sqrt(datum.seeds) : 0", "as": "half"},
-        *({"calculate": back.format(value), "as": field} for field, value in ENDS.items()),
-    ]
-    marks = [
-        *([] if categorical else [{"mark": "line", "encoding": {"y": y}}]),
-        {"mark": "rule", "encoding": {"y": _of(y, "low"), "y2": {"field": "high"}}},
-        {
-            "mark": {"type": "point", "filled": True, "size": 70},
-            "encoding": {"y": y, "tooltip": _fields(["line", "x", "mean", "low", "high", "seeds"], name)},
-        },
-    ]
-    encoding = {"x": x, "color": {"field": "line", "type": "nominal", "title": None, "scale": colour}}
-    encoding |= {"shape": {"field": "line", "type": "nominal", "title": None, "scale": shape}}
-    encoding |= {"xOffset": {"field": "line", "sort": None}} if categorical else {}
-    facet = _facet("panel", {"height": 240, "transform": interval, "encoding": encoding, "layer": marks}, data=name)
-    return facet | {"resolve": {"scale": {"x": "independent", "y": "independent"}}}
+    return facet("condition", spec, alone=True)
 
 
 def _panels(trials: pandas.DataFrame, x: Spec, keys: list[str], panel: str = "condition") -> Spec:
     """Means with intervals against x, every trial as a small dot, a panel a condition."""
     y = _logarithmic("mean", ERROR)
-    means = {"transform": _mean_and_interval(trials, keys)}
-    layers = [
-        means | {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": y, "detail": {"field": "arm"}}},
-        means | {"mark": {"type": "rule"}, "encoding": {"y": _of(y, "low"), "y2": {"field": "high"}}},
-        {"mark": _dot(), "encoding": {"y": _of(y, "error"), "tooltip": TRIAL_TOOLTIP}},
-        means
-        | {
+    marks = [
+        {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": y, "detail": {"field": "arm"}}},
+        {"mark": {"type": "rule"}, "encoding": {"y": _of(y, "low"), "y2": {"field": "high"}}},
+        {
             "mark": {"type": "point", "filled": True, "size": 70},
-            "encoding": {"y": y, "tooltip": _fields([*keys, "told", "seeds"])},
+            "encoding": {"y": y, "tooltip": [*_arm_tooltip(), *_fields(["n"])]},
         },
     ]
+    dots = {"mark": _dot(), "encoding": {"y": _of(y, "error"), "tooltip": TRIAL_TOOLTIP}}
+    layers = [dots, {"transform": _mean_and_interval(trials, keys), "layer": marks}]
     encoding = {"x": x, "color": _colour(trials), "shape": _shape(trials)}
-    return _facet(panel, {"height": 280, "encoding": encoding, "layer": layers})
+    return facet(panel, {"height": 280, "encoding": encoding, "layer": layers})
 
 
-def _facet(panel: str, spec: Spec, data: str = "trials", alone: bool = False) -> Spec:
+def facet(panel: str, spec: Spec, data: str = "trials", alone: bool = False) -> Spec:
     """Panels side by side, as many as the page has room for: see page.js, which sets `columns` and `width`."""
     if alone:
         return {"data": {"name": data}, **spec}
@@ -272,13 +233,13 @@ def _plain(encoding: Spec) -> Spec:
 
 def _colour(trials: pandas.DataFrame) -> Spec:
     names = _cells(trials)
-    scale = {"domain": names, "range": [_style(name, names)[0] for name in names]}
+    scale = {"domain": names, "range": [style(name, names)[0] for name in names]}
     return {"field": "cell", "type": "nominal", "title": None, "scale": scale}
 
 
 def _shape(trials: pandas.DataFrame) -> Spec:
     names = _cells(trials)
-    scale = {"domain": names, "range": [SHAPES.get(_style(name, names)[1], "cross") for name in names]}
+    scale = {"domain": names, "range": [SHAPES.get(style(name, names)[1], "cross") for name in names]}
     return {"field": "cell", "type": "nominal", "title": None, "scale": scale}
 
 
@@ -286,7 +247,7 @@ def _cells(trials: pandas.DataFrame) -> list[str]:
     return cells(trials.rename(columns={"cell": "model.constraint"}))
 
 
-def _style(name: str, names: Sequence[str]) -> tuple[str, str]:
+def style(name: str, names: Sequence[str]) -> tuple[str, str]:
     others = [other for other in names if other not in STYLES]
     return STYLES[name] if name in STYLES else OTHER_STYLES[others.index(name) % len(OTHER_STYLES)]
 
@@ -295,10 +256,8 @@ def _dot() -> Spec:
     return {"type": "point", "filled": True, "size": 22, "opacity": 0.35}
 
 
-def _fields(names: Sequence[str], claim: str = "") -> list[Spec]:
-    """What a tooltip shows, in words. claim: whose quantities are no percentages."""
-    if claim:
-        return [{"field": name, "format": ".4~g"} if name in ENDS else {"field": name} for name in names]
+def _fields(names: Sequence[str]) -> list[Spec]:
+    """What a tooltip shows, in words."""
     numbers = {"error": ".2f", "accuracy": ".2f", "mean": ".2f", "total": ".1f", "target": ".2f", "cost": ",", "n": ","}
     words = {"told": ERROR, "n": "images", "total": "seconds", "learning_rate": "learning rate", "mean": "error, %"}
     words |= {"panel": "", "condition": "", "target": "error to reach, %"}

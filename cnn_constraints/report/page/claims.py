@@ -7,11 +7,14 @@ from pathlib import Path
 import pandas
 
 from cnn_constraints.claims import records
+from cnn_constraints.claims.claim import Picture
 from cnn_constraints.claims.records import Content, Record
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.report.claims import criterion_in_words, is_categorical, measured_in_words
 from cnn_constraints.report.page import charts
 from cnn_constraints.report.page.build import assemble
+
+ENDS = {"mean": "datum.m", "low": "datum.m - datum.half", "high": "datum.m + datum.half"}
 
 HEADINGS = ("measured quantity", "published", "criterion", "measured", "seeds", "verdict")
 
@@ -34,8 +37,7 @@ def build(title: str, content: Content, curves: Mapping[str, pandas.DataFrame]) 
         "filters": {"verdict": list(counts)} if len(counts) > 1 else {},
         "trials": [],
         "charts": {
-            name: charts.claim_curves(name, CLAIMS[name].picture, rows, is_categorical(rows))
-            for name, rows in curves.items()
+            name: claim_curves(name, CLAIMS[name].picture, rows, is_categorical(rows)) for name, rows in curves.items()
         },
         "datasets": {
             name: rows.astype(object).where(rows.notna(), None).to_dict("records") for name, rows in curves.items()
@@ -47,6 +49,52 @@ def build(title: str, content: Content, curves: Mapping[str, pandas.DataFrame]) 
     made = f"tier {content['tier']}, seed {content['entropy']}, {environment.get('started', '')}, commit "
     details = f"<p>{html.escape(made + str(environment.get('commit'))[:12])}</p>"
     return assemble(title, facts, details, body, data)
+
+
+def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame, categorical: bool) -> charts.Spec:
+    """What a claim was judged by: means over seeds with 95% intervals, geometric ones where y is logarithmic."""
+    lines = list(dict.fromkeys(curves["line"]))
+    styles = {line: charts.style(line, lines) for line in lines}
+    colour = {"domain": lines, "range": [colour for colour, _ in styles.values()]}
+    shape = {"domain": lines, "range": [charts.SHAPES.get(marker, "cross") for _, marker in styles.values()]}
+    logarithmic = {"type": "log", "nice": False, "padding": 10}
+    y = {"field": "mean", "type": "quantitative", "title": picture.y, "axis": {"format": "~g", "tickCount": 6}}
+    y["scale"] = logarithmic if picture.y_logarithmic else {"zero": False}
+    x = {"field": "x", "type": "ordinal" if categorical else "quantitative", "title": picture.x, "sort": None}
+    x |= {"axis": {"labelAngle": -20}} if categorical else {"axis": {"format": "~s", "tickCount": 6}}
+    x |= {} if categorical else {"scale": logarithmic if picture.x_logarithmic else {"zero": False, "padding": 8}}
+    into, back = ("log(datum.y)", "exp({})") if picture.y_logarithmic else ("datum.y", "{}")
+    operations = (("mean", "m"), ("stdev", "s"), ("count", "seeds"))
+    interval = [
+        {"filter": "isValid(datum.y)"},
+        {"calculate": into, "as": "value"},
+        {
+            "aggregate": [{"op": op, "field": "value", "as": field} for op, field in operations],
+            "groupby": ["panel", "line", "x"],
+        },
+        {"calculate": "datum.seeds > 1 ? quantiles[datum.seeds] * datum.s / sqrt(datum.seeds) : 0", "as": "half"},
+        *({"calculate": back.format(value), "as": field} for field, value in ENDS.items()),
+    ]
+    marks = [
+        *([] if categorical else [{"mark": "line", "encoding": {"y": y}}]),
+        {"mark": "rule", "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
+        {
+            "mark": {"type": "point", "filled": True, "size": 70},
+            "encoding": {"y": y, "tooltip": _tooltip()},
+        },
+    ]
+    encoding = {"x": x, "color": {"field": "line", "type": "nominal", "title": None, "scale": colour}}
+    encoding |= {"shape": {"field": "line", "type": "nominal", "title": None, "scale": shape}}
+    encoding |= {"xOffset": {"field": "line", "sort": None}} if categorical else {}
+    facet = charts.facet(
+        "panel", {"height": 240, "transform": interval, "encoding": encoding, "layer": marks}, data=name
+    )
+    return facet | {"resolve": {"scale": {"x": "independent", "y": "independent"}}}
+
+
+def _tooltip() -> list[charts.Spec]:
+    numbers = [{"field": name, "format": ".4~g"} for name in ENDS]
+    return [{"field": "line"}, {"field": "x"}, *numbers, {"field": "seeds"}]
 
 
 def _section(name: str, record: Record, drawn: bool) -> str:

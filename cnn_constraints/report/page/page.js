@@ -25,7 +25,7 @@ const rowsOf = (name) => (sources[name] ?? (() => content.datasets[name]))();
 
 function curveRows(row) {
   const [updates, training, validation] = content.curves[row.trial] ?? [[], [], []];
-  const own = { cell: row.cell, arm: row.arm, n: row.n, panel: row.panel };
+  const own = { cell: row.cell, arm: row.arm, n: row.n, condition: row.condition, panel: row.panel };
   const shown = (errors, kind) =>
     updates.map((update, place) => ({ ...own, update, kind, error: errors[place] === null ? null : Math.max(errors[place], LEAST) }));
   return [...shown(training, "training"), ...shown(validation, "validation")].filter((point) => point.error !== null);
@@ -47,6 +47,14 @@ function theme() {
   };
 }
 
+// In the order of conditions and of training images.
+function panelsOf(rows, field) {
+  const conditions = [...new Set(rows.map((row) => row.condition))];
+  const rank = (row) => conditions.indexOf(row.condition) * 1e9 + (row.n ?? 0);
+  const sorted = field === "panel" && conditions[0] !== undefined ? rows.toSorted((one, other) => rank(one) - rank(other)) : rows;
+  return [...new Set(sorted.map((row) => row[field]))];
+}
+
 // Panels as wide as the page allows; black, which dark pages have no use for, turned round.
 function fitted(name, width, rows) {
   const text = JSON.stringify(content.charts[name]);
@@ -55,9 +63,10 @@ function fitted(name, width, rows) {
     return { ...spec, width: Math.min(width - 190, 900), autosize: { type: "pad" } };
   }
   spec.params[0].value = content.quantiles;
-  const panels = new Set(rows.map((row) => row[spec.facet.field])).size;
-  spec.columns = Math.max(1, Math.min(panels, 3, Math.floor(width / NARROWEST)));
-  spec.spec.width = Math.min(panels === 1 ? 860 : 560, Math.floor(width / spec.columns) - 75);
+  const panels = panelsOf(rows, spec.facet.field);
+  spec.facet.sort = panels;
+  spec.columns = Math.max(1, Math.min(panels.length, 3, Math.floor(width / NARROWEST)));
+  spec.spec.width = Math.min(panels.length === 1 ? 860 : 560, Math.floor(width / spec.columns) - 90);
   return spec;
 }
 

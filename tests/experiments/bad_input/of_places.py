@@ -106,8 +106,22 @@ RUNS: Entries = {
     "a report on a folder of something else": Entry("report .", "not a run folder"),
     "a report on a folder of runs": Entry("report runs", "not a run folder", prepare=lambda: Path("runs").mkdir()),
     "a report on an empty run": Entry("report run", "no finished trial", prepare=run_without_results),
-    "a report on two": Entry("report nowhere elsewhere", "'elsewhere' is one argument too many"),
+    "a report on two, one of which is not there": Entry(
+        "report run nowhere", "run has no finished trial yet", prepare=run_without_results
+    ),
+    "a report on the same run twice": Entry("report run run", "run is given twice"),
     "a report with a flag that is not there": Entry("report nowhere --figure", "--figure"),
+    "a page that is a folder": Entry("report run --page .", "--page is ., a folder: name a file"),
+    "a page in a folder that is not there": Entry("report run --page nowhere/page.html", "There is no folder nowhere"),
+    "claims beside a run": Entry(
+        "report run claims", "report it alone", prepare=lambda: write("claims/claims.json", "{}")
+    ),
+    "figures of claims": Entry(
+        "report claims --figures paper", "--figures has no effect", prepare=lambda: write("claims/claims.json", "{}")
+    ),
+    "a page of damaged claims": Entry(
+        "report claims", "claims/claims.json is damaged", prepare=lambda: write("claims/claims.json", "{}")
+    ),
     "a report on an empty name": Entry("report ''", "is empty"),
     "a report on a run whose config is no JSON": Entry(
         "report run", "run/config.json is damaged, since it is not JSON", prepare=lambda: write("run/config.json", "{")

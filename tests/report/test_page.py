@@ -1,0 +1,79 @@
+"""The page holds every trial and asks for nothing."""
+
+import json
+import re
+
+import made_up_runs
+import numpy as np
+import pytest
+
+from cnn_constraints import store
+from cnn_constraints.report.page import page, read_run
+from cnn_constraints.report.page.trials import describe, sample_ratios, training_curves
+
+pytest.importorskip("vl_convert", reason="needs the extra `report`")
+
+
+def data_of(text: str) -> dict:
+    return json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[0])
+
+
+@pytest.fixture
+def folder(tmp_path, seed):
+    return made_up_runs.write(tmp_path / "run", made_up_runs.ladder(), np.random.default_rng(seed))
+
+
+def test_every_trial_is_on_the_page_with_its_numbers(folder):
+    results = store.read(folder).set_index("trial")
+    rows = {row["trial"]: row for row in data_of(page([read_run(folder)]))["trials"]}
+    assert set(rows) == set(results.index)
+    for trial, row in rows.items():
+        assert row["accuracy"] == pytest.approx(100 * results.loc[trial, "test_accuracy"], abs=1e-3)
+        assert row["error"] + row["accuracy"] == pytest.approx(100, abs=1e-3)
+        assert (row["seed"], row["n"]) == tuple(results.loc[trial, ["seed", "data.n_train"]])
+
+
+def test_only_named_trials_count(folder):
+    names = list(store.read(folder)["trial"])[:5]
+    assert {row["trial"] for row in data_of(page([read_run(folder)], names))["trials"]} == set(names)
+
+
+def test_nothing_is_loaded_from_outside(folder):
+    text = page([read_run(folder)])
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", text.split("<script", 1)[0])
+    assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[^>]*//", text)
+    assert "default-src 'none'" in text
+
+
+def test_a_name_cannot_break_out(folder):
+    name = '</script><script>alert("x")</script>'
+    whole, wild = page([read_run(folder)]), page([read_run(folder)._replace(name=name)])
+    assert wild.count("<script") == whole.count("<script") and wild.count("</script>") == whole.count("</script>")
+    assert {row["run"] for row in data_of(wild)["trials"]} == {name}
+
+
+def test_curves_are_those_of_the_chosen_lane(folder):
+    evaluations = store.read(folder, "evaluation")
+    curves = training_curves(evaluations, store.read(folder))
+    for trial, rows in evaluations[evaluations["lane"] == 1].groupby("trial"):
+        updates, _, validation = curves[trial]
+        assert updates == rows["update"].tolist()
+        assert validation == pytest.approx((100 * (1 - rows["validation_accuracy"])).tolist(), abs=0.01)
+
+
+def test_what_needs_twice_as_many_images_has_the_ratio_two(folder):
+    results = store.read(folder).assign(run="run")
+    twice = np.where(results["model.constraint"] == "conv", 1, 2)
+    results["test_accuracy"] = 1 - (results["data.n_train"] / twice) ** -0.5
+    ratios = sample_ratios(describe(results, {}))
+    assert {row["arm"] for row in ratios} == {"dense", "shared", "local"} and {row["against"] for row in ratios} == {
+        "conv"
+    }
+    assert [row["ratio"] for row in ratios] == pytest.approx([2.0] * len(ratios), rel=1e-3)
+
+
+def test_a_trial_that_diverged_has_no_error(folder):
+    results = store.read(folder).assign(run="run")
+    results.loc[0, ["test_accuracy", "validation_accuracy"]] = np.nan
+    rows = describe(results, {})
+    assert rows.loc[rows["trial"] == results["trial"][0], "error"].isna().all() and rows["error"].isna().sum() == 1

@@ -1,0 +1,124 @@
+"""The page in a browser, without a network: it is filtered, asked and saved, and complains of nothing."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import made_up_runs
+import numpy as np
+import pytest
+
+from cnn_constraints import store
+from cnn_constraints.estimates import mean_interval
+from cnn_constraints.report.page import page, read_run
+from experiments import claims
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if CHROMIUM is None:
+    pytest.skip("no chromium is installed", allow_module_level=True)
+
+INSIDE = ("file:", "data:", "blob:")
+
+of_runs = pytest.mark.parametrize("path", ["ladder", "delta_sweep"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        # Within a container nobody but root may be there, for whom chromium has no sandbox.
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module", params=["ladder", "delta_sweep", "claims"])
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pages") / request.param
+    if request.param == "claims":
+        claims.main(["parameter_ladder", "--output", str(folder)])
+        return folder / "report.html"
+    trials = getattr(made_up_runs, request.param)()
+    made_up_runs.write(folder, trials, np.random.default_rng())
+    (folder / "report.html").write_text(page([read_run(folder)]))
+    return folder / "report.html"
+
+
+@pytest.fixture(params=["light", "dark"])
+def opened(browser: Any, path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The page, with a reader who has no network; at the end nothing was asked for, and nothing complained of."""
+    complaints: list[str] = []
+    with browser.new_context(offline=True, color_scheme=request.param) as context:
+        tab = context.new_page()
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on(
+            "request",
+            lambda sent: complaints.append(sent.url) if not sent.url.startswith(("file:", "data:", "blob:")) else None,
+        )
+        tab.goto(path.as_uri())
+        tab.wait_for_selector(".figure[data-drawn]")
+        for section in tab.query_selector_all(".figure"):
+            section.scroll_into_view_if_needed()
+            tab.wait_for_selector(f"#{section.get_attribute('id')}[data-drawn]")
+        yield tab
+    assert complaints == []
+
+
+def test_every_figure_is_drawn_and_saved(opened):
+    for section in opened.query_selector_all(".figure"):
+        assert section.query_selector("svg path")
+        with opened.expect_download() as download:
+            section.query_selector("[data-save=svg]").click()
+        text = Path(download.value.path()).read_text()
+        assert text.startswith("<svg") and "</svg>" in text
+        with opened.expect_download() as download:
+            section.query_selector("[data-save=png]").click()
+        assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+@of_runs
+def test_a_filter_acts_on_figures_and_tables(opened, path):
+    count = (
+        "kept().length, document.querySelectorAll('#trials tbody tr').length, views.get(first).data('trials').length"
+    )
+    counts = f"() => {{ const first = document.querySelector('.figure').id; return [{count}] }}"
+    whole = len(store.read(path.parent))
+    assert opened.evaluate(counts) == [whole] * 3
+    opened.evaluate("scrollTo(0, 0)")
+    opened.click('[data-filter=seed] >> text="1"')
+    opened.wait_for_timeout(500)
+    assert opened.evaluate(counts) == [whole * 2 // 3] * 3
+    opened.click('[data-filter=seed] >> text="1"')
+    opened.wait_for_timeout(500)
+    assert opened.evaluate(counts) == [whole] * 3
+
+
+@of_runs
+def test_a_point_tells_the_mean_and_interval_of_its_arm(opened, path):
+    results = store.read(path.parent)
+    opened.evaluate("scrollTo(0, 0)")
+    point = opened.query_selector_all(".figure .mark-symbol path[aria-roledescription=point]")[-1]
+    point.hover(force=True)
+    told = opened.wait_for_selector("#vg-tooltip-element.visible").inner_text()
+    assert re.search(r"conv|local|shared|dense", told)
+    shown = [float(value) for value in re.search(r"([\d.]+) ± ([\d.]+)", told).groups()]
+    keys = ["model.constraint", "model.delta", "model.readout", "data.n_train"]
+    intervals = [mean_interval(100 * (1 - arm["test_accuracy"])) for _, arm in results.groupby(keys, dropna=False)]
+    assert any(shown == pytest.approx([found.estimate, found.high - found.estimate], abs=0.006) for found in intervals)
+
+
+@of_runs
+def test_a_table_is_saved_with_all_its_rows(opened, path):
+    with opened.expect_download() as download:
+        opened.click("#trials [data-save=csv]")
+    assert len(Path(download.value.path()).read_text().splitlines()) == len(store.read(path.parent)) + 1
+
+
+def test_dark_and_light_can_be_switched(opened):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = opened.evaluate(ground)
+    opened.click("#theme")
+    assert opened.evaluate(ground) != before
