@@ -21,6 +21,7 @@ from cnn_constraints.config import Data, Experiment, Model, Training
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.data import interventions, sources
+from cnn_constraints.report.claims import draw_curves
 from cnn_constraints.sweep import resolve
 
 WITHOUT = importlib.util.find_spec("sphinx") is None and os.environ.get("CI") != "true"
@@ -80,6 +81,7 @@ def test_the_claim_is_measured_and_judged(extended: None) -> None:
     train = lambda trials: make_results(resolve(trials), lambda trial: accuracy[trial.model.constraint])
     measurement = claim.measure(Laboratory("cpu", (3, 4, 5), {}, train))
     assert len(measurement.curves) == 6
+    draw_curves(claim.statement, claim.picture, measurement.curves)
     (finding,) = judge(claim, measurement)
     assert np.allclose(finding.measured[:3], -10) and finding.verdict == "holds"
 
