@@ -235,4 +235,4 @@ def test_a_seed_without_a_whole_curve_needs_no_number_of_samples() -> None:
     (never,) = analysis.samples_to_error(diverged, 0.05).to_dict("records")
     assert never["samples"] == np.inf
     with pytest.raises(InputError, match="target above 0"):
-        analysis.samples_to_error(diverged, 0)
+        analysis.samples_to_error(diverged, 0.0)
