@@ -12,7 +12,7 @@ import pandas
 
 from cnn_constraints.constraints import low_rank
 from cnn_constraints.errors import unknown_name
-from cnn_constraints.estimates import mean_interval, verdict
+from cnn_constraints.estimates import geometric_mean_interval, mean_interval, samples_of_seeds, verdict
 
 CELL, DELTA, N_TRAIN, READOUT = "model.constraint", "model.delta", "data.n_train", "model.readout"
 
@@ -63,6 +63,10 @@ def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
     Columns: the `arm_fields`; `seeds` in the means; `diverged` trials, which are in no mean; `parameters`; means over
     seeds of `test_accuracy`, with its 95% interval from `test_accuracy_low` to `test_accuracy_high`, and of
     `train_accuracy`, all fractions; the median `learning_rate` chosen. Sorted as by `in_order`.
+
+    >>> arms = summarise(store.read("runs/quickstart")).query("`data.n_train` == 600")
+    >>> arms[["model.constraint", "test_accuracy", "seeds"]].round(3).values.tolist()
+    [['dense', 0.975, 3], ['shared', 0.968, 3], ['local', 0.969, 3], ['conv', 0.976, 3]]
     """
     table = prepare(results)
     rows = []
@@ -79,6 +83,44 @@ def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
     return in_order(pandas.DataFrame(rows))
 
 
+def learning_curves(results: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows of `summarise` with the test `error`, a fraction, and its 95% interval, `error_low` to `error_high`.
+
+    >>> curves = learning_curves(store.read("runs/quickstart"))
+    >>> conv = curves[curves["model.constraint"] == "conv"]
+    >>> dict(zip(conv["data.n_train"], conv["error"].round(3), strict=True))
+    {100: 0.09, 300: 0.037, 600: 0.024}
+    """
+    arms = summarise(results)
+    sources = {"error": "test_accuracy", "error_low": "test_accuracy_high", "error_high": "test_accuracy_low"}
+    return arms.assign(**{name: 1 - arms[source] for name, source in sources.items()})
+
+
+def samples_to_error(results: pandas.DataFrame, error: float) -> pandas.DataFrame:
+    """How many training images each cell needs to reach a test error, a fraction; one row a learning curve.
+
+    Columns: what tells the curves apart, n_train aside; `seeds`; the geometric mean over seeds of `samples`, with its 95%
+    interval `samples_low` to `samples_high`, each seed's by `estimates.samples_to_error`: infinite where an error is never
+    reached, the first size where it is reached at once. A seed that lacks a size, or diverged at one, is left out.
+
+    Raises InputError for an error that is not above 0.
+
+    >>> needed = samples_to_error(store.read("runs/quickstart"), 0.05)
+    >>> dict(zip(needed["model.constraint"], needed["samples"].round(), strict=True))
+    {'dense': 235.0, 'shared': 249.0, 'local': 273.0, 'conv': 203.0}
+    """
+    table = prepare(results)
+    fields = [*CONDITIONS, CELL, DELTA]
+    fields += telling_fields(table, [*fields, N_TRAIN], arm_fields(table))
+    rows = []
+    for curve, trials in groups(table, fields):
+        seeds = trials.pivot(index="seed", columns=N_TRAIN, values="test_accuracy").dropna()
+        found = geometric_mean_interval(samples_of_seeds(list(seeds.columns), 1 - seeds.to_numpy(float), error))
+        ends = {"samples": found.estimate, "samples_low": found.low, "samples_high": found.high}
+        rows.append(curve | {"seeds": found.seeds} | ends)
+    return in_order(pandas.DataFrame(rows))
+
+
 def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFrame:
     """Test accuracy of cell `first` minus that of cell `second`, paired by seed, so on the same training images.
 
@@ -92,6 +134,10 @@ def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFr
     corrected for the number of comparisons; and the `verdict` on `first`. A seed that one cell lacks is left out.
 
     Raises InputError for a cell that has no results.
+
+    >>> pairs = compare(store.read("runs/quickstart"), "conv", "dense")
+    >>> pairs[["data.n_train", "seeds", "verdict"]].values.tolist()
+    [[100, 3, 'undecided'], [300, 3, 'undecided'], [600, 3, 'undecided']]
     """
     table = prepare(results)
     for cell in (first, second):

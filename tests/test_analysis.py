@@ -206,3 +206,33 @@ def test_telling_fields_are_those_that_do_not_follow_from_the_others() -> None:
     table = analysis.prepare(make_results(trials))
     fields = ["data.n_train", "training.batch_size", "training.optimizer", "model.channels"]
     assert analysis.telling_fields(table, ["data.n_train"], fields) == ["training.optimizer"]
+
+
+def test_learning_curves_are_the_errors_of_the_summary(seed: int) -> None:
+    results = make_results(trials_of(axis("data.n_train", [100, 300]), axis("seed", range(3))), noisy(seed))
+    curves, summary = analysis.learning_curves(results), summarise(results)
+    assert np.allclose(curves["error"] + summary["test_accuracy"], 1)
+    assert (curves["error_low"] < curves["error"]).all() and (curves["error"] < curves["error_high"]).all()
+
+
+def test_samples_to_an_error_of_power_laws(seed: int) -> None:
+    """A cell whose error is that of another at so many times its images needs so many times as many."""
+    factor = float(np.random.default_rng(seed).uniform(1.2, 3))
+    scale = {"dense": factor, "conv": 1.0}
+    law = lambda trial: 1 - (trial.data.n_train / scale[trial.model.constraint] / (1 + trial.seed)) ** -0.5
+    sweep = (axis("model.constraint", ["dense", "conv"]), axis("data.n_train", [50, 200, 2000]), axis("seed", range(3)))
+    needed = analysis.samples_to_error(make_results(trials_of(*sweep), law), 0.07).set_index("model.constraint")
+    assert needed["seeds"].tolist() == [3, 3]
+    assert np.isclose(needed.loc["dense", "samples"] / needed.loc["conv", "samples"], factor)
+    assert np.isclose(needed.loc["conv", "samples"], 6 ** (1 / 3) / 0.07**2)
+
+
+def test_a_seed_without_a_whole_curve_needs_no_number_of_samples() -> None:
+    sweep = trials_of(axis("data.n_train", [100, 300]), axis("seed", range(3)))
+    diverged = make_results(sweep, lambda trial: None if (trial.seed, trial.data.n_train) == (1, 300) else 0.9)
+    (needed,) = analysis.samples_to_error(diverged, 0.2).to_dict("records")
+    assert needed["seeds"] == 2 and np.isclose(needed["samples"], 100)
+    (never,) = analysis.samples_to_error(diverged, 0.05).to_dict("records")
+    assert never["samples"] == np.inf
+    with pytest.raises(InputError, match="target above 0"):
+        analysis.samples_to_error(diverged, 0.0)

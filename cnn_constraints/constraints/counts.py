@@ -40,6 +40,10 @@ def count(
     A rank counts so many banks under the constraint, and the weights and sums that combine them (see `low_rank`).
     Raises InputError for an unknown constraint, a delta the image does not have, channels or a rank below 1 or an unknown
     dtype.
+
+    >>> megapixel = Geometry(1000, 1000)
+    >>> [count(name, megapixel, 10).weights for name in ("dense", "shared", "local", "conv")]
+    [1000000000000, 3996001, 436392100, 441]
     """
     banks = 1 if rank is None else rank
     for name, number in (("in_channels", in_channels), ("out_channels", out_channels), ("rank", banks)):

@@ -145,7 +145,12 @@ class Geometry:
 
 
 def to_offsets(weights: AbsoluteWeights, geometry: Geometry) -> OffsetWeights:
-    """V[i, j, a, b] = W[i, j, i + a, j + b], and 0 where (i + a, j + b) lies outside the image (D2L 7.1.2)."""
+    """V[i, j, a, b] = W[i, j, i + a, j + b], and 0 where (i + a, j + b) lies outside the image (D2L 7.1.2).
+
+    >>> weights = jnp.ones((4, 5, 4, 5, 1, 1))
+    >>> to_offsets(weights, Geometry(4, 5)).shape  # a from -3 to 3, b from -4 to 4
+    (4, 5, 7, 9, 1, 1)
+    """
     rows, row_inside = geometry.rows.input_of_offset(None)
     columns, column_inside = geometry.columns.input_of_offset(None)
     i, j, _, _ = np.ogrid[: geometry.output_height, : geometry.output_width, :1, :1]

@@ -26,7 +26,14 @@ def expand(weights: FreeWeights, ties: Ties, geometry: Geometry) -> AbsoluteWeig
 
 
 def project(absolute: AbsoluteWeights, ties: Ties) -> FreeWeights:
-    """weights[c, t, d] = the mean of W over all pairs named t: the nearest constrained layer in the Euclidean norm."""
+    """weights[c, t, d] = the mean of W over all pairs named t: the nearest constrained layer in the Euclidean norm.
+
+    >>> from cnn_constraints.constraints.ties import tie_table
+    >>> free = jnp.array([[[1.0], [2.0], [3.0]]])  # a kernel of three weights, from one channel to one
+    >>> conv = tie_table("conv", Geometry(1, 4), delta=1)
+    >>> project(expand(free, conv, Geometry(1, 4)), conv).ravel().tolist()
+    [1.0, 2.0, 3.0]
+    """
     free = int(ties.max()) + 1
     channels = absolute.shape[-2:]
     names = np.where(ties < 0, free, ties).ravel()

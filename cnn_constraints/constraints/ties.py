@@ -24,7 +24,6 @@ Ties = Int[np.ndarray, "outputs inputs"]
 LARGEST_TABLE = 2**28
 """Pairs of sites above which no table is written: at 8 bytes each, 2 GiB. Counts do not need the table."""
 
-
 TILE = 2
 """Of a tiled convolution that is not told its own."""
 
@@ -203,6 +202,11 @@ def tie_table(name: str, geometry: Geometry, delta: int | None = None) -> Ties:
     """The table of a registered constraint.
 
     Raises InputError for an unknown name, a delta the image does not have, or a table too large to write.
+
+    >>> tie_table("conv", Geometry(1, 3), delta=1)  # each row an output, each number a weight
+    array([[ 1,  2, -1],
+           [ 0,  1,  2],
+           [-1,  0,  1]])
     """
     constraint = find(name)
     geometry.check_delta(delta)

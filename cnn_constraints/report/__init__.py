@@ -1,0 +1,19 @@
+"""What a run found, from Python: tables as pandas DataFrames, figures as Matplotlib's.
+
+>>> from cnn_constraints import report
+>>> results = report.read("runs/quickstart")
+>>> len(results), results["model.constraint"].unique().tolist()
+(36, ['dense', 'shared', 'local', 'conv'])
+>>> report.compare(results, "conv", "dense")["verdict"].unique().tolist()
+['undecided']
+>>> figure = report.plot_learning_curves(results)
+"""
+
+from cnn_constraints.analysis import compare as compare
+from cnn_constraints.analysis import learning_curves as learning_curves
+from cnn_constraints.analysis import samples_to_error as samples_to_error
+from cnn_constraints.analysis import summarise as summarise
+from cnn_constraints.report.figures import plot_cells as plot_cells
+from cnn_constraints.report.figures import plot_delta_curve as plot_delta_curve
+from cnn_constraints.report.figures import plot_learning_curves as plot_learning_curves
+from cnn_constraints.store import read as read

@@ -12,14 +12,14 @@ import matplotlib
 import numpy as np
 import pandas
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from cnn_constraints import analysis
 from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES, SWEEPS
+from cnn_constraints.report.axes import Limits, error_axis, error_limits, labelled, plain_ticks
 
 STYLES = {"dense": ("#D55E00", "s"), "shared": ("#CC79A7", "D"), "local": ("#009E73", "^"), "conv": ("#0072B2", "o")}
 """Colour and marker of each cell: Okabe and Ito's colours, which are told apart with any colour vision."""
@@ -54,7 +54,6 @@ class Line(NamedTuple):
 
 
 Draw = Callable[[Axes, Sequence[Line]], None]
-Limits = tuple[float, float]
 
 
 def figures_for(results: pandas.DataFrame) -> dict[str, Figure]:
@@ -64,20 +63,27 @@ def figures_for(results: pandas.DataFrame) -> dict[str, Figure]:
     """
     if all(analysis.prepare(results)["diverged"]):
         return {}
-    functions = {"learning_curves": learning_curves} if analysis.varies(results, N_TRAIN) else {"cells": cell_dots}
+    functions = (
+        {"learning_curves": plot_learning_curves} if analysis.varies(results, N_TRAIN) else {"cells": plot_cells}
+    )
     if analysis.telling_fields(results, [*CONDITIONS, N_TRAIN, CELL], [DELTA]):
-        functions["delta_curve"] = delta_curve
+        functions["delta_curve"] = plot_delta_curve
     return {name: function(results) for name, function in functions.items()}
 
 
-def learning_curves(results: pandas.DataFrame) -> Figure:
+def plot_learning_curves(results: pandas.DataFrame) -> Figure:
     """Test error in percent against n_train, both logarithmic: a line a cell, a panel a condition.
 
     What a logarithmic axis cannot show, an error or the end of an interval near 0% or below, stands at its lower edge.
+
+    >>> figure = plot_learning_curves(store.read("runs/quickstart"))
+    >>> figure.savefig("learning_curves.pdf")
+    >>> figure.axes[0].get_xscale(), figure.axes[0].get_yscale()
+    ('log', 'log')
     """
     arms = _arms(results)
     numbers = sorted(set(arms[N_TRAIN]))
-    limits = _error_limits(arms)
+    limits = error_limits(arms)
 
     def draw(axes: Axes, lines: Sequence[Line]) -> None:
         span = numbers[-1] / numbers[0]
@@ -88,23 +94,27 @@ def learning_curves(results: pandas.DataFrame) -> Figure:
         margin = 1.05 * span**0.07
         axes.set_xscale("log")
         axes.set_xlim(numbers[0] / margin, numbers[-1] * margin)
-        _plain_ticks(axes.xaxis, numbers, _labelled(numbers))
-        _error_axis(axes, limits)
+        plain_ticks(axes.xaxis, numbers, labelled(numbers))
+        error_axis(axes, limits)
         axes.set_xlabel("training images")
 
     lines = _lines(arms, [CELL, DELTA])
     return _figure(arms, lines, "Test error against training images", CONDITIONS, draw)
 
 
-def delta_curve(results: pandas.DataFrame) -> Figure:
+def plot_delta_curve(results: pandas.DataFrame) -> Figure:
     """Test error in percent, logarithmic, against delta: tied and untied weights, a panel a condition and n_train.
 
     The rightmost place is that of all offsets, where conv has become shared, and local dense.
+
+    >>> [axes] = plot_delta_curve(store.read("runs/quickstart").query("`data.n_train` == 600")).axes
+    >>> [label.get_text() for label in axes.get_xticklabels()]
+    ['1', 'all']
     """
     arms = _arms(results)
     arms["weights"] = [SWEEPS.get(cell, cell) for cell in arms[CELL]]
     deltas = [int(delta) for delta in sorted(arms[DELTA].dropna().unique())]
-    limits = _error_limits(arms)
+    limits = error_limits(arms)
     everywhere = len(deltas) + 0.3
 
     def draw(axes: Axes, lines: Sequence[Line]) -> None:
@@ -114,14 +124,19 @@ def delta_curve(results: pandas.DataFrame) -> Figure:
         axes.axvline(everywhere - 0.65, color="#aaaaaa", linewidth=1, linestyle=(0, (2, 3)))
         axes.set_xlim(-0.4, everywhere + 0.4)
         axes.set_xticks([*range(len(deltas)), everywhere], [*map(str, deltas), "all"])
-        _error_axis(axes, limits)
+        error_axis(axes, limits)
         axes.set_xlabel("delta: how far a layer sees")
 
     return _figure(arms, _lines(arms, ["weights"]), "Test error against delta", (*CONDITIONS, N_TRAIN), draw)
 
 
-def cell_dots(results: pandas.DataFrame) -> Figure:
-    """Test accuracy in percent, a row an arm and a panel a condition, the seeds as small open dots below."""
+def plot_cells(results: pandas.DataFrame) -> Figure:
+    """Test accuracy in percent, a row an arm and a panel a condition, the seeds as small open dots below.
+
+    >>> [axes] = plot_cells(store.read("runs/quickstart").query("`data.n_train` == 600")).axes
+    >>> [label.get_text() for label in axes.get_yticklabels()]
+    ['dense', 'shared', 'local, delta 1', 'conv, delta 1']
+    """
     arms, trials = _arms(results), analysis.prepare(results)
     fields = analysis.arm_fields(trials)
     lines = _lines(arms, [CELL, DELTA])
@@ -150,10 +165,9 @@ def cell_dots(results: pandas.DataFrame) -> Figure:
 
 
 def _arms(results: pandas.DataFrame) -> pandas.DataFrame:
-    """`analysis.summarise` with the test `error` in percent, and its interval from `error_low` to `error_high`."""
-    arms = analysis.summarise(results)
-    sources = {"error": "test_accuracy", "error_low": "test_accuracy_high", "error_high": "test_accuracy_low"}
-    return arms.assign(**{name: 100 * (1 - arms[source]) for name, source in sources.items()})
+    """`analysis.learning_curves`, the errors in percent."""
+    arms = analysis.learning_curves(results)
+    return arms.assign(**{name: 100 * arms[name] for name in ("error", "error_low", "error_high")})
 
 
 def _lines(arms: pandas.DataFrame, key: list[str]) -> list[Line]:
@@ -258,41 +272,3 @@ def _seeds_in_words(arms: pandas.DataFrame) -> str:
     words = "one seed, so no intervals" if most == 1 else f"mean and 95% Student-t interval over {over}"
     diverged = sum(arms["diverged"])
     return words + (f"; diverged and left out: {diverged}" if diverged else "")
-
-
-def _error_limits(arms: pandas.DataFrame) -> Limits:
-    """Where the error axis begins and ends: all means above 0, and the intervals down to half the lowest mean."""
-    positive = arms.loc[arms["error"] > 0, "error"]
-    floor = positive.min() / 2 if len(positive) else 0.01
-    lowest = arms[["error", "error_low"]].min(axis=None)
-    highest = arms[["error", "error_high"]].max(axis=None)
-    return max(floor, lowest / 1.15), min(100.0, max(highest, 2 * floor) * 1.15)
-
-
-def _error_axis(axes: Axes, limits: Limits) -> None:
-    """Logarithmic, with at least four plain numbers wherever numbers of two digits allow it."""
-    low, high = limits
-    ticks: list[float] = []
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), tuple(range(1, 10)), tuple(np.arange(10, 100) / 10)):
-        numbers = [step * 10.0**power for power in range(-3, 3) for step in steps]
-        ticks = [number for number in numbers if low <= number <= high]
-        if len(ticks) >= 4:
-            break
-    axes.set_yscale("log")
-    axes.set_ylim(low, high)
-    _plain_ticks(axes.yaxis, ticks, ticks)
-
-
-def _plain_ticks(axis: Axis, ticks: Sequence[int | float], labelled: Sequence[int | float]) -> None:
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FixedFormatter([f"{tick:.9g}" if tick in labelled else "" for tick in ticks]))
-    axis.set_minor_locator(NullLocator())
-
-
-def _labelled(numbers: Sequence[int]) -> list[int]:
-    """Those that a logarithmic axis has room for: the first, and each far enough from the one before."""
-    kept = [numbers[0]]
-    for number in numbers[1:]:
-        if math.log(number / kept[-1]) >= 0.14 * math.log(numbers[-1] / numbers[0]):
-            kept.append(number)
-    return kept

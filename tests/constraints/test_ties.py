@@ -63,7 +63,7 @@ def all_tables_of_four_pairs() -> list[np.ndarray]:
 
 
 @EVERY_BOUNDARY
-@EVERY_CONSTRAINT
+@pytest.mark.parametrize("constraint", ["dense", "shared", "local", "conv", "tiled"])
 def test_constraints_are_those_of_the_texts(constraint, boundary, draw):
     """Of D2L 7.1.2, and of Le, Ngiam et al. 2010."""
     geometry = draw.geometry(boundary)

@@ -72,7 +72,7 @@ def test_figures_are_those_that_the_varying_fields_allow() -> None:
 
 def test_learning_curves_show_the_summary(seed: int) -> None:
     results = make_results(trials_of(READOUTS, ALL_CELLS, NUMBERS, SEEDS), noisy(seed))
-    figure = figures.learning_curves(results)
+    figure = figures.plot_learning_curves(results)
     assert [axes.get_title() for axes in figure.axes] == ["readout: flatten", "readout: global_average"]
     assert labels_of(figure) == ["dense", "shared", "local, delta 2", "conv, delta 2"]
     summary = analysis.summarise(results).set_index(["model.readout", "model.constraint"])
@@ -100,7 +100,7 @@ def test_delta_curves_end_in_the_unconstrained_cells() -> None:
         cell = trial.model.constraint
         return 1 - (error[cell] if delta is None else base[cell] + delta) / 100
 
-    figure = figures.delta_curve(make_results(trials_of(TWO_SWEEPS, DELTAS, SEEDS), accuracy))
+    figure = figures.plot_delta_curve(make_results(trials_of(TWO_SWEEPS, DELTAS, SEEDS), accuracy))
     (axes,) = figure.axes
     assert ticks_of(axes, "x") == ["0", "1", "3", "all"]
     places = list(axes.get_xticks())
@@ -114,8 +114,8 @@ def test_delta_curves_end_in_the_unconstrained_cells() -> None:
 
 def test_each_cell_has_one_colour_and_marker_of_its_own() -> None:
     results = make_results(trials_of(TWO_SWEEPS, DELTAS, axis("data.n_train", [100, 300])))
-    delta_curve = figures.delta_curve(results).legends[0].get_lines()
-    curves = figures.learning_curves(make_results(trials_of(ALL_CELLS, NUMBERS))).legends[0].get_lines()
+    delta_curve = figures.plot_delta_curve(results).legends[0].get_lines()
+    curves = figures.plot_learning_curves(make_results(trials_of(ALL_CELLS, NUMBERS))).legends[0].get_lines()
     looks = [{(to_hex(line.get_color()), line.get_marker()) for line in lines} for lines in (delta_curve, curves)]
     assert looks[0] == looks[1]
     assert [len({look[part] for look in looks[0]}) for part in (0, 1)] == [4, 4]
@@ -123,7 +123,7 @@ def test_each_cell_has_one_colour_and_marker_of_its_own() -> None:
 
 def test_dots_show_the_mean_and_every_seed(seed: int) -> None:
     results = make_results(trials_of(ALL_CELLS, SEEDS), noisy(seed))
-    (axes,) = figures.cell_dots(results).axes
+    (axes,) = figures.plot_cells(results).axes
     assert ticks_of(axes, "y") == ["dense", "shared", "local, delta 2", "conv, delta 2"]
     drawn = np.sort(np.concatenate([line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) == 3]))
     assert drawn == pytest.approx(np.sort(100 * results["test_accuracy"].to_numpy()))
@@ -195,7 +195,7 @@ def test_interventions_have_tables_of_their_own_and_rows_are_told_apart() -> Non
 def test_tiles_tell_tiled_cells_apart_and_mean_nothing_to_others() -> None:
     ways = axis(("model.constraint", "model.tile"), [("tiled", 4), ("tiled", 2), ("conv", 3)])
     results = make_results(trials_of(ways, SEEDS))
-    (axes,) = figures.cell_dots(results).axes
+    (axes,) = figures.plot_cells(results).axes
     assert ticks_of(axes, "y") == ["conv, delta 2", "tiled, delta 2, tile 2", "tiled, delta 2, tile 4"]
     words = [line.split() for line in as_text(results).splitlines()]
     assert ["conv", "2", "300", "1,234", "90.0", "±", "0.0", "3"] in words
