@@ -58,7 +58,8 @@ def write_run(folder: Path, trials: list[Experiment], accuracy: Mapping[str, flo
     rows = []
     for trial in trials:
         evaluation = {"event": "evaluation", "trial": config.name(trial), "lane": 0, "update": 40, "train_loss": 2.0}
-        rows += [evaluation, result_row(trial, accuracy[trial.model.constraint])]
+        evaluation |= {"train_accuracy": 0.5, "validation_accuracy": 0.5}
+        rows += [evaluation, {"lane": 0} | result_row(trial, accuracy[trial.model.constraint])]
     with store.open_run(folder, trials, {"command": "synthetic"}) as run:
         run.commit("group", rows)
 

@@ -82,8 +82,6 @@ def sample_ratios(trials: pandas.DataFrame) -> Rows:
 
 def training_curves(evaluations: pandas.DataFrame, results: pandas.DataFrame) -> dict[str, list[Any]]:
     """By trial: updates, and errors in percent on training and validation images, of the chosen lane."""
-    if evaluations.empty:
-        return {}
     chosen = evaluations.merge(results[["trial", "lane"]], on=["trial", "lane"])
     curves = {}
     for trial, rows in chosen.groupby("trial", sort=False):
