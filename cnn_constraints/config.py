@@ -89,7 +89,7 @@ def check(experiment: Experiment) -> None:
     """Raises InputError, in one sentence, for a value of the wrong type, out of range, or not in its registry."""
     for name, (value, hint) in _leaves(experiment).items():
         _check_type(name, value, hint)
-    for name, allowed in _registries().items():
+    for name, allowed in registries().items():
         value = get(experiment, name)
         # Several fields may be left empty, and some hold several names.
         for entry in value if isinstance(value, tuple) else (value,):
@@ -123,7 +123,8 @@ def _shown(value: object) -> str:
     return written if len(written) <= SHOWN else f"{written[:SHOWN]}..."
 
 
-def _registries() -> dict[str, Iterable[str]]:
+def registries() -> dict[str, Iterable[str]]:
+    """The names that a field may hold, by the field's dotted name."""
     return {
         "data.source": sources.names(),
         "data.intervention": INTERVENTIONS,

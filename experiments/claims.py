@@ -52,6 +52,15 @@ class Command:
     """A folder for claims.json, figures and runs; by default runs/claims-<tier>-<seed>."""
 
 
+EXAMPLES = {
+    "python -m experiments.claims parameter_ladder reach": "Two that take seconds: what was claimed, what was measured, "
+    "and whether it holds. Records and figures lie in runs/claims-cpu-<seed>.",
+    "python -m experiments.claims": "All of them, in about an hour on two cores; the last table is the summary.",
+    "python -m experiments.claims sample_efficiency --cifar10 photographs": "One that needs CIFAR-10, with a folder of "
+    "images in its place.",
+}
+
+
 class Session(NamedTuple):
     """What the claims of one command share. sources: what stands for each data set, in words."""
 
@@ -65,7 +74,7 @@ class Session(NamedTuple):
 
 def main(arguments: list[str]) -> None:
     check_flags(arguments, ["--tier", "--seed", "--cifar10", "--output"])
-    command = parse_flags(Command, arguments, prog="python -m experiments.claims")
+    command = parse_flags(Command, arguments, EXAMPLES, prog="python -m experiments.claims")
     names = chosen_claims(command)
     seed = secrets.randbits(30) if command.seed is None else command.seed
     if seed < 0:

@@ -8,10 +8,11 @@ import logging
 import os
 import re
 import sys
+import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NoReturn, TypeVar
 
 import tyro
@@ -20,6 +21,9 @@ from cnn_constraints.errors import InputError, nearest_name, unknown_name
 from cnn_constraints.settings import keep_compiled_programs
 
 T = TypeVar("T")
+
+EXAMPLE_WIDTH = 80
+"""Characters: what a terminal has at least."""
 
 METAVARS = {
     r"^\{None\}\|(.+)": r"\1, or None",
@@ -72,6 +76,19 @@ def _refuse(sentence: str) -> NoReturn:
     sys.exit(2)
 
 
+@contextlib.contextmanager
+def nothing_but_errors() -> Iterator[None]:
+    """Standard error is silent: what ends the command is told after this is left."""
+    ours = logging.getLogger("cnn_constraints")
+    before = ours.level
+    ours.setLevel(logging.ERROR)
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+            yield
+    finally:
+        ours.setLevel(before)
+
+
 def check_flags(arguments: Sequence[str], allowed: Sequence[str]) -> None:
     """Raises InputError for an argument that is empty, for a flag that is given twice, and, with the nearest flag, for one
     that is not allowed.
@@ -101,16 +118,28 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def parse_flags(command: type[T], arguments: list[str], **tyro_options: Any) -> T:
-    """tyro's command line, its panels of error text turned into one sentence. Raises InputError for bad values."""
+def parse_flags(
+    command: type[T], arguments: list[str], examples: Mapping[str, str] = MappingProxyType({}), **tyro_options: Any
+) -> T:
+    """tyro's command line, its panels of error text turned into one sentence. Raises InputError for bad values.
+
+    examples: commands, and what comes out of each: the end of the help.
+    """
     panel = io.StringIO()
     try:
         with contextlib.redirect_stderr(panel):
             return tyro.cli(command, args=arguments, **tyro_options)
     except SystemExit as exit_:
         if not exit_.code:
+            _print_examples(examples)
             raise
         raise InputError(_first_complaint(panel.getvalue(), arguments)) from None
+
+
+def _print_examples(examples: Mapping[str, str]) -> None:
+    for number, (command, outcome) in enumerate(examples.items()):
+        print(f"{'' if number else 'examples'}\n  {command}")
+        print(textwrap.fill(outcome, EXAMPLE_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6))
 
 
 def _first_complaint(panel: str, arguments: list[str]) -> str:

@@ -88,12 +88,15 @@ class Machines:
         check_devices()
 
     def make_executor(
-        self, progress: Progress, checkpoints: Checkpoints | None, stop: Callable[[], bool]
+        self, progress: Progress, checkpoints: Checkpoints | None, stop: Callable[[], bool], look: bool = False
     ) -> contextlib.AbstractContextManager[LocalExecutor | RayExecutor]:
-        """To be left when all is run. Raises InputError where there is no such Ray cluster."""
+        """To be left when all is run. look: at what first layers have learned.
+
+        Raises InputError where there is no such Ray cluster.
+        """
         if self.executor == "ray":
-            return RayExecutor(progress, self.address, self.worker_cpus, self.worker_gpus, stop)
-        return contextlib.nullcontext(LocalExecutor(progress, checkpoints, self.checkpoint_every, stop))
+            return RayExecutor(progress, self.address, self.worker_cpus, self.worker_gpus, stop, look)
+        return contextlib.nullcontext(LocalExecutor(progress, checkpoints, self.checkpoint_every, stop, look))
 
 
 THIS_MACHINE = Machines()

@@ -44,12 +44,15 @@ class Member:
 
 
 class Crew:
-    """cpus, gpus: what each worker has, from its start to its end: JAX never changes its devices."""
+    """cpus, gpus: what each worker has, from its start to its end: JAX never changes its devices. look: see
+    LocalExecutor.
+    """
 
-    def __init__(self, cluster: Cluster, progress: Progress, cpus: int, gpus: int) -> None:
+    def __init__(self, cluster: Cluster, progress: Progress, cpus: int, gpus: int, look: bool = False) -> None:
         self._cluster = cluster
         self._progress = progress
         self._gpus = gpus
+        self._look = look
         # Two devices at least: no number may depend on how many there are.
         on_cpu = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(max(2, cpus))}
         self._actor = cluster.ray.remote(Worker).options(
@@ -72,7 +75,7 @@ class Crew:
         """Have a worker for each task, and give the waiting ones to those that have none. False where no task is left."""
         # Those for which there is no room yet tell a cluster that can grow that it should.
         for _ in range(len(self.waiting) - sum(member.task is None for member in self._members)):
-            actor = self._actor.remote()
+            actor = self._actor.remote(self._look)
             self._members.append(Member(actor, actor.environment.remote(self._gpus)))
         for member in [member for member in self._members if member.task is None]:
             if not self.waiting:
@@ -123,9 +126,9 @@ class Crew:
         return self._tell(member, member.task, said)
 
     def _tell(self, member: Member, task: Task, message: Message) -> Finished | None:
-        if message.what == "rows":
+        if message.what == "finished":
             member.task = None
-            return Finished(task.group.name, message.value)
+            return message.value
         if message.what == "compiling":
             self._progress.compiling(task.group)
         elif message.what == "compiled":

@@ -7,7 +7,8 @@ import itertools
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -18,6 +19,7 @@ from cnn_constraints.arrays import Dataset
 from cnn_constraints.config import Data, Experiment
 from cnn_constraints.environment import device_memory
 from cnn_constraints.executors.checks import least_memory
+from cnn_constraints.executors.fields import Fields, first_fields
 from cnn_constraints.executors.rows import Row, rows_of
 from cnn_constraints.store import Checkpoint, Checkpoints
 from cnn_constraints.sweep import Group
@@ -49,10 +51,13 @@ class Progress(Protocol):
 
 
 class Finished(NamedTuple):
-    """All rows of trials of one group that were trained side by side."""
+    """All rows of trials of one group that were trained side by side; and by the trial's name, where an executor was asked
+    to look, what the first layer has learned.
+    """
 
     group: str
     rows: list[Row]
+    fields: Mapping[str, Fields] = MappingProxyType({})
 
 
 class LocalExecutor:
@@ -61,6 +66,7 @@ class LocalExecutor:
     checkpoints: where groups that take long are kept in the middle, and go on from. checkpoint_every: in seconds; 0 for
     after every step, whatever it costs.
     stop: whether to stop, asked after every step, that is after each look at the validation data.
+    look: whether to have a look at what the first layers have learned. In a job of several processes there is none.
     """
 
     def __init__(
@@ -69,11 +75,13 @@ class LocalExecutor:
         checkpoints: Checkpoints | None = None,
         checkpoint_every: float = CHECKPOINT_EVERY,
         stop: Callable[[], bool] = lambda: False,
+        look: bool = False,
     ) -> None:
         self._progress = progress
         self._checkpoints = checkpoints
         self._checkpoint_every = checkpoint_every
         self._stop = stop
+        self._look = look and hosts.alone()
         self._datasets: dict[Data, Dataset] = {}
         self._on_device: dict[tuple, tuple[Images, Images]] = {}
         self.programs = 0
@@ -102,17 +110,19 @@ class LocalExecutor:
                 if program is None:
                     program = self._compile(group, dataset, stacked)
                 round_ = Round(group.name, members, stacked, dataset)
-                yield Finished(group.name, self._train(round_, program, checkpoint))
+                yield Finished(group.name, *self._train(round_, program, checkpoint))
                 checkpoint = None
                 if self._checkpoints:
                     self._checkpoints.drop(group.name)
 
-    def _train(self, round_: "Round", program: ensemble.Program, checkpoint: Checkpoint | None) -> list[Row]:
-        """The rows of a round, from its checkpoint on if it has one."""
+    def _train(
+        self, round_: "Round", program: ensemble.Program, checkpoint: Checkpoint | None
+    ) -> tuple[list[Row], dict[str, Fields]]:
+        """What a round finds, from its checkpoint on if it has one."""
         self._progress.running(round_.members)
         rows, spent, before = self._resume(program, checkpoint)
         started = saved = time.perf_counter()
-        cost = 0.0
+        cost, fields = 0.0, {}
         if before:
             self._progress.advanced(len(round_.members) * before.update)
         splits = self._splits(round_.members[0].data, program)
@@ -124,6 +134,7 @@ class LocalExecutor:
             share = seconds / len(round_.members)
             rows += [row for member, part in each for row in rows_of(member, part, round_.dataset, share)]
             if state.update == program.updates:
+                fields = self._fields(round_, parts, state) if self._look else {}
                 continue
             pause = max(self._checkpoint_every, cost / CHECKPOINT_SHARE) if self._checkpoint_every else 0.0
             due = now - saved >= pause
@@ -134,7 +145,16 @@ class LocalExecutor:
                 cost = saved - now
             if stop:
                 raise KeyboardInterrupt
-        return rows
+        return rows, fields
+
+    def _fields(self, round_: "Round", parts: Sequence[ensemble.Segment], state: State) -> dict[str, Fields]:
+        """What the first layer of each trial's chosen lane has learned."""
+        network = trials.build_task(round_.members[0], round_.dataset).network
+        found = {
+            config.name(member): first_fields(network, ensemble.best_parameters(state, number, int(part.test.lane)))
+            for number, (member, part) in enumerate(zip(round_.members, parts, strict=False))
+        }
+        return {name: fields for name, fields in found.items() if fields is not None}
 
     def _save(self, round_: "Round", state: State, seconds: float, rows: list[Row]) -> None:
         # All hosts have a part of the state, though only the first keeps it.

@@ -21,7 +21,7 @@ class RayExecutor:
 
     address: of a cluster to join; without, one is started on this machine, and ended with this executor.
     cpus, gpus: what a worker takes. By default one GPU where the cluster has any, and otherwise two CPUs.
-    stop: whether to stop, asked every second.
+    stop: whether to stop, asked every second. look: whether to have a look at what the first layers have learned.
     This process should have JAX compute on its CPU: accelerators belong to the workers, and a driver that only looks at one
     takes its memory. Raises InputError where there is no such cluster, and where no machine of it has room for a worker.
     """
@@ -33,6 +33,7 @@ class RayExecutor:
         cpus: int | None = None,
         gpus: int | None = None,
         stop: Callable[[], bool] = lambda: False,
+        look: bool = False,
     ) -> None:
         for name, given, least in (("CPUs", cpus, 1), ("GPUs", gpus, 0)):
             if given is not None and given < least:
@@ -43,7 +44,7 @@ class RayExecutor:
         self._cluster = Cluster(address)
         try:
             self._cpus, self._gpus = self._share(cpus, gpus)
-            self._crew = Crew(self._cluster, progress, self._cpus, self._gpus)
+            self._crew = Crew(self._cluster, progress, self._cpus, self._gpus, look)
         except BaseException:
             self.close()
             raise

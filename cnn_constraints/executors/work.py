@@ -28,12 +28,18 @@ class Executor(Protocol):
         ...
 
 
-def work(groups: Sequence[Group], run: Run | None, executor: Executor, stop: Callable[[], bool]) -> int:
+def work(
+    groups: Sequence[Group],
+    run: Run | None,
+    executor: Executor,
+    stop: Callable[[], bool],
+    kept: Callable[[Finished], object] = lambda _: None,
+) -> int:
     """Run all trials that are not finished, and return how many were. Groups that other processes work on come last: one
     whose process died is taken over, with its checkpoint.
 
-    run: None on hosts that are not the first of their job. Raises InputError where something cannot be kept, and
-    KeyboardInterrupt where `stop` says so.
+    run: None on hosts that are not the first of their job. kept: told what has just been kept. Raises
+    InputError where something cannot be kept, and KeyboardInterrupt where `stop` says so.
     """
     trials = 0
     told: set[str] = set()
@@ -41,7 +47,8 @@ def work(groups: Sequence[Group], run: Run | None, executor: Executor, stop: Cal
         before = trials
         for finished in executor.run(_free(groups, run)):
             if run is not None:
-                run.commit(*finished)
+                run.commit(finished.group, finished.rows)
+                kept(finished)
             trials += len({row["trial"] for row in finished.rows})
         if trials == before:
             _wait(groups, run, told)

@@ -13,26 +13,25 @@ from cnn_constraints.config import Data, Experiment
 from cnn_constraints.environment import describe_environment
 from cnn_constraints.errors import InputError
 from cnn_constraints.executors.checks import check_before_running
-from cnn_constraints.executors.local import LocalExecutor, Progress
-from cnn_constraints.executors.rows import Row
+from cnn_constraints.executors.local import Finished, LocalExecutor, Progress
 from cnn_constraints.settings import keep_compiled_programs
 from cnn_constraints.sweep import Group
 from cnn_constraints.training import ensemble
 
 
 class Message(NamedTuple):
-    """What happened in a task: a method of Progress, with the number that it takes if it takes one; or the rows."""
+    """What happened in a task: a method of Progress, with the number that it takes if it takes one; or what it found."""
 
-    what: Literal["compiling", "compiled", "running", "advanced", "rows"]
+    what: Literal["compiling", "compiled", "running", "advanced", "finished"]
     value: Any = None
 
 
 class Worker:
-    """A Ray actor. It writes nothing: rows go to the driver, which alone knows the run folder."""
+    """A Ray actor. It writes nothing: rows go to the driver, which alone knows the run folder. look: see LocalExecutor."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: bool = False) -> None:
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self._executor = ExecutorInWorker(Messages(self._messages))
+        self._executor = ExecutorInWorker(Messages(self._messages), look=look)
 
     def environment(self, gpus: int) -> dict[str, Any]:
         """That of this process, and its host. Asked for before any task.
@@ -54,17 +53,19 @@ class Worker:
         self._executor.given = dataset
         # Ray sends what this yields, and the executor yields only rows: it trains in a thread of its own.
         with ThreadPoolExecutor(1) as thread:
-            rows = thread.submit(self._rows, group)
-            rows.add_done_callback(lambda _: self._messages.put(None))
+            found = thread.submit(self._train, group)
+            found.add_done_callback(lambda _: self._messages.put(None))
             while message := self._messages.get():
                 yield message
-            yield Message("rows", rows.result())
+            yield Message("finished", found.result())
 
-    def _rows(self, group: Group) -> list[Row]:
+    def _train(self, group: Group) -> Finished:
         # What the driver has checked, but for the memory of the devices here.
         check_before_running(self._executor.dataset, [group])
         # Checkpoints of a task that takes long would be made, and found again by the worker that comes after, here.
-        return [row for finished in self._executor.run([group]) for row in finished.rows]
+        parts = list(self._executor.run([group]))
+        rows = [row for finished in parts for row in finished.rows]
+        return Finished(group.name, rows, {name: fields for part in parts for name, fields in part.fields.items()})
 
 
 class ExecutorInWorker(LocalExecutor):

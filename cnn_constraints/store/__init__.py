@@ -9,6 +9,7 @@ checkpoints/<group>-<update>/      the state of its lanes, written by Orbax
 holds/<group>                      locked by the process that works on the group, and which that is
 holds/folder                       locked while one of the documents is changed
 figures/, report.html              what reports draw
+tensorboard/                       event files, a folder a trial
 
 Parts are named by the SHA-256 of their content and the documents carry their own, so that nothing is read that was not
 written. All are data: JSON, Parquet and arrays, and nothing in them is ever executed.

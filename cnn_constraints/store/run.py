@@ -17,7 +17,9 @@ from cnn_constraints.files import PARTIAL, alone, foreign_entry
 from cnn_constraints.store import documents, parts
 from cnn_constraints.store.documents import entry
 
-ENTRIES = ("config.json", "environment.json", "index.json", "metrics", "checkpoints", "holds", "figures", "report.html")
+DRAWN = ("figures", "report.html", "tensorboard")
+
+ENTRIES = ("config.json", "environment.json", "index.json", "metrics", "checkpoints", "holds", *DRAWN)
 """All that may lie in a run folder."""
 
 LOCKS = "choose a folder on a file system that can lock files."

@@ -54,6 +54,10 @@ class State(NamedTuple):
     lanes: Lanes
 
 
+Steps = Iterator[tuple[list[Segment], State]]
+"""What `train` yields: after each segment what happened, trial by trial, and the state that it led to."""
+
+
 def lane_axis(backend: str) -> str:
     """On CPU lanes are unrolled: XLA still computes what they share once, and every product keeps the memory layout of
     a single model, which a batch axis would destroy (measured: dense 2.5 times faster, conv 1.5 times). Elsewhere one
@@ -137,10 +141,8 @@ def on_devices(program: Program, arrays: Any) -> Any:
 
 def train(
     program: Program, trials: Trial, train_split: Images, test_split: Images, state: State | None = None
-) -> Iterator[tuple[list[Segment], State]]:
-    """Train stacked trials with the program of their group, from the start or from a state on: after each segment what
-    happened, trial by trial, and the state that it led to.
-    """
+) -> Steps:
+    """Train stacked trials with the program of their group, from the start or from a state on."""
     spread = NamedSharding(program.devices, PartitionSpec(TRIALS))
     splits = on_devices(program, train_split), on_devices(program, test_split)
     done, lanes = state or State(0, _unwritten(program, spread))
@@ -152,6 +154,15 @@ def train(
         state = State(first + program.evaluate_every, lanes)
         of_trial = lambda i, history=history: jax.tree.map(lambda leaf: leaf[i], history)
         yield [Segment(state.update, *of_trial(i)) for i in range(program.trials)], state
+
+
+def best_parameters(state: State, trial: int, lane: int) -> Any:
+    """Those of one lane that were best on validation data so far, on the host."""
+    if isinstance(state.lanes, Lane):
+        best = jax.tree.map(lambda leaf: leaf[:, lane], state.lanes.best.parameters)
+    else:
+        best = state.lanes[lane].best.parameters
+    return jax.tree.map(lambda leaf: np.asarray(leaf[trial]), best)
 
 
 def _unwritten(program: Program, spread: NamedSharding) -> Lanes:
