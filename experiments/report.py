@@ -14,11 +14,19 @@ from cnn_constraints.report.terminal import report_claims, report_run, report_ru
 from experiments.entry import check_flags, entry_point, parse_flags
 
 
+EXAMPLES = {
+    "python -m experiments.report runs/quickstart": "tables, pictures, and the page runs/quickstart/report.html",
+    "python -m experiments.report runs/mnist_ladder runs/mnist_permuted": "both side by side: report.html, here",
+    "python -m experiments.report runs/claims-cpu-7": "the page of the claims",
+    "python -m experiments.report runs/quickstart --figures paper": "PDF and PNG for a paper as well, in the folder paper",
+}
+
+
 @dataclass(frozen=True)
 class Command:
     """Print what runs found, draw it, and write one page of it all that opens in any browser, without a network."""
 
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Run folders, as written by experiments.sweep, or one folder of experiments.claims."""
     page: Path | None = None
     """The HTML file; by default report.html in the folder, or for several runs here."""
@@ -32,7 +40,7 @@ def main(arguments: list[str]) -> None:
     check_flags(arguments, ["--page", "--figures", "--quiet", "--no-quiet"])
     if not arguments:
         raise InputError("Name a run folder, as in: python -m experiments.report runs/quickstart")
-    command = parse_flags(Command, arguments, prog="python -m experiments.report")
+    command = parse_flags(Command, arguments, EXAMPLES, prog="python -m experiments.report")
     if not command.runs:
         raise InputError("Name a run folder, as in: python -m experiments.report runs/quickstart")
     for run in command.runs:

@@ -1,6 +1,7 @@
 """What is kept of a first layer is what `expand` writes for those sites."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,10 +21,10 @@ def test_fields_are_rows_of_w(draw, name):
     parameters = jax.tree.map(np.asarray, network.init(jax.random.key(draw.integer(0, 2**31)), image)["params"])
     found, table = parameters["layer_0"], ties.tie_table(constraint, geometry, delta)
     if network.rank is None:
-        absolute = maps.expand(found["weights"], table, geometry)
+        absolute = maps.expand(jnp.asarray(found["weights"]), table, geometry)
     else:
         found["combining"] = np.asarray(draw.normal(*found["combining"].shape), np.float32)
-        absolute = low_rank.expand(found["weights"], found["combining"], table, geometry)
+        absolute = low_rank.expand(*map(jnp.asarray, (found["weights"], found["combining"])), table, geometry)
     fields = first_fields(network, parameters)
     for place, field in zip(PLACES, fields, strict=True):
         i, j = int(place * geometry.output_height), int(place * geometry.output_width)

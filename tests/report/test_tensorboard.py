@@ -102,7 +102,7 @@ def test_every_trial_that_was_trained_with_it_has_a_picture(place):
 
 
 def test_a_picture_has_one_scale_for_all_its_fields(draw):
-    fields = np.asarray(draw.normal(3, 2, 4, 4))
+    fields = np.array(draw.normal(3, 2, 4, 4))
     fields[1] = 0
     picture = draw_fields(fields)
     side = len(picture) // 3
