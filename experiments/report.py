@@ -13,7 +13,6 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.report.terminal import report_claims, report_run, report_runs, save_figures
 from experiments.entry import check_flags, entry_point, parse_flags
 
-
 EXAMPLES = {
     "python -m experiments.report runs/quickstart": "tables, pictures, and the page runs/quickstart/report.html",
     "python -m experiments.report runs/mnist_ladder runs/mnist_permuted": "both side by side: report.html, here",
