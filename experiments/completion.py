@@ -14,7 +14,8 @@ from typing import NamedTuple
 from cnn_constraints import config
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.experiment import Experiment
-from experiments import benchmark, claims, count, report, sweep
+from cnn_constraints.report.pictures import PICTURES
+from experiments import benchmark, claims, count, pictures, report, sweep
 from experiments.entry import check_flags, entry_point, parse_flags
 from experiments.machines import Machines
 
@@ -77,6 +78,7 @@ def commands() -> dict[str, Words]:
         "claims": Words(CLAIMS, _flags(claims.Command)),
         "count": Words((), _flags(count.Command)),
         "benchmark": Words(benchmark.SUITES, _flags(benchmark.Command)),
+        "pictures": Words(PICTURES, _flags(pictures.Command)),
         "completion": Words((), {}),
     }
 

@@ -12,8 +12,9 @@ from cnn_constraints import config, trials
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.networks import MOMENTS, base, train_one
 from cnn_constraints.config import Experiment
+from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.estimates import Interval, exact, power_law
-from cnn_constraints.model import ConstrainedLayer, Network, hand_on
+from cnn_constraints.model import ConstrainedLayer, LayerShape, Network, hand_on
 from cnn_constraints.training import run
 
 DEPTH, DELTA, IMAGES = 6, 1, 32
@@ -52,6 +53,18 @@ def sensitivity(
 
     derivative = jax.vmap(jax.jacrev(middle))(jnp.asarray(images))
     return (derivative**2).mean(axis=(0, 1)).sum(axis=-1)
+
+
+def felt(side: int, depth: int, seeds: int) -> Float[np.ndarray, "height width"]:
+    """Root mean square over seeds of the derivative of the middle unit of a layer by each pixel."""
+    layers = tuple(LayerShape(Geometry(side, side), 8, 1, 1) for _ in range(depth))
+    network = Network("conv", layers, 2)
+    image = jnp.asarray(np.random.default_rng(0).standard_normal((1, side, side, 1)), jnp.float32)
+    squares = []
+    for seed in range(seeds):
+        weights = network.init(jax.random.key(seed), image.transpose(3, 1, 2, 0))["params"]
+        squares.append(np.asarray(sensitivity(network, weights, np.asarray(image), depth)))
+    return np.sqrt(np.mean(squares, axis=0))
 
 
 def support(field: Float[np.ndarray, "height width"]) -> int:

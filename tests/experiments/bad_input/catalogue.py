@@ -33,6 +33,7 @@ CATALOGUE: dict[str, Entries] = {
     "Reports": of_places.RUNS,
     "Count": of_commands.COUNT,
     "Claims": of_commands.CLAIMS,
+    "Pictures": of_commands.PICTURES,
     "Benchmarks": of_commands.BENCHMARK,
 }
 

@@ -29,6 +29,17 @@ COUNT: Entries = arguments(
 )
 
 
+PICTURES: Entries = arguments(
+    "pictures",
+    {
+        "tie_table": "did you mean 'tie_tables'?",
+        "kernels --source mnits": "did you mean 'mnist'?",
+        "tie_tables --output config.py": "config.py is a file",
+        "--outptu here": "did you mean --output?",
+    },
+)
+
+
 def damaged_claims() -> None:
     Path("found").mkdir()
     Path("found/claims.json").write_text('{"format": 2, "claims": []}')
