@@ -78,7 +78,9 @@ class Checkpoints:
 
     def drop(self, group: str) -> None:
         """Delete what there is of a group, which is finished or starts anew."""
-        (self._folder / f"{group}.json").unlink(missing_ok=True)
+        # And what processes that were killed while they wrote it have left of it.
+        for document in self._folder.glob(f"{group}.json*"):
+            document.unlink(missing_ok=True)
         self._remove_states(group)
 
     def _remove_states(self, group: str, but: Path | None = None) -> None:

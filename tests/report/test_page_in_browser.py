@@ -46,11 +46,13 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return folder / "report.html"
 
 
-@pytest.fixture(params=["light", "dark"])
-def opened(browser: Any, path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+@pytest.fixture
+def opened(browser: Any, path: Path) -> Iterator[Any]:
     """The page, with a reader who has no network; at the end nothing was asked for, and nothing complained of."""
     complaints: list[str] = []
-    with browser.new_context(offline=True, color_scheme=request.param) as context:
+    with browser.new_context(
+        offline=True, color_scheme=str(np.random.default_rng().choice(["light", "dark"]))
+    ) as context:
         tab = context.new_page()
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))

@@ -80,6 +80,8 @@ def test_the_same_update_may_be_saved_again(checkpoints, generator):
 
 def test_what_is_dropped_is_gone(folder, checkpoints, generator):
     checkpoints.save("group", checkpoint(generator))
+    # Of a process that was killed while it wrote.
+    (folder / "checkpoints" / "group.json.0a1b2c3d.partial").touch()
     checkpoints.drop("group")
     assert checkpoints.load("group") is None
     assert names(folder) == set()
