@@ -1,5 +1,6 @@
 """Draw the idea: `python -m experiments.pictures`."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +9,9 @@ import pandas
 import tyro
 
 from cnn_constraints import errors
-from cnn_constraints.executors.progress import Silent
-from cnn_constraints.report.pictures import LEARNED, PICTURES, Learned, learn
+from cnn_constraints.errors import InputError
+from cnn_constraints.report.learned import SOURCES, Learned, check_source, learn
+from cnn_constraints.report.pictures import LEARNED, PICTURES, draw
 from cnn_constraints.report.terminal import save
 from experiments.entry import check_devices, check_flags, entry_point, parse_flags, prepare_jax
 
@@ -27,8 +29,7 @@ class Command:
         tyro.conf.Positional[tuple[str, ...]],
         tyro.conf.arg(help=f"The pictures: {', '.join(PICTURES)}; all of them if none is named."),
     ] = ()
-    source: str = "digits"
-    """Images to train on: digits, mnist, fashion_mnist or cifar10."""
+    source: Annotated[str, tyro.conf.arg(help=f"Images to train on: {', '.join(SOURCES)}.")] = "digits"
     output: Path = Path("pictures")
     """A folder for the PNG files."""
 
@@ -39,13 +40,30 @@ def main(arguments: list[str]) -> None:
     names = list(dict.fromkeys(command.names)) or list(PICTURES)
     for name in names:
         errors.find("picture", name, PICTURES)
+    check_source(command.source)
+    _make_folder(command.output)
     prepare_jax()
     check_devices()
-    learned = learn(command.source, Silent()) if set(names) & set(LEARNED) else Learned({}, pandas.DataFrame())
+    needed = set(names) & set(LEARNED)
+    learned = learn(command.source, _say) if needed else Learned(command.source, {}, pandas.DataFrame())
     for name in names:
         path = command.output / f"{name}.png"
-        save(PICTURES[name](learned), path)
+        save(draw(name, learned), path)
         print(path)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Before anything is trained, whatever stands in the way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"--output is {folder}, a file: name a folder.") from None
+    except OSError as error:
+        raise InputError(f"--output is {folder}, which cannot be made: {error.strerror or error}.") from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """D2L 7.1.1: "deeper layers should be able to capture longer-range features": how far a unit sees, and how far it looks."""
 
 import datetime
+from functools import partial
 from typing import Any
 
 import jax
@@ -37,8 +38,9 @@ def network(laboratory: Laboratory, cell: str, seed: int) -> Experiment:
     return config.resolve(config.replace(base(laboratory.images["mnist"], laboratory.tier), changes))
 
 
+@partial(jax.jit, static_argnames=("network", "depth"))
 def sensitivity(
-    network: Network, weights: Any, images: Float[np.ndarray, "images height width channels"], depth: int
+    network: Network, weights: Any, images: Float[Array, "images height width channels"], depth: int
 ) -> Float[Array, "height width"]:
     """The mean over images and channels of the squared derivative of the middle unit of a layer by each pixel."""
 
@@ -51,7 +53,7 @@ def sensitivity(
         row, column = (size // 2 for size in h.shape[1:3])  # type: ignore[union-attr]
         return h[:, row, column, 0]  # type: ignore[index]
 
-    derivative = jax.vmap(jax.jacrev(middle))(jnp.asarray(images))
+    derivative = jax.vmap(jax.jacrev(middle))(images)
     return (derivative**2).mean(axis=(0, 1)).sum(axis=-1)
 
 
@@ -63,7 +65,7 @@ def felt(side: int, depth: int, seeds: int) -> Float[np.ndarray, "height width"]
     squares = []
     for seed in range(seeds):
         weights = network.init(jax.random.key(seed), image.transpose(3, 1, 2, 0))["params"]
-        squares.append(np.asarray(sensitivity(network, weights, np.asarray(image), depth)))
+        squares.append(np.asarray(sensitivity(network, weights, image, depth)))
     return np.sqrt(np.mean(squares, axis=0))
 
 

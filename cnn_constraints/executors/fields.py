@@ -2,7 +2,7 @@
 sites (i, j).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -20,13 +20,15 @@ Fields = Float[np.ndarray, "sites channels height width"]
 """With which weights each site sees the first channel of the image, for each output channel."""
 
 
-def first_fields(network: Network, parameters: Mapping[str, Mapping[str, np.ndarray]]) -> Fields | None:
-    """Of the first layer. None where its tie table is too large to be written."""
+def first_fields(
+    network: Network, parameters: Mapping[str, Mapping[str, np.ndarray]], places: Sequence[float] = PLACES
+) -> Fields | None:
+    """Of the first layer, at these shares of its diagonal. None where its tie table is too large to be written."""
     layer, found = network.layers[0], parameters["layer_0"]
     geometry = layer.geometry
     if not ties.table_fits(geometry):
         return None
-    sites = [(int(geometry.output_height * place), int(geometry.output_width * place)) for place in PLACES]
+    sites = [(int(geometry.output_height * place), int(geometry.output_width * place)) for place in places]
     table = ties.tie_table(network.constraint, geometry, layer.delta)
     # The last weight is zero, and what pairs without a weight use: -1 names it.
     weights = np.pad(found["weights"][0], ((0, 1), (0, 0)))

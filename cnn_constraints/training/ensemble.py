@@ -158,11 +158,19 @@ def train(
 
 def best_parameters(state: State, trial: int, lane: int) -> Any:
     """Those of one lane that were best on validation data so far, on the host."""
+    return _of_lane(state, trial, lane, lambda lanes: lanes.best.parameters)
+
+
+def current_parameters(state: State, trial: int, lane: int) -> Any:
+    """Those of one lane after the state's update, on the host."""
+    return _of_lane(state, trial, lane, lambda lanes: lanes.parameters)
+
+
+def _of_lane(state: State, trial: int, lane: int, part: Callable[[Lane], Any]) -> Any:
+    """A part of one lane; with an axis of lanes, that follows the axis of trials."""
     if isinstance(state.lanes, Lane):
-        best = jax.tree.map(lambda leaf: leaf[:, lane], state.lanes.best.parameters)
-    else:
-        best = state.lanes[lane].best.parameters
-    return jax.tree.map(lambda leaf: np.asarray(leaf[trial]), best)
+        return jax.tree.map(lambda leaf: np.asarray(leaf[trial, lane]), part(state.lanes))
+    return jax.tree.map(lambda leaf: np.asarray(leaf[trial]), part(state.lanes[lane]))
 
 
 def _unwritten(program: Program, spread: NamedSharding) -> Lanes:

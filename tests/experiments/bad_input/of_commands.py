@@ -34,7 +34,9 @@ PICTURES: Entries = arguments(
     {
         "tie_table": "did you mean 'tie_tables'?",
         "kernels --source mnits": "did you mean 'mnist'?",
-        "tie_tables --output config.py": "config.py is a file",
+        "kernels --source signal_patches": "allowed are cifar10, digits, fashion_mnist, mnist",
+        "tie_tables --output config.py": "config.py, a file",
+        "kernels --output config.py/here": "--output is config.py/here, which cannot be made",
         "--outptu here": "did you mean --output?",
     },
 )
