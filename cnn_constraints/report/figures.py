@@ -216,9 +216,14 @@ def _style(cell: str, variant: int = 0) -> tuple[tuple[float, float, float], str
     """Colour, the lighter the higher the variant, and marker."""
     place, _ = analysis.cell_rank(cell)
     color, marker = STYLES.get(cell, OTHER_STYLES[(place - len(STYLES)) % len(OTHER_STYLES)])
+    return lighter(color, variant), marker
+
+
+def lighter(color: str, variant: int) -> tuple[float, float, float]:
+    """The colour of a variant, the lighter the higher."""
     white = min(1 - 0.75**variant, 0.6)
     red, green, blue = (part + white * (1 - part) for part in to_rgb(color))
-    return (red, green, blue), marker
+    return red, green, blue
 
 
 def _figure(

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas
 from rich import box
@@ -44,11 +44,19 @@ def summary_table(summary: pandas.DataFrame, plus_minus: str = "±") -> Table:
     return _table(title, columns, _breaks(summary, shown), _caption(summary, plus_minus))
 
 
-def comparison_table(results: pandas.DataFrame, plus_minus: str = "±") -> Table | None:
-    """Whether the most constrained cell beats the others, by paired differences in percentage points.
-
-    None where a run has a single cell, or no two cells under equal conditions.
+class Comparisons(NamedTuple):
+    """The most constrained cell against the others. pairs: rows of `analysis.compare`, with the other's cell; own, others:
+    what tells the arm on each side from other arms of its cell, in words.
     """
+
+    champion: str
+    pairs: pandas.DataFrame
+    own: list[str]
+    others: list[str]
+
+
+def comparisons(results: pandas.DataFrame) -> Comparisons | None:
+    """None where a run has a single cell, or no two cells under equal conditions."""
     present = analysis.cells(results)
     champion = next((cell for cell in CHAMPIONS if cell in present), present[-1])
     parts = [analysis.compare(results, champion, cell).assign(**{CELL: cell}) for cell in present if cell != champion]
@@ -57,13 +65,23 @@ def comparison_table(results: pandas.DataFrame, plus_minus: str = "±") -> Table
         return None
     pairs = analysis.in_order(pandas.concat(parts, ignore_index=True))
     shown = _shown(pairs)
-    own = _side(pairs, "first", shown)
-    other = _side(pairs, "second", shown)
+    return Comparisons(champion, pairs, _side(pairs, "first", shown), _side(pairs, "second", shown))
+
+
+def comparison_table(results: pandas.DataFrame, plus_minus: str = "±") -> Table | None:
+    """Whether the most constrained cell beats the others, by paired differences in percentage points. None where
+    `comparisons` has none.
+    """
+    found = comparisons(results)
+    if found is None:
+        return None
+    champion, pairs, own, others = found
+    shown = _shown(pairs)
     columns: list[Column] = [
         *((_heading(name), _words(pairs, name)) for name in shown),
         ("n_train", _words(pairs, N_TRAIN)),
         *([(champion, own)] if any(own) else []),
-        ("against", [", ".join(filter(None, arm)) for arm in zip(pairs[CELL], other, strict=True)]),
+        ("against", [", ".join(filter(None, arm)) for arm in zip(pairs[CELL], others, strict=True)]),
         ("difference", [_difference(row, plus_minus) for row in pairs.to_dict("records")]),
         ("seeds", _seeds(pairs)),
         (f"{champion} is", pairs["verdict"].tolist()),

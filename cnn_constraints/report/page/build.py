@@ -11,34 +11,57 @@ from typing import Any, NamedTuple
 
 import pandas
 
-from cnn_constraints import store
+from cnn_constraints import analysis, store
 from cnn_constraints.errors import InputError
-from cnn_constraints.report.page import charts, trials
+from cnn_constraints.report.page import charts, encodings, trials
 from cnn_constraints.report.page.trials import RUN
 
 EXTRA = "The page needs the extra `report`: pip install -e '.[report]'"
 
+MEANS = (
+    "Means over seeds with 95% intervals of Student's t; a small dot is one trial. An interval that goes beyond the lower "
+    "edge is cut there."
+)
+
 HEADINGS = {
-    "learning_curves": (
-        "Test error against training images",
-        "Means over seeds with 95% intervals; a small dot is one trial.",
-    ),
+    "learning_curves": ("Test error against training images", MEANS),
     "delta_curve": (
         "Test error against delta",
-        "conv ends in shared and local in dense, where every offset is allowed.",
+        f"conv (tied weights) ends in shared, and local (untied weights) in dense, where every offset is allowed. {MEANS}",
     ),
-    "cells": ("Test error", "Means over seeds with 95% intervals; a small dot is one trial."),
+    "cells": ("Test error", MEANS),
     "samples": (
         "How many times as many images",
-        "To reach the mean error that the most constrained cell has with so many, paired by seed, all seeds: the filters "
-        "for images and seeds do not act here. Above 1: more are needed. What never gets there is left out.",
+        "That another cell needs to reach the mean test error of the most constrained one; above 1: more. Mean ratios "
+        "paired by seed with 95% intervals, of all seeds: the filters for images and seeds do not act here. Where a cell "
+        "does not get there with any of its sizes, or has got there with its smallest, there is no ratio.",
     ),
     "training": (
         "While training",
-        "Error of the chosen learning rate on training and validation images, means over seeds; below 0.1% stands at 0.1%.",
+        "Error on training and validation images at the learning rate that was chosen, means over seeds; what is below "
+        "0.1% stands at 0.1%.",
     ),
-    "cost": ("What it costs", "Parameters, and multiply-adds for one image, of the whole network."),
-    "time": ("Where the time went", "Seconds of training of all trials of an arm, a piece a training-set size."),
+    "cost": (
+        "What it costs",
+        "Test error against the parameters of the whole network, and against its multiply-adds for one image. Means over "
+        "seeds with 95% intervals; a larger mark has had more training images.",
+    ),
+    "time": (
+        "Where the time went",
+        "Seconds of training and evaluation of all trials of an arm together, a piece a training-set size; compiling is "
+        "not in it.",
+    ),
+}
+
+TABLES = {
+    "differences": (
+        "Which cell beats which",
+        "Differences of test accuracy in percentage points, of trials with the same seed and so the same training images, "
+        "with half of their 95% interval; of all seeds. Undecided: the interval contains 0. Not corrected for the number "
+        "of comparisons.",
+    ),
+    "arms": ("Every arm", "Means over seeds, with half of the 95% interval."),
+    "trials": ("Every trial", "Of the learning rate and weight decay that were chosen on validation images."),
 }
 
 
@@ -81,18 +104,21 @@ def page(runs: Sequence[Run], names: Sequence[str] | None = None) -> str:
     for run in runs:
         curves |= trials.training_curves(run.evaluations, run.results)
     ratios = trials.sample_ratios(rows)
-    specifications = charts.specifications(rows, bool(ratios), bool(curves))
+    specifications = charts.specifications(rows, ratios, bool(curves))
+    differences = trials.differences(results)
     data = {
         "trials": rows.astype(object).where(rows.notna(), None).to_dict("records"),
         "curves": {name: curves[name] for name in rows["trial"] if name in curves},
         "ratios": ratios,
+        "differences": differences,
         "charts": specifications,
         "filters": _filters(rows),
-        "quantiles": charts.QUANTILES,
+        "quantiles": encodings.QUANTILES,
     }
     title = ", ".join(dict.fromkeys(run.name for run in runs))
-    body = "".join(_figure(name, *HEADINGS[name]) for name in specifications)
-    return assemble(title, _facts(results), _details(results, runs), body + _tables(), data)
+    shown = [name for name in TABLES if name != "differences" or differences]
+    body = "".join(_figure(name, *HEADINGS[name]) for name in specifications) + "".join(map(_table, shown))
+    return assemble(title, _facts(results), _details(results, runs), body, data)
 
 
 def _seconds(run: Run) -> Iterable[tuple[str, float]]:
@@ -117,17 +143,21 @@ def _figure(name: str, heading: str, caption: str) -> str:
     )
 
 
-def _tables() -> str:
-    return "".join(
+def _table(name: str) -> str:
+    heading, caption = TABLES[name]
+    return (
         f'<section class="table" id="{name}"><header><h2>{heading}</h2>'
-        f'<div class="save"><button data-save="csv">CSV</button></div></header><div class="rows"></div></section>'
-        for name, heading in (("arms", "Every arm"), ("trials", "Every trial"))
+        f'<div class="save"><button data-save="csv">CSV</button></div></header>'
+        f'<p>{html.escape(caption)}</p><div class="rows"></div></section>'
     )
 
 
 def _filters(rows: pandas.DataFrame) -> dict[str, list[Any]]:
     """The values of what can be filtered by, where there are several."""
-    filters = {name: list(dict.fromkeys(rows[name])) for name in ("run", "cell", "readout", "n", "seed")}
+    filters = {name: list(dict.fromkeys(rows[name])) for name in ("run", "cell", "delta", "readout", "n", "seed")}
+    # Where each cell has one delta, to choose cells is enough.
+    swept = rows.groupby("cell")["delta"].nunique().max() > 1
+    filters["delta"] = list(dict.fromkeys(rows.sort_values("delta_rank")["delta"])) if swept else []
     numbers = {name: sorted(int(value) for value in filters[name]) for name in ("n", "seed")}
     return {name: values for name, values in (filters | numbers).items() if len(values) > 1}
 
@@ -135,7 +165,10 @@ def _filters(rows: pandas.DataFrame) -> dict[str, list[Any]]:
 def _facts(results: pandas.DataFrame) -> str:
     sources = " and ".join(dict.fromkeys(results["data.source"]))
     seeds = len(set(results["seed"]))
-    return f"{sources} · {len(results):,} trials · {seeds} seed{'' if seeds == 1 else 's'}"
+    facts = [sources, f"{len(results):,} trials", "1 seed, so no intervals" if seeds == 1 else f"{seeds} seeds"]
+    if diverged := sum(analysis.prepare(results)["diverged"].tolist()):
+        facts.append(f"{diverged:,} trials diverged at every learning rate and have no error: try lower ones")
+    return " · ".join(facts)
 
 
 def _details(results: pandas.DataFrame, runs: Sequence[Run]) -> str:

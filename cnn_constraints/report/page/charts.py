@@ -5,30 +5,32 @@ https://vega.github.io/vega-lite/docs/
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas
-from scipy import stats
 
-from cnn_constraints.analysis import cells
-from cnn_constraints.report.figures import OTHER_STYLES, STYLES
+from cnn_constraints.report.page.encodings import (
+    ERROR,
+    TRIAL_TOOLTIP,
+    Spec,
+    arm_tooltip,
+    colour,
+    dot,
+    fields,
+    logarithmic,
+    mean_and_interval,
+    plain,
+    shape,
+    with_field,
+)
 
-Spec = dict[str, Any]
 
-SHAPES = {"s": "square", "D": "diamond", "^": "triangle-up", "o": "circle"}
-"""Matplotlib's markers in the words of Vega."""
-
-MOST_SEEDS = 500
-
-QUANTILES = [None, None, *(round(float(stats.t.ppf(0.975, seeds - 1)), 6) for seeds in range(2, MOST_SEEDS + 1))]
-"""Of Student's t for the two-sided 95% interval of so many seeds as is the place in the list."""
-
-ERROR = "test error, %"
-
-
-def specifications(trials: pandas.DataFrame, ratios: bool, curves: bool) -> dict[str, Spec]:
-    """All charts that the rows of `trials.describe` allow, by name, in the order of the page."""
+def specifications(trials: pandas.DataFrame, ratios: Sequence[Spec], curves: bool) -> dict[str, Spec]:
+    """All charts that the rows of `trials.describe` and `trials.sample_ratios` allow, by name, in the order of the page.
+    None where every trial diverged.
+    """
     charts: dict[str, Spec] = {}
+    if not trials["error"].notna().to_numpy().any():
+        return charts
     if len(set(trials["n"])) > 1:
         charts["learning_curves"] = learning_curves(trials)
     if any(len(set(of_cell["delta"])) > 1 for _, of_cell in trials.groupby("cell")):
@@ -36,7 +38,7 @@ def specifications(trials: pandas.DataFrame, ratios: bool, curves: bool) -> dict
     if not charts:
         charts["cells"] = cell_dots(trials)
     if ratios:
-        charts["samples"] = samples(trials)
+        charts["samples"] = samples(trials, ratios)
     if curves:
         charts["training"] = training(trials)
     return charts | {"cost": cost(trials), "time": time_spent(trials)}
@@ -51,14 +53,21 @@ def learning_curves(trials: pandas.DataFrame) -> Spec:
 
 
 def delta_curve(trials: pandas.DataFrame) -> Spec:
-    """Test error against delta: tied and untied weights. The last place is that of all offsets."""
-    deltas = sorted({delta for delta in trials["delta"] if delta != "all"}, key=int)
-    x = {"field": "delta", "type": "ordinal", "title": "delta: how far a layer sees", "sort": [*deltas, "all"]}
-    spec = _panels(
-        trials, x | {"axis": {"labelAngle": 0}}, ["cell", "arm", "n", "delta", "weights", "panel"], panel="panel"
-    )
-    # A line goes on into its limit, where conv has become shared, and local dense.
-    spec["spec"]["layer"][1]["layer"][0]["encoding"] |= {"color": {"value": "#8a8a8a"}, "detail": {"field": "weights"}}
+    """Test error against delta: tied and untied weights, with what else tells arms apart. The last place is that of all
+    offsets, where conv has become shared, and local dense: a line goes on into its limit.
+    """
+    deltas = list(dict.fromkeys(trials.sort_values("delta_rank")["delta"]))
+    axis = {"values": list(range(len(deltas))), "labelExpr": f"{deltas}[datum.value]", "labelOverlap": True}
+    x = {"field": "delta_place", "type": "quantitative", "title": "delta, pixels to each side of a site", "axis": axis}
+    x["scale"] = {"zero": False, "nice": False, "padding": 14}
+    keys = ["cell", "arm", "n", "delta", "delta_place", "line", "leading", "panel"]
+    spec = _panels(trials, x, keys, "panel", "cell")
+    line: Spec = {"detail": {"field": "line"}, "color": colour(trials, "cell", "leading")}
+    lines = list(dict.fromkeys(trials["line"]))
+    if len(lines) > len(set(trials["leading"])):
+        line["strokeDash"] = {"field": "line", "type": "nominal", "title": None, "sort": lines}
+        line["strokeDash"]["legend"] = {"symbolType": "stroke"}
+    spec["spec"]["layer"][1]["layer"][0]["encoding"] |= line
     return spec
 
 
@@ -66,32 +75,45 @@ def cell_dots(trials: pandas.DataFrame) -> Spec:
     """Test error of every arm and seed."""
     y = {"field": "arm", "type": "nominal", "title": None, "sort": None}
     x = {"field": "mean", "type": "quantitative", "title": ERROR, "scale": {"zero": False}}
+    markers = shape(trials, "cell")
+    point = {"type": "point", "filled": True, "size": 90}
     marks = [
-        {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": _of(x, "low"), "x2": {"field": "high"}}},
-        {"mark": {"type": "point", "filled": True, "size": 90}, "encoding": {"x": x, "tooltip": _arm_tooltip()}},
+        {
+            "mark": {"type": "rule", "strokeWidth": 2},
+            "encoding": {"x": with_field(x, "low"), "x2": {"field": "high"}},
+        },
+        {"mark": point, "encoding": {"x": x, "shape": markers, "tooltip": arm_tooltip()}},
     ]
-    means = {"transform": _mean_and_interval(trials, ["cell", "arm", "condition"]), "layer": marks}
-    dots = {"mark": _dot(), "encoding": {"x": _of(x, "error"), "tooltip": TRIAL_TOOLTIP}}
-    spec = {"encoding": {"y": y, "color": _colour(trials), "shape": _shape(trials)}, "layer": [means, dots]}
+    means = {"transform": mean_and_interval(trials, ["cell", "arm", "condition"]), "layer": marks}
+    dots = {
+        "mark": dot(),
+        "encoding": {"x": with_field(x, "error"), "shape": markers, "tooltip": TRIAL_TOOLTIP},
+    }
+    spec = {"encoding": {"y": y, "color": colour(trials, "cell")}, "layer": [means, dots]}
     return facet("condition", {"height": {"step": 26}, **spec})
 
 
-def samples(trials: pandas.DataFrame) -> Spec:
+def samples(trials: pandas.DataFrame, ratios: Sequence[Spec]) -> Spec:
     """How many times the images of the most constrained cell another needs to reach its error."""
+    drawn = trials.loc[trials["arm"].isin([row["arm"] for row in ratios])]
+    firsts = " or ".join(dict.fromkeys(row["against"] for row in ratios))
     scale = {"type": "log", "nice": False, "padding": 12}
     sizes = sorted(set(trials["n"].tolist()))
     x = {"field": "n", "type": "quantitative", "scale": scale | {"domain": [sizes[0], sizes[-1]]}}
-    x |= {"axis": {"values": sizes, "format": ",", "labelOverlap": True}, "title": "training images of the first"}
+    x |= {"axis": {"values": sizes, "format": ",", "labelOverlap": True}, "title": f"training images of {firsts}"}
     y = {"field": "ratio", "type": "quantitative", "title": "times as many images", "scale": scale}
     shown = ["arm", "against", "n", "target", "told", "seeds"]
     spec = {
         "height": 240,
-        "encoding": {"x": x, "color": _colour(trials), "shape": _shape(trials), "detail": {"field": "arm"}},
+        "encoding": {"x": x, "color": colour(drawn)},
         "layer": [
-            {"mark": {"type": "rule", "strokeDash": [3, 3]}, "encoding": _plain({"y": {"datum": 1}})},
-            {"mark": "rule", "encoding": {"y": _of(y, "low"), "y2": {"field": "high"}}},
-            {"mark": {"type": "line"}, "encoding": {"y": y}},
-            {"mark": {"type": "point", "filled": True, "size": 70}, "encoding": {"y": y, "tooltip": _fields(shown)}},
+            {"mark": {"type": "rule", "strokeDash": [3, 3]}, "encoding": plain({"y": {"datum": 1}})},
+            {"mark": "rule", "encoding": {"y": with_field(y, "low"), "y2": {"field": "high"}}},
+            {"mark": "line", "encoding": {"y": y}},
+            {
+                "mark": {"type": "point", "filled": True, "size": 70},
+                "encoding": {"y": y, "shape": shape(drawn), "tooltip": fields(shown)},
+            },
         ],
     }
     return facet("condition", spec, data="ratios")
@@ -106,10 +128,9 @@ def training(trials: pandas.DataFrame) -> Spec:
         "transform": [{"aggregate": mean, "groupby": keys}],
         "mark": {"type": "line", "strokeWidth": 1.6, "tooltip": True},
         "encoding": {
-            "x": {"field": "update", "type": "quantitative", "title": "updates"},
-            "y": _logarithmic("mean", "error, %"),
-            "color": _colour(trials),
-            "detail": {"field": "arm"},
+            "x": {"field": "update", "type": "quantitative", "title": "updates", "axis": {"tickCount": 8}},
+            "y": logarithmic("mean", "error, %"),
+            "color": colour(trials, "arm"),
             "strokeDash": {
                 "field": "kind",
                 "type": "nominal",
@@ -117,67 +138,78 @@ def training(trials: pandas.DataFrame) -> Spec:
                 "scale": {"domain": ["validation", "training"], "range": [[1, 0], [4, 3]]},
                 "legend": {"symbolType": "stroke"},
             },
-            "tooltip": _fields(["arm", "n", "update", "kind", "mean", "seeds"]),
+            "tooltip": fields(["arm", "n", "update", "kind", "mean", "seeds"]),
         },
     }
     return facet("panel", spec, data="curves")
 
 
 def cost(trials: pandas.DataFrame) -> Spec:
-    """Test error against parameters, and against multiply-adds of one image."""
-    keys = ["cell", "arm", "n", "quantity", "cost", "condition"]
+    """Test error against parameters, and against multiply-adds of one image; a larger mark has had more training images."""
+    keys = ["cell", "arm", "n", "quantity", "cost", "condition", "of_condition"]
     x = {"field": "cost", "type": "quantitative", "title": None, "axis": {"format": "~s", "tickCount": 5}}
     x["scale"] = {"type": "log", "nice": False, "padding": 15}
-    y = _logarithmic("mean", ERROR)
+    y = logarithmic("mean", ERROR)
     marks = [
-        {"mark": "rule", "encoding": {"y": _of(y, "low"), "y2": {"field": "high"}}},
+        {"mark": "rule", "encoding": {"y": with_field(y, "low"), "y2": {"field": "high"}}},
         {
             "mark": {"type": "point", "filled": True, "size": 80},
-            "encoding": {"y": y, "tooltip": [*_arm_tooltip(), *_fields(["quantity", "cost"])]},
+            "encoding": {
+                "y": y,
+                "shape": shape(trials),
+                "tooltip": [*arm_tooltip(), *fields(["n", "quantity", "cost"])],
+            },
         },
     ]
-    spec = {"height": 240, "encoding": {"x": x, "color": _colour(trials), "shape": _shape(trials)}, "layer": marks}
-    spec |= {"transform": _mean_and_interval(trials, keys)}
-    return facet("quantity", spec, data="costs") | {"resolve": {"scale": {"x": "independent"}}}
+    if len(set(trials["n"])) > 1:
+        marks[1]["encoding"]["size"] = {"field": "n", "type": "ordinal", "scale": {"range": [30, 170]}}
+        marks[1]["encoding"]["size"] |= {"title": "training images", "legend": {"format": ",", "symbolType": "circle"}}
+    spec = {"height": 240, "encoding": {"x": x, "color": colour(trials)}, "layer": marks}
+    spec |= {"transform": mean_and_interval(trials, keys)}
+    return facet("of_condition", spec, data="costs") | {"resolve": {"scale": {"x": "independent"}}}
 
 
 def time_spent(trials: pandas.DataFrame) -> Spec:
     """Seconds of all trials of an arm, together."""
-    keys = ["cell", "arm", "n"]
+    keys = ["cell", "bar", "n"]
     spec = {
         "height": {"step": 22},
         "transform": [
+            {"calculate": "datum.condition ? datum.arm + ', ' + datum.condition : datum.arm", "as": "bar"},
             {
                 "aggregate": [{"op": "sum", "field": "seconds", "as": "total"}, {"op": "count", "as": "trials"}],
                 "groupby": keys,
-            }
+            },
         ],
         "mark": {"type": "bar", "stroke": "#ffffff", "strokeWidth": 0.5},
         "encoding": {
             "x": {"field": "total", "type": "quantitative", "title": "seconds, of all its trials", "stack": "zero"},
-            "y": {"field": "arm", "type": "nominal", "title": None, "sort": None},
-            "color": _colour(trials),
+            "y": {"field": "bar", "type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 320}},
+            "color": colour(trials, "cell"),
             "order": {"field": "n"},
-            "tooltip": _fields([*keys, "trials", "total"]),
+            "tooltip": fields([*keys, "trials", "total"]),
         },
     }
     return facet("condition", spec, alone=True)
 
 
-def _panels(trials: pandas.DataFrame, x: Spec, keys: list[str], panel: str = "condition") -> Spec:
-    """Means with intervals against x, every trial as a small dot, a panel a condition."""
-    y = _logarithmic("mean", ERROR)
+def _panels(trials: pandas.DataFrame, x: Spec, keys: list[str], panel: str = "condition", by: str = "arm") -> Spec:
+    """Means with intervals against x, every trial as a small dot, a panel a condition, a colour an arm or a cell."""
+    y = logarithmic("mean", ERROR)
     marks = [
-        {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": y, "detail": {"field": "arm"}}},
-        {"mark": {"type": "rule"}, "encoding": {"y": _of(y, "low"), "y2": {"field": "high"}}},
+        {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": y}},
+        {"mark": "rule", "encoding": {"y": with_field(y, "low"), "y2": {"field": "high"}}},
         {
             "mark": {"type": "point", "filled": True, "size": 70},
-            "encoding": {"y": y, "tooltip": [*_arm_tooltip(), *_fields(["n"])]},
+            "encoding": {"y": y, "shape": shape(trials, by), "tooltip": [*arm_tooltip(), *fields(["n"])]},
         },
     ]
-    dots = {"mark": _dot(), "encoding": {"y": _of(y, "error"), "tooltip": TRIAL_TOOLTIP}}
-    layers = [dots, {"transform": _mean_and_interval(trials, keys), "layer": marks}]
-    encoding = {"x": x, "color": _colour(trials), "shape": _shape(trials)}
+    dots = {
+        "mark": dot(),
+        "encoding": {"y": with_field(y, "error"), "shape": shape(trials, by), "tooltip": TRIAL_TOOLTIP},
+    }
+    layers = [dots, {"transform": mean_and_interval(trials, keys), "layer": marks}]
+    encoding = {"x": x, "color": colour(trials, by)}
     return facet(panel, {"height": 280, "encoding": encoding, "layer": layers})
 
 
@@ -189,87 +221,3 @@ def facet(panel: str, spec: Spec, data: str = "trials", alone: bool = False) -> 
     # page.js gives the value, which all charts share.
     shared = {"params": [{"name": "quantiles", "value": []}]}
     return {"data": {"name": data}, **shared, "facet": header, "columns": 2, "spec": {"width": 300, **spec}}
-
-
-def _mean_and_interval(trials: pandas.DataFrame, keys: Sequence[str]) -> list[Spec]:
-    """The mean over seeds and the 95% Student-t interval, of trials that have not diverged: `estimates.mean_interval`.
-
-    An end that a logarithmic axis cannot show stands at its lower edge.
-    """
-    operations = [("mean", "mean"), ("stdev", "stdev"), ("valid", "seeds"), ("median", "learning_rate")]
-    fields = {"learning_rate": "learning_rate"}
-    edge = 0.5 * min((error for error in trials["error"].tolist() if error > 0), default=0.02)
-    return [
-        {"filter": "isValid(datum.error)"},
-        {
-            "aggregate": [{"op": op, "field": fields.get(name, "error"), "as": name} for op, name in operations],
-            "groupby": list(keys),
-        },
-        {"calculate": "datum.seeds > 1 ? quantiles[datum.seeds] * datum.stdev / sqrt(datum.seeds) : 0", "as": "half"},
-        {"calculate": "datum.mean + datum.half", "as": "high"},
-        {"calculate": f"max(datum.mean - datum.half, {edge})", "as": "low"},
-        {
-            "calculate": "format(datum.mean, '.2f') + (datum.seeds > 1 ? ' ± ' + format(datum.half, '.2f') : '')",
-            "as": "told",
-        },
-        {"calculate": f"max(datum.mean, {edge})", "as": "mean"},
-    ]
-
-
-def _logarithmic(field: str, title: str) -> Spec:
-    ticks = {"format": "~g", "tickCount": 6}
-    scale = {"type": "log", "nice": False, "padding": 8}
-    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
-
-
-def _of(channel: Spec, field: str) -> Spec:
-    return channel | {"field": field}
-
-
-def _plain(encoding: Spec) -> Spec:
-    """Without the colours, shapes and places of the whole chart."""
-    return {"x": None, "color": {"value": "#8a8a8a"}, "shape": None, "detail": None, **encoding}
-
-
-def _colour(trials: pandas.DataFrame) -> Spec:
-    names = _cells(trials)
-    scale = {"domain": names, "range": [style(name, names)[0] for name in names]}
-    return {"field": "cell", "type": "nominal", "title": None, "scale": scale}
-
-
-def _shape(trials: pandas.DataFrame) -> Spec:
-    names = _cells(trials)
-    scale = {"domain": names, "range": [SHAPES.get(style(name, names)[1], "cross") for name in names]}
-    return {"field": "cell", "type": "nominal", "title": None, "scale": scale}
-
-
-def _cells(trials: pandas.DataFrame) -> list[str]:
-    return cells(trials.rename(columns={"cell": "model.constraint"}))
-
-
-def style(name: str, names: Sequence[str]) -> tuple[str, str]:
-    others = [other for other in names if other not in STYLES]
-    return STYLES[name] if name in STYLES else OTHER_STYLES[others.index(name) % len(OTHER_STYLES)]
-
-
-def _dot() -> Spec:
-    return {"type": "point", "filled": True, "size": 22, "opacity": 0.35}
-
-
-def _fields(names: Sequence[str]) -> list[Spec]:
-    """What a tooltip shows, in words."""
-    numbers = {"error": ".2f", "accuracy": ".2f", "mean": ".2f", "total": ".1f", "target": ".2f", "cost": ",", "n": ","}
-    words = {"told": ERROR, "n": "images", "total": "seconds", "learning_rate": "learning rate", "mean": "error, %"}
-    words |= {"panel": "", "condition": "", "target": "error to reach, %"}
-    return [
-        {"field": name, "title": words.get(name, name), **({"format": numbers[name]} if name in numbers else {})}
-        for name in names
-        if words.get(name, name)
-    ]
-
-
-def _arm_tooltip() -> list[Spec]:
-    return _fields(["arm", "told", "seeds", "learning_rate"])
-
-
-TRIAL_TOOLTIP = _fields(["arm", "n", "seed", "readout", "error", "accuracy", "learning_rate", "trial"])

@@ -11,7 +11,7 @@ from cnn_constraints.claims.claim import Picture
 from cnn_constraints.claims.records import Content, Record
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.report.claims import criterion_in_words, is_categorical, measured_in_words
-from cnn_constraints.report.page import charts
+from cnn_constraints.report.page import charts, encodings
 from cnn_constraints.report.page.build import assemble
 
 ENDS = {"mean": "datum.m", "low": "datum.m - datum.half", "high": "datum.m + datum.half"}
@@ -42,7 +42,7 @@ def build(title: str, content: Content, curves: Mapping[str, pandas.DataFrame]) 
         "datasets": {
             name: rows.astype(object).where(rows.notna(), None).to_dict("records") for name, rows in curves.items()
         },
-        "quantiles": charts.QUANTILES,
+        "quantiles": encodings.QUANTILES,
     }
     body = "".join(_section(name, record, name in curves) for name, record in found.items())
     environment = content["environment"]
@@ -51,12 +51,12 @@ def build(title: str, content: Content, curves: Mapping[str, pandas.DataFrame]) 
     return assemble(title, facts, details, body, data)
 
 
-def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame, categorical: bool) -> charts.Spec:
+def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame, categorical: bool) -> encodings.Spec:
     """What a claim was judged by: means over seeds with 95% intervals, geometric ones where y is logarithmic."""
     lines = list(dict.fromkeys(curves["line"]))
-    styles = {line: charts.style(line, lines) for line in lines}
+    styles = {line: encodings.style(line, lines) for line in lines}
     colour = {"domain": lines, "range": [colour for colour, _ in styles.values()]}
-    shape = {"domain": lines, "range": [charts.SHAPES.get(marker, "cross") for _, marker in styles.values()]}
+    shape = {"domain": lines, "range": [encodings.SHAPES.get(marker, "cross") for _, marker in styles.values()]}
     logarithmic = {"type": "log", "nice": False, "padding": 10}
     y = {"field": "mean", "type": "quantitative", "title": picture.y, "axis": {"format": "~g", "tickCount": 6}}
     y["scale"] = logarithmic if picture.y_logarithmic else {"zero": False}
@@ -75,16 +75,16 @@ def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame, categori
         {"calculate": "datum.seeds > 1 ? quantiles[datum.seeds] * datum.s / sqrt(datum.seeds) : 0", "as": "half"},
         *({"calculate": back.format(value), "as": field} for field, value in ENDS.items()),
     ]
+    markers = {"field": "line", "type": "nominal", "title": None, "scale": shape}
     marks = [
         *([] if categorical else [{"mark": "line", "encoding": {"y": y}}]),
         {"mark": "rule", "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
         {
             "mark": {"type": "point", "filled": True, "size": 70},
-            "encoding": {"y": y, "tooltip": _tooltip()},
+            "encoding": {"y": y, "shape": markers, "tooltip": _tooltip()},
         },
     ]
     encoding = {"x": x, "color": {"field": "line", "type": "nominal", "title": None, "scale": colour}}
-    encoding |= {"shape": {"field": "line", "type": "nominal", "title": None, "scale": shape}}
     encoding |= {"xOffset": {"field": "line", "sort": None}} if categorical else {}
     facet = charts.facet(
         "panel", {"height": 240, "transform": interval, "encoding": encoding, "layer": marks}, data=name
@@ -92,7 +92,7 @@ def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame, categori
     return facet | {"resolve": {"scale": {"x": "independent", "y": "independent"}}}
 
 
-def _tooltip() -> list[charts.Spec]:
+def _tooltip() -> list[encodings.Spec]:
     numbers = [{"field": name, "format": ".4~g"} for name in ENDS]
     return [{"field": "line"}, {"field": "x"}, *numbers, {"field": "seeds"}]
 

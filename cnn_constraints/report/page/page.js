@@ -3,7 +3,8 @@
 const content = JSON.parse(document.getElementById("data").textContent);
 const chosen = Object.fromEntries(Object.entries(content.filters).map(([name, values]) => [name, new Set(values)]));
 const views = new Map();
-const NARROWEST = 330; // pixels of a panel
+const NARROWEST = 330; // pixels of a panel and its axis
+const LEAST_WIDTH = 120; // of a panel alone
 const ERRORS_ONLY = 1; // of the levels of Vega's log
 const LEAST = 0.1; // percent: a logarithmic axis has no place for nought
 const MOST_ROWS = 300; // of a table; the CSV has all
@@ -16,10 +17,7 @@ const sources = {
   trials: kept,
   ratios: () => content.ratios.filter((row) => passes(row, ["run", "cell", "readout"])),
   curves: () => kept().flatMap(curveRows),
-  costs: () => kept().flatMap(({ parameters, multiply_adds, ...row }) => [
-    { ...row, quantity: "parameters", cost: parameters },
-    { ...row, quantity: "multiply-adds", cost: multiply_adds },
-  ]),
+  costs: () => kept().flatMap((row) => [costRow(row, "parameters", row.parameters), costRow(row, "multiply-adds", row.multiply_adds)]),
 };
 const rowsOf = (name) => (sources[name] ?? (() => content.datasets[name]))();
 
@@ -31,6 +29,8 @@ function curveRows(row) {
   return [...shown(training, "training"), ...shown(validation, "validation")].filter((point) => point.error !== null);
 }
 
+const costRow = (row, quantity, cost) => ({ ...row, quantity, cost, of_condition: [row.condition, quantity].filter(Boolean).join(", ") });
+
 const isDark = () => document.documentElement.dataset.theme === "dark";
 
 function theme() {
@@ -40,7 +40,7 @@ function theme() {
     background: "transparent",
     font,
     axis: { labelColor: text, titleColor: text, gridColor: line, domainColor: line, tickColor: line, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-    legend: { labelColor: text, titleColor: text, orient: "top", labelFontSize: 13, symbolSize: 90, columns: innerWidth < 600 ? 2 : 0 },
+    legend: { labelColor: text, titleColor: text, orient: "top", labelFontSize: 13, symbolSize: 90, symbolOpacity: 1, columns: innerWidth < 600 ? 1 : 4 },
     header: { labelColor: text, labelFontSize: 13 },
     view: { stroke: "transparent" },
     rule: { strokeWidth: 1.6 },
@@ -56,28 +56,32 @@ function panelsOf(rows, field) {
 }
 
 // Panels as wide as the page allows; black, which dark pages have no use for, turned round.
-function fitted(name, width, rows) {
+function fitted(name, width, rows, narrower) {
   const text = JSON.stringify(content.charts[name]);
   const spec = JSON.parse(isDark() ? text.replaceAll('"#000000"', '"#ffffff"') : text);
   if (!spec.facet) {
-    return { ...spec, width: Math.min(width - 190, 900), autosize: { type: "pad" } };
+    return { ...spec, width: Math.max(LEAST_WIDTH, Math.min(width - 190, 900) - narrower), autosize: { type: "pad" } };
   }
   spec.params[0].value = content.quantiles;
   const panels = panelsOf(rows, spec.facet.field);
   spec.facet.sort = panels;
   spec.columns = Math.max(1, Math.min(panels.length, 3, Math.floor(width / NARROWEST)));
-  spec.spec.width = Math.min(panels.length === 1 ? 860 : 560, Math.floor(width / spec.columns) - 90);
+  const fits = Math.min(panels.length === 1 ? 960 : 560, Math.floor(width / spec.columns) - 60);
+  spec.spec.width = Math.max(LEAST_WIDTH, fits - Math.ceil(narrower / spec.columns));
   return spec;
 }
 
-async function draw(section) {
+// Only when it is drawn is it known how much room axes and legend take: what is too wide is drawn again, narrower.
+async function draw(section, narrower = 0) {
   const place = section.querySelector(".chart");
   const rows = rowsOf(content.charts[section.id].data.name);
-  const spec = fitted(section.id, place.clientWidth, rows);
+  const spec = fitted(section.id, place.clientWidth, rows, narrower);
   spec.datasets = { [spec.data.name]: rows };
   views.get(section.id)?.finalize();
   const { view } = await vegaEmbed(place, spec, { actions: false, renderer: "svg", logLevel: ERRORS_ONLY, config: theme(), tooltip: { theme: isDark() ? "dark" : "light" } });
   views.set(section.id, view);
+  const excess = place.scrollWidth - place.clientWidth;
+  if (excess > 0 && !narrower) return draw(section, excess);
   section.dataset.drawn = "yes";
 }
 
@@ -114,12 +118,28 @@ function arms() {
     const half = values.length > 1 ? content.quantiles[values.length] * Math.sqrt(variance / values.length) : null;
     const { run, condition, arm, n, parameters, multiply_adds } = rows[0];
     const known = values.length ? mean : null;
-    return { arm, run, condition, n, parameters, multiply_adds, "accuracy, %": known, "±": half, seeds: values.length, diverged: rows.length - values.length };
+    return { arm, run, condition, n, parameters, multiply_adds, accuracy: known, half, seeds: values.length, diverged: rows.length - values.length };
   });
 }
 
-const tables = { arms, trials: () => kept().map(({ weights, panel, place, ...row }) => ({ arm: row.arm, ...row })) };
-const PERCENTAGES = new Set(["error", "accuracy", "accuracy, %", "±", "training_accuracy"]);
+const tables = {
+  differences: () => content.differences.filter((row) => passes(row, ["run", "cell", "readout", "n"])).map(({ cell, readout, ...row }) => row),
+  arms,
+  trials: () => kept().map(({ line, leading, panel, place, delta_rank, delta_place, ...row }) => ({ arm: row.arm, ...row })),
+};
+const PERCENTAGES = new Set(["error", "accuracy", "half", "difference", "training_accuracy"]);
+const WORDS = {
+  n: "training images",
+  accuracy: "test accuracy, %",
+  half: "± half of the interval",
+  error: "test error, %",
+  training_accuracy: "training accuracy, %",
+  difference: "difference, points",
+  verdict: "the arm is",
+  multiply_adds: "multiply-adds of an image",
+  seconds: "seconds of training",
+};
+const words = (name) => WORDS[name] ?? name.replaceAll("_", " ");
 const told = (value, column) => (PERCENTAGES.has(column) && value !== null ? value.toFixed(2) : value === null ? "" : typeof value !== "number" ? value : Number.isInteger(value) ? value.toLocaleString("en") : value.toPrecision(3));
 
 function columnsOf(rows) {
@@ -133,7 +153,7 @@ function fill(name) {
   const columns = columnsOf(rows);
   const table = document.createElement("table");
   const head = table.createTHead().insertRow();
-  for (const column of columns) head.append(Object.assign(document.createElement("th"), { textContent: column.replaceAll("_", " ") }));
+  for (const column of columns) head.append(Object.assign(document.createElement("th"), { textContent: words(column) }));
   const body = table.createTBody();
   for (const row of rows.slice(0, MOST_ROWS)) {
     const line = body.insertRow();
@@ -170,11 +190,9 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-const WORDS = { n: "training images" };
-
 for (const [name, values] of Object.entries(content.filters)) {
   const group = document.createElement("div");
-  group.append(Object.assign(document.createElement("span"), { textContent: WORDS[name] ?? name }));
+  group.append(Object.assign(document.createElement("span"), { textContent: words(name) }));
   for (const value of values) {
     const button = Object.assign(document.createElement("button"), { textContent: told(value) });
     button.dataset.filter = name;

@@ -1,6 +1,6 @@
 """From the tables of a run to the rows that the page filters and draws: one a trial, with short names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,15 @@ import pandas
 from cnn_constraints import analysis
 from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, READOUT, SIZES, SWEEPS
 from cnn_constraints.estimates import ratio_interval, samples_of_seeds
-from cnn_constraints.report.tables import CHAMPIONS
+from cnn_constraints.report.tables import CHAMPIONS, comparisons
 
 RUN = "run"
+
+LEADING = {SWEEPS[cell]: cell for cell in ("conv", "local")}
+"""The cell that a delta-sweep begins with."""
+
+ALL_OFFSETS = 10**9
+"""Ranks after every delta."""
 
 Rows = list[dict[str, Any]]
 
@@ -19,14 +25,15 @@ Rows = list[dict[str, Any]]
 def describe(results: pandas.DataFrame, seconds: Mapping[str, float]) -> pandas.DataFrame:
     """A row a trial of `store.read` tables, with a column `run`.
 
-    Columns: `trial`, `run`, `cell`, `weights` of the delta-sweep, `arm` in words (all but seed and n), `condition` in words
-    (of those that vary), `panel` (condition and n), `readout`, `n`, `seed`, `delta` ("all" for none), `error` and
-    `accuracy` in percent (missing where a trial diverged), `training_accuracy`, `learning_rate`, `weight_decay`,
-    `parameters`, `multiply_adds`, `seconds`; `place`, n a little moved, so that bars of several arms do not hide each
-    other.
+    Columns: `trial`, `run`, `cell`, `arm` in words (all but seed and n), `condition` in words (of those that vary), `panel`
+    (condition and n), `readout`, `n`, `seed`, `delta` ("all" for none), `error` and `accuracy` in percent (missing where a
+    trial diverged), `training_accuracy`, `learning_rate`, `weight_decay`, `diverged_lanes` if any, `parameters`,
+    `multiply_adds`, `seconds`. Of the delta-sweep: `line`, the arm without cell and delta, and `leading`, the cell that it
+    begins with. `place` and `delta_place`: n, and the rank of delta, a little moved, so that bars do not hide each other.
     """
     table = analysis.prepare(results)
     conditions = [name for name in (RUN, *CONDITIONS) if analysis.varies(table, name)]
+    telling = _telling(table)
     condition = _joined(table, conditions)
     images = [f"{n:,} images" for n in table[N_TRAIN]]
     several = analysis.varies(table, N_TRAIN)
@@ -35,8 +42,9 @@ def describe(results: pandas.DataFrame, seconds: Mapping[str, float]) -> pandas.
             "trial": table["trial"],
             "run": table[RUN],
             "cell": table[CELL],
-            "weights": [SWEEPS.get(cell, cell) for cell in table[CELL]],
-            "arm": _arms(table),
+            "arm": _arms(table, telling),
+            "line": _lines(table, telling),
+            "leading": [LEADING.get(weights_of(cell), cell) for cell in table[CELL].tolist()],
             "condition": condition,
             "panel": [
                 ", ".join(filter(None, [words, n if several else ""]))
@@ -50,12 +58,15 @@ def describe(results: pandas.DataFrame, seconds: Mapping[str, float]) -> pandas.
             "accuracy": (100 * table["test_accuracy"]).round(4),
             "training_accuracy": (100 * table["train_accuracy"]).round(4),
             **{name: table[name] for name in ("learning_rate", "weight_decay", "parameters", "multiply_adds")},
+            "diverged_lanes": [count or "" for count in table["diverged_lanes"]],
             "seconds": [round(seconds.get(trial, 0.0), 3) for trial in table["trial"]],
         }
     )
-    order = table[CELL].map(analysis.cell_rank)
-    rows = rows.iloc[sorted(range(len(rows)), key=lambda row: (order[row], rows["n"][row]))].reset_index(drop=True)
-    return rows.assign(place=_beside_each_other(rows))
+    runs, cells = list(dict.fromkeys(table[RUN])), table[CELL].map(analysis.cell_rank)
+    rows = rows.assign(delta_rank=rows["delta"].map(_delta_rank), run_rank=rows["run"].map(runs.index), cell_rank=cells)
+    rows = rows.sort_values(["run_rank", "cell_rank", "n", "delta_rank"], kind="stable", ignore_index=True)
+    rows = rows.drop(columns=["run_rank", "cell_rank"])
+    return rows.assign(place=_beside_each_other(rows), delta_place=_delta_places(rows))
 
 
 def sample_ratios(trials: pandas.DataFrame) -> Rows:
@@ -80,6 +91,37 @@ def sample_ratios(trials: pandas.DataFrame) -> Rows:
     return rows
 
 
+def differences(results: pandas.DataFrame) -> Rows:
+    """`tables.comparisons` of each run, data set and intervention: differences of test accuracy in percentage points, with
+    half the width of their interval.
+    """
+    conditions = [name for name in (RUN, *CONDITIONS) if analysis.varies(results, name)]
+    rows: Rows = []
+    for shown, part in analysis.groups(results, [RUN, "data.source", "data.intervention"]):
+        found = comparisons(part)
+        if found is None:
+            continue
+        for row, own, other in zip(found.pairs.to_dict("records"), found.own, found.others, strict=True):
+            known = row["seeds"] > 0
+            half = 50 * (row["difference_high"] - row["difference_low"])
+            rows.append(
+                {
+                    "cell": row[CELL],
+                    "arm": f"{found.champion} {own}".strip(),
+                    "against": ", ".join(filter(None, [row[CELL], other])),
+                    "condition": ", ".join(str((shown | row)[name]) for name in conditions),
+                    "readout": row[READOUT],
+                    "run": shown[RUN],
+                    "n": row[N_TRAIN],
+                    "difference": round(100 * row["difference"], 3) if known else None,
+                    "half": round(float(half), 3) if row["seeds"] > 1 else None,
+                    "seeds": row["seeds"],
+                    "verdict": row["verdict"] if known else "diverged",
+                }
+            )
+    return rows
+
+
 def training_curves(evaluations: pandas.DataFrame, results: pandas.DataFrame) -> dict[str, list[Any]]:
     """By trial: updates, and errors in percent on training and validation images, of the chosen lane."""
     chosen = evaluations.merge(results[["trial", "lane"]], on=["trial", "lane"])
@@ -93,18 +135,53 @@ def training_curves(evaluations: pandas.DataFrame, results: pandas.DataFrame) ->
     return curves
 
 
-def _arms(table: pandas.DataFrame) -> list[str]:
-    """The cell, its sizes where they vary, and other fields that tell arms apart."""
+def _telling(table: pandas.DataFrame) -> list[str]:
+    """Fields but conditions, cell and sizes that tell arms apart."""
     known = [RUN, *CONDITIONS, N_TRAIN, CELL, *SIZES]
     fields = [name for name in table.columns if name.startswith(("data.", "model.", "training."))]
-    telling = analysis.telling_fields(table, [*known, "seed"], [name for name in fields if name != "data.folder"])
+    return analysis.telling_fields(table, [*known, "seed"], [name for name in fields if name != "data.folder"])
+
+
+def _arms(table: pandas.DataFrame, telling: list[str]) -> list[str]:
+    """The cell, its sizes where they vary, and other fields that tell arms apart."""
     sizes = [name for name in SIZES if analysis.telling_fields(table, [CELL], [name])]
-    arms = []
-    for row in table.to_dict("records"):
-        given = [f"{_short(name)} {row[name]}" for name in sizes if row[name] is not pandas.NA]
-        other = [f"{_short(name)} {analysis.in_words(row[name])}" for name in telling]
-        arms.append(", ".join([" ".join([row[CELL], *given]), *other]))
-    return arms
+    return [
+        ", ".join([" ".join([row[CELL], *_given(row, sizes)]), *_other(row, telling)])
+        for row in table.to_dict("records")
+    ]
+
+
+def _lines(table: pandas.DataFrame, telling: list[str]) -> list[str]:
+    """Tied or untied weights, and what tells arms apart but delta."""
+    return [
+        ", ".join([weights_of(row[CELL]), *_given(row, SIZES[1:]), *_other(row, telling)])
+        for row in table.to_dict("records")
+    ]
+
+
+def _given(row: Mapping[Any, Any], sizes: Sequence[str]) -> list[str]:
+    # No delta is no feature: dense is just dense.
+    return [f"{_short(name)} {row[name]}" for name in sizes if not pandas.isna(row[name])]
+
+
+def _other(row: Mapping[Any, Any], telling: Sequence[str]) -> list[str]:
+    return [f"{_short(name)} {analysis.in_words(row[name])}" for name in telling]
+
+
+def weights_of(cell: str) -> str:
+    """The delta-sweep of a cell; one that has none is its own."""
+    return SWEEPS.get(cell, cell)
+
+
+def _delta_rank(delta: str) -> int:
+    return ALL_OFFSETS if delta == "all" else int(delta)
+
+
+def _delta_places(rows: pandas.DataFrame) -> list[float]:
+    """Ranks of the deltas, equally spaced."""
+    deltas, leading = sorted(set(rows["delta_rank"])), list(dict.fromkeys(rows["leading"]))
+    apart = [0.05 * (leading.index(name) - (len(leading) - 1) / 2) for name in rows["leading"]]
+    return [round(deltas.index(rank) + shift, 3) for rank, shift in zip(rows["delta_rank"], apart, strict=True)]
 
 
 def _beside_each_other(rows: pandas.DataFrame) -> list[float]:

@@ -1,0 +1,136 @@
+"""How charts look: scales, colours and shapes of arms and cells, tooltips, and the means that Vega-Lite computes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas
+from matplotlib.colors import to_hex
+from scipy import stats
+
+from cnn_constraints.analysis import cells
+from cnn_constraints.report.figures import OTHER_STYLES, STYLES, lighter
+
+Spec = dict[str, Any]
+
+SHAPES = {"s": "square", "D": "diamond", "^": "triangle-up", "o": "circle"}
+"""Matplotlib's markers in the words of Vega."""
+
+MOST_SEEDS = 500
+
+QUANTILES = [None, None, *(round(float(stats.t.ppf(0.975, seeds - 1)), 6) for seeds in range(2, MOST_SEEDS + 1))]
+"""Of Student's t for the two-sided 95% interval of so many seeds as is the place in the list."""
+
+ERROR = "test error, %"
+
+MOST_ARMS = 30
+"""Of a legend."""
+
+
+def mean_and_interval(trials: pandas.DataFrame, keys: Sequence[str]) -> list[Spec]:
+    """The mean over seeds and the 95% Student-t interval, of trials that have not diverged: `estimates.mean_interval`.
+
+    An end that a logarithmic axis cannot show stands at its lower edge.
+    """
+    operations = [("mean", "mean"), ("stdev", "stdev"), ("valid", "seeds"), ("median", "learning_rate")]
+    fields = {"learning_rate": "learning_rate"}
+    edge = 0.5 * min((error for error in trials["error"].tolist() if error > 0), default=0.02)
+    return [
+        {"filter": "isValid(datum.error)"},
+        {
+            "aggregate": [{"op": op, "field": fields.get(name, "error"), "as": name} for op, name in operations],
+            "groupby": list(keys),
+        },
+        {"calculate": "datum.seeds > 1 ? quantiles[datum.seeds] * datum.stdev / sqrt(datum.seeds) : 0", "as": "half"},
+        {"calculate": "datum.mean + datum.half", "as": "high"},
+        {"calculate": f"max(datum.mean - datum.half, {edge})", "as": "low"},
+        {
+            "calculate": "format(datum.mean, '.2f') + (datum.seeds > 1 ? ' ± ' + format(datum.half, '.2f') : '')",
+            "as": "told",
+        },
+        {"calculate": f"max(datum.mean, {edge})", "as": "mean"},
+    ]
+
+
+def logarithmic(field: str, title: str) -> Spec:
+    ticks = {"format": "~g", "tickCount": 6}
+    scale = {"type": "log", "nice": False, "padding": 8}
+    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
+
+
+def with_field(channel: Spec, field: str) -> Spec:
+    return channel | {"field": field}
+
+
+def plain(encoding: Spec) -> Spec:
+    """Without the colours, shapes and places of the whole chart."""
+    return {"x": None, "color": {"value": "#8a8a8a"}, "shape": None, "detail": None, **encoding}
+
+
+def shape(trials: pandas.DataFrame, by: str = "arm") -> Spec:
+    """The marker of the cell. Of points alone: lines and rules that have one get points of their own from Vega-Lite."""
+    names, styles = _names(trials, by)
+    scale = {"domain": names, "range": [SHAPES.get(marker, "cross") for _, marker in styles]}
+    return {"field": by, "type": "nominal", "title": None, "scale": scale, "legend": _legend(names)}
+
+
+def colour(trials: pandas.DataFrame, by: str = "arm", field: str | None = None) -> Spec:
+    """The colour of the cell; of its arms each is lighter than the one before. field: the names' field, if not `by`."""
+    names, styles = _names(trials, by)
+    scale = {"domain": names, "range": [colour for colour, _ in styles]}
+    return {"field": field or by, "type": "nominal", "title": None, "scale": scale, "legend": _legend(names)}
+
+
+def _legend(names: Sequence[str]) -> Spec | None:
+    """None where there are too many to be read: one points at them."""
+    return {"labelLimit": 320} if len(names) <= MOST_ARMS else None
+
+
+def _names(trials: pandas.DataFrame, by: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Arms or cells, and the colour and marker of each."""
+    found = _cells(trials)
+    if by == "cell":
+        return found, [style(cell, found) for cell in found]
+    arms: dict[str, tuple[str, str]] = {}
+    for cell in found:
+        colour, marker = style(cell, found)
+        of_cell = dict.fromkeys(trials.loc[trials["cell"] == cell, "arm"])
+        arms |= {arm: (to_hex(lighter(colour, variant)), marker) for variant, arm in enumerate(of_cell)}
+    return list(arms), list(arms.values())
+
+
+def _cells(trials: pandas.DataFrame) -> list[str]:
+    return cells(trials.rename(columns={"cell": "model.constraint"}))
+
+
+def style(name: str, names: Sequence[str]) -> tuple[str, str]:
+    others = [other for other in names if other not in STYLES]
+    return STYLES[name] if name in STYLES else OTHER_STYLES[others.index(name) % len(OTHER_STYLES)]
+
+
+def dot() -> Spec:
+    return {"type": "point", "filled": True, "size": 22, "opacity": 0.35}
+
+
+def fields(names: Sequence[str]) -> list[Spec]:
+    """What a tooltip shows, in words."""
+    numbers = {"error": ".2f", "accuracy": ".2f", "mean": ".2f", "total": ".1f", "target": ".2f", "cost": ",", "n": ","}
+    words = {
+        "told": ERROR,
+        "n": "training images",
+        "total": "seconds",
+        "learning_rate": "learning rate",
+        "mean": "error, %",
+    }
+    words |= {"panel": "", "condition": "", "target": "error to reach, %", "bar": "arm"}
+    return [
+        {"field": name, "title": words.get(name, name), **({"format": numbers[name]} if name in numbers else {})}
+        for name in names
+        if words.get(name, name)
+    ]
+
+
+def arm_tooltip() -> list[Spec]:
+    return fields(["arm", "told", "seeds", "learning_rate"])
+
+
+TRIAL_TOOLTIP = fields(["arm", "n", "seed", "readout", "error", "accuracy", "learning_rate", "trial"])
