@@ -36,7 +36,7 @@ class Command:
 
 
 def main(arguments: list[str]) -> None:
-    check_flags(arguments, ["--page", "--figures", "--quiet", "--no-quiet"])
+    check_flags(arguments, ["--page", "--figures", "--quiet"])
     if not arguments:
         raise InputError("Name a run folder, as in: python -m experiments.report runs/quickstart")
     command = parse_flags(Command, arguments, EXAMPLES, prog="python -m experiments.report")
