@@ -110,7 +110,8 @@ def _totals(planned: Sequence[Planned], folder: Path) -> list[str]:
     compiling = sum(plan.compile_seconds for plan in planned)
     lines.append(
         f"About {in_time(_seconds(planned))} on this machine, {in_time(compiling)} of it for compiling: less where "
-        f"programs are kept from an earlier command. Times are estimates, the memory is a lower bound, and counts are exact."
+        f"programs are kept from an earlier command. Times are estimates, the memory is a lower bound, and counts are "
+        f"exact."
     )
     used = {plan.source for plan in planned if plan.left}
     return lines + [f"Time from {source}: {words}." for source, words in _words(used).items()]
