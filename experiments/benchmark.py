@@ -76,7 +76,7 @@ EXAMPLES = {
 
 def main(arguments: list[str]) -> None:
     fields = [name for name in Command.__dataclass_fields__ if name != "suite"]
-    check_flags(arguments, [*("--" + name for name in fields), "--no-formulations"])
+    check_flags(arguments, ["--" + name for name in fields])
     if not arguments or (arguments[0].startswith("--") and "--help" not in arguments):
         raise InputError(f"Name a suite first ({' or '.join(SUITES)}), as in: python -m experiments.benchmark sweep")
     command = parse_flags(Command, arguments, EXAMPLES, prog="python -m experiments.benchmark")
@@ -147,7 +147,7 @@ def _check_effect(command: Command, arguments: list[str]) -> None:
     """Raises InputError for a flag that the suite does not look at."""
     given = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
     for name, suites in OWN_FLAGS.items():
-        if {f"--{name}", f"--no-{name}"} & given and command.suite not in suites:
+        if f"--{name}" in given and command.suite not in suites:
             raise InputError(f"--{name} has no effect in the suite {command.suite}: it is of {' and '.join(suites)}.")
 
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from cnn_constraints import config
 from cnn_constraints.claims.registry import CLAIMS
+from cnn_constraints.constraints.counts import BYTES
+from cnn_constraints.data import sources
 from cnn_constraints.experiment import Experiment
 from cnn_constraints.report.pictures import PICTURES
 from experiments import benchmark, claims, count, pictures, report, sweep
@@ -28,12 +30,21 @@ _cnn_constraints() {{
       --*) flag="$word" ;;
     esac
   done
+  local before="${{COMP_WORDS[COMP_CWORD-1]}}"
+  # Bash takes the = of --flag=value for a word.
+  [[ "$current" == = ]] && current=""
   case "$command $flag" in
 {values}
   esac
+  # A flag may take several names, and one that has its name may be followed by what the command itself takes.
+  if [[ "$before" != "$flag" && "$before" != = ]]; then
+    case "$command" in
+{first}
+    esac
+  fi
   case "$command" in
 {flags}
-    "") [[ "${{COMP_WORDS[COMP_CWORD-1]}}" == -m ]] && values={modules} ;;
+    "") [[ "$before" == -m ]] && values={modules} ;;
   esac
   # Where nothing comes from here, bash completes files.
   [[ "$current" == -* ]] && values="$flags"
@@ -76,9 +87,9 @@ def commands() -> dict[str, Words]:
         "sweep": Words((), fields | _flags(sweep.Command) | _flags(Machines)),
         "report": Words((), _flags(report.Command)),
         "claims": Words(CLAIMS, _flags(claims.Command)),
-        "count": Words((), _flags(count.Command)),
-        "benchmark": Words(benchmark.SUITES, _flags(benchmark.Command)),
-        "pictures": Words(PICTURES, _flags(pictures.Command)),
+        "count": Words((), _flags(count.Command) | {"--boundary": names["model.boundary"], "--dtype": BYTES}),
+        "benchmark": Words(benchmark.SUITES, _flags(benchmark.Command) | {"--cells": benchmark.Command.cells}),
+        "pictures": Words(PICTURES, _flags(pictures.Command) | {"--source": sources.SOURCES}),
         "completion": Words((), {}),
     }
 
@@ -99,14 +110,17 @@ def _flags(command: type) -> dict[str, tuple[str, ...]]:
 
 def script(words: Mapping[str, Words]) -> str:
     """For bash."""
-    values, flags = [], []
+    values, firsts, flags = [], [], []
     for command, (first, of_flag) in words.items():
-        for flag, names in {"": first, **of_flag}.items():
+        for flag, names in of_flag.items():
             if list(names):
                 values.append(f"    {shlex.quote(f'{command} {flag}')}) values={_listed(names)} ;;")
+        if list(first):
+            firsts.append(f"      {command}) values+={_listed(['', *first])} ;;")
         flags.append(f"    {command}) flags={_listed([*of_flag, '--help'])} ;;")
     modules = _listed(f"experiments.{command}" for command in words)
-    return SCRIPT.format(values="\n".join(values), flags="\n".join(flags), modules=modules)
+    cases = {"values": values, "first": firsts, "flags": flags}
+    return SCRIPT.format(**{name: "\n".join(lines) for name, lines in cases.items()}, modules=modules)
 
 
 def _listed(words: Iterable[str]) -> str:

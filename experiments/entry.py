@@ -128,7 +128,8 @@ def parse_flags(
     panel = io.StringIO()
     try:
         with contextlib.redirect_stderr(panel):
-            return tyro.cli(command, args=arguments, **tyro_options)
+            # A flag that is off by default needs no second one that turns it off.
+            return tyro.cli(command, args=arguments, config=(tyro.conf.FlagCreatePairsOff,), **tyro_options)
     except SystemExit as exit_:
         if not exit_.code:
             _print_examples(examples)

@@ -36,7 +36,7 @@ class Command:
 
 
 def main(arguments: list[str]) -> None:
-    check_flags(arguments, ["--page", "--figures", "--quiet", "--no-quiet"])
+    check_flags(arguments, ["--page", "--figures", "--quiet"])
     if not arguments:
         raise InputError("Name a run folder, as in: python -m experiments.report runs/quickstart")
     command = parse_flags(Command, arguments, EXAMPLES, prog="python -m experiments.report")
@@ -50,6 +50,12 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"{claims[0]} holds claims, which have a page of their own: report it alone.")
     if claims and command.figures:
         raise InputError("--figures has no effect for claims, whose figures are in their folder already.")
+    named = [run.resolve().name for run in command.runs]
+    if command.figures and len(set(named)) < len(named):
+        twice = next(name for name in named if named.count(name) > 1)
+        raise InputError(
+            f"Two run folders are named {twice}, and --figures names files by them: rename one, or report them one by one."
+        )
     if command.page and command.page.is_dir():
         raise InputError(f"--page is {command.page}, a folder: name a file.")
     if command.page and not command.page.parent.is_dir():

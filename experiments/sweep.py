@@ -27,6 +27,7 @@ from cnn_constraints.executors.progress import ProgressBar, Silent
 from cnn_constraints.executors.work import work
 from cnn_constraints.report import outcome
 from cnn_constraints.report.outcome import Done
+from cnn_constraints.report.plan import counted
 from cnn_constraints.report.tensorboard import EventFiles, require_library
 from cnn_constraints.report.terminal import report_run
 from cnn_constraints.training import hosts
@@ -226,8 +227,8 @@ def run(
     done = Done(run_now, len(trials) - run_now, executor.programs, time.perf_counter() - started)
     if hosts.first():
         print(
-            f"{_counted(done.trials_run, 'trial')} run, {done.trials_already_finished} already finished, "
-            f"{_counted(done.programs_compiled, 'program')} compiled, {done.seconds:.0f} s. Results in {folder}",
+            f"{counted(done.trials_run, 'trial')} run, {done.trials_already_finished} already finished, "
+            f"{counted(done.programs_compiled, 'program')} compiled, {done.seconds:.0f} s. Results in {folder}",
             file=sys.stderr,
         )
     return done
@@ -245,10 +246,6 @@ def image_digests(trials: list[Experiment]) -> dict[str, str]:
     """Of the user's own images, by their folder."""
     own: set[Data] = {trial.data for trial in trials if trial.data.source == "folder"}
     return {data.folder: sources.digest(data.folder) for data in own if data.folder}
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 if __name__ == "__main__":

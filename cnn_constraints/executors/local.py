@@ -102,7 +102,7 @@ class LocalExecutor:
             width = trials_side_by_side(group, self.dataset(group.trials[0].data))
             checkpoint = self._load_checkpoint(group, width)
             program = None
-            for members in _rounds(group, width, checkpoint):
+            for members in rounds(group, width, checkpoint):
                 dataset = self.dataset(members[0].data)
                 # A program takes so many trials: in a round with fewer, the last is trained several times over.
                 padded = [*members, *members[-1:] * (width - len(members))]
@@ -243,7 +243,7 @@ def trials_side_by_side(group: Group, dataset: Dataset) -> int:
     return devices * min(math.ceil(LANES_ON_ACCELERATOR / lanes), fit, math.ceil(count / devices))
 
 
-def _rounds(group: Group, width: int, checkpoint: Checkpoint | None) -> Iterator[list[Experiment]]:
+def rounds(group: Group, width: int, checkpoint: Checkpoint | None = None) -> Iterator[list[Experiment]]:
     """The group's trials, at most `width` at a time, all on one data set; those of a checkpoint first."""
     begun = [trial for trial in group.trials if checkpoint and config.name(trial) in checkpoint.members]
     if begun:

@@ -13,12 +13,7 @@ from cnn_constraints import analysis, config
 from cnn_constraints.analysis import CELL, DELTA, READOUT
 from cnn_constraints.executors.forecast import FINISHED, OTHERS, TIMED, UPDATES, Planned
 from cnn_constraints.experiment import Experiment
-
-WITHIN = (
-    *("data.n_train", "data.n_validation", "data.folder", "data.intervention", "data.strength", "seed"),
-    *("training.learning_rates", "training.weight_decays", "training.penalty_strengths"),
-)
-"""Fields in which trials of one group may differ, and one that says where and not what."""
+from cnn_constraints.sweep import ARRAYS
 
 WIDTH = 110
 """Characters of the table where it is not printed on a terminal."""
@@ -26,7 +21,7 @@ WIDTH = 110
 SOURCES = {
     FINISHED: "from trials that are finished in this run folder",
     TIMED: f"from {UPDATES} updates of its program, timed on this machine and thrown away",
-    OTHERS: "at the pace, in multiply-adds, of those of its cell that were timed or are finished",
+    OTHERS: "from those of its cell that were timed or are finished, by its multiply-adds",
 }
 
 
@@ -36,7 +31,9 @@ def print_plan(planned: Sequence[Planned], folder: Path, console: Console | None
     if not console.is_terminal:
         console.width = WIDTH
     telling = _telling_fields([plan.group.trials[0] for plan in planned])
-    table = Table(title=f"The plan: {len(planned)} programs, each compiled once", box=None, padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"The plan: {counted(len(planned), 'program')}, each compiled once", box=None, padding=(0, 1, 0, 0)
+    )
     table.title_justify = "left"
     headings = ("trials", "finished", "lanes", "side by side", "parameters", "least memory", "updates", "time", "from")
     for name in telling:
@@ -66,7 +63,7 @@ def as_json(planned: Sequence[Planned], folder: Path) -> dict[str, Any]:
 
 def _group_as_json(plan: Planned) -> dict[str, Any]:
     fields = config.flat(plan.group.trials[0])
-    return {name: value for name, value in fields.items() if name not in WITHIN} | {
+    return {name: value for name, value in fields.items() if name not in ARRAYS} | {
         "trials": len(plan.group.trials),
         "trials_finished": len(plan.group.trials) - plan.left,
         "lanes": plan.lanes,
@@ -85,7 +82,7 @@ def _telling_fields(firsts: Sequence[Experiment]) -> list[str]:
     """Cell, delta and readout, and whatever else tells two groups apart."""
     always = [CELL, DELTA, READOUT]
     table = pandas.DataFrame([config.flat(trial) for trial in firsts], dtype=object)
-    return always + analysis.telling_fields(table, always, [name for name in table.columns if name not in WITHIN])
+    return always + analysis.telling_fields(table, always, [name for name in table.columns if name not in ARRAYS])
 
 
 def _cells(plan: Planned) -> tuple[str, ...]:
@@ -104,16 +101,17 @@ def _totals(planned: Sequence[Planned], folder: Path) -> list[str]:
     updates = sum(plan.updates for plan in planned)
     lines = [
         "",
-        f"{trials:,} trials of {len(planned):,} programs and {updates:,} updates; {trials - left:,} are finished "
-        f"in {folder}. "
+        f"{counted(trials, 'trial')} of {counted(len(planned), 'program')} and {counted(updates, 'update')}; finished "
+        f"in {folder}: {trials - left:,}. "
         f"At most {in_bytes(max(plan.memory for plan in planned))} of parameters at once.",
     ]
     if not left:
         return [*lines, "Nothing is left to train."]
     compiling = sum(plan.compile_seconds for plan in planned)
     lines.append(
-        f"About {in_time(_seconds(planned))} on this machine, {in_time(compiling)} of it for compiling, which what is kept "
-        f"from an earlier command saves."
+        f"About {in_time(_seconds(planned))} on this machine, {in_time(compiling)} of it for compiling: less where "
+        f"programs are kept from an earlier command. Times are estimates, the memory is a lower bound, and counts are "
+        f"exact."
     )
     used = {plan.source for plan in planned if plan.left}
     return lines + [f"Time from {source}: {words}." for source, words in _words(used).items()]
@@ -133,6 +131,11 @@ def _word(name: str, value: object) -> str:
 
 def _heading(name: str) -> str:
     return "cell" if name == CELL else name.rpartition(".")[2]
+
+
+def counted(number: int, noun: str) -> str:
+    """1 trial, 1,200 trials."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def in_time(seconds: float) -> str:

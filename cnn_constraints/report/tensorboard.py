@@ -61,16 +61,21 @@ class EventFiles:
         self._write(finished.rows, finished.fields)
 
     def _write(self, rows: Iterable[Mapping[Any, Any]], fields: Mapping[str, Fields]) -> None:
-        rows = list(rows)
+        results: list[Mapping[Any, Any]] = []
+        looks: dict[str, list[Mapping[Any, Any]]] = {}
+        for row in rows:
+            if row["event"] == "result":
+                results.append(row)
+            elif row["event"] == "evaluation":
+                looks.setdefault(row["trial"], []).append(row)
         with told(f"{self._run / 'tensorboard'} cannot be written", "make room, or leave out --tensorboard."):
             (self._run / "tensorboard").mkdir(exist_ok=True)
             # Of several processes on one run folder each may find what another has just finished.
             with alone(self._run / "holds" / "tensorboard"):
-                for result in (row for row in rows if row["event"] == "result"):
+                for result in results:
                     name = result["trial"]
-                    looks = [row for row in rows if row["event"] == "evaluation" and row["trial"] == name]
                     if not self._folders[name].exists():
-                        self._write_trial(result, looks, fields.get(name))
+                        self._write_trial(result, looks.get(name, []), fields.get(name))
 
     def _write_trial(self, result: Mapping, looks: Iterable[Mapping], fields: Fields | None) -> None:
         folder = self._folders[result["trial"]]
@@ -109,6 +114,8 @@ def _write_events(
 
 
 def _hyperparameters(trial: Experiment, result: Mapping) -> dict[str, str | float]:
+    """By which TensorBoard sorts and filters: the arm, and what tuning has chosen."""
+    sizes = {"tile": trial.model.tile, "rank": trial.model.rank}
     return {
         "cell": trial.model.constraint,
         "delta": analysis.in_words(trial.model.delta),
@@ -116,14 +123,22 @@ def _hyperparameters(trial: Experiment, result: Mapping) -> dict[str, str | floa
         "n_train": trial.data.n_train,
         "learning_rate": float(result["learning_rate"]),
         "weight_decay": float(result["weight_decay"]),
+        "penalty_strength": float(result["penalty_strength"]),
+        **{name: size for name, size in sizes.items() if size is not None},
+        "intervention": trial.data.intervention,
+        "batch_size": trial.training.batch_size,
         "seed": trial.seed,
     }
 
 
 def draw_fields(fields: Fields) -> UInt8[np.ndarray, "rows columns 3"]:
-    """A row a site and a column a channel: blue below zero, white at zero, red above, on one scale."""
-    largest = float(np.nanmax(np.abs(fields), initial=0)) or 1.0
-    colours = matplotlib.colormaps["RdBu_r"](_in_grid(fields) / (2 * largest) + 0.5, bytes=True)
+    """A row a site and a column a channel: blue below zero, white at zero, red above, on one scale; black where weights
+    are not finite.
+    """
+    # In 64 bits, for twice what just fits 32 does not.
+    finite = np.where(np.isfinite(fields), fields, np.nan).astype(np.float64)
+    largest = float(np.nanmax(np.abs(finite), initial=0)) or 1.0
+    colours = matplotlib.colormaps["RdBu_r"](_in_grid(finite) / (2 * largest) + 0.5, bytes=True)
     return np.asarray(colours)[..., :3]
 
 

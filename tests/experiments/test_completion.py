@@ -1,6 +1,8 @@
 """Tab completes commands, flags and names in a real bash, and files where nothing else is meant."""
 
+import importlib
 import os
+import re
 import select
 import subprocess
 import time
@@ -10,9 +12,9 @@ from pathlib import Path
 import pytest
 from commands import call
 
+import experiments
 from cnn_constraints import config
 from cnn_constraints.claims.registry import CLAIMS
-from cnn_constraints.experiment import Experiment
 from experiments import completion
 
 
@@ -64,9 +66,14 @@ def bash(tmp_path: Path) -> Iterator[Bash]:
         ("python -m experiments.sweep quickstart.py --model.constr", "--model.constraint "),
         ("python -m experiments.sweep quickstart.py --dry", "--dry-run "),
         ("python -m experiments.sweep quickstart.py --model.constraint sha", "shared "),
+        ("python -m experiments.sweep quickstart.py --model.constraint=sha", "shared "),
+        ("python -m experiments.sweep quickstart.py --training.violations conv loc", "local "),
         ("python -m experiments.sweep quickstart.py --executor r", "ray "),
         ("python -m experiments.sweep quick", "quickstart.py "),
+        ("python -m experiments.report --page quick", "quickstart.py "),
         ("python3 -m experiments.claims param", "parameter_ladder "),
+        ("python3 -m experiments.claims --tier cpu param", "parameter_ladder "),
+        ("python -m experiments.count --dtype float3", "float32 "),
         ("python -m experiments.benchmark --lan", "--lanes "),
         ("python quick", "quickstart.py "),
     ],
@@ -75,10 +82,24 @@ def test_tab_completes(bash, typed, completed):
     assert completed in bash.type(f"{typed}\t", completed)
 
 
-def test_every_flag_and_every_name_is_known():
+def test_every_command_is_known():
+    files = [path.stem for path in Path(experiments.__file__).parent.glob("*.py")]
+    modules = {name: importlib.import_module(f"experiments.{name}") for name in files if name != "__init__"}
+    assert set(completion.commands()) == {name for name, module in modules.items() if hasattr(module, "main")}
+
+
+@pytest.mark.parametrize(("command", "words"), completion.commands().items())
+def test_flags_are_those_of_the_help_and_each_is_taken(command, words):
+    module = importlib.import_module(f"experiments.{command}")
+    text = call(module.main, "--help").out.partition("\nexamples\n")[0]
+    shown = re.findall(r"^\W*?(--[a-z][\w.-]*)(?:, (--[\w.-]+))?", text, re.MULTILINE)
+    assert {flag for flags in shown for flag in flags if flag} == set(words.flags)
+    refused = [flag for flag in words.flags if "Unknown flag" in call(module.main, "no-such-thing", flag).err]
+    assert not refused
+
+
+def test_names_are_those_of_the_registries():
     words = completion.commands()
-    names = {"--" + name.replace("_", "-") for name in config.flat(Experiment())}
-    assert names <= set(words["sweep"].flags)
-    assert {"--output", "--json", "--coordinator"} <= set(words["sweep"].flags)
     assert list(words["claims"].first) == list(CLAIMS)
-    assert not [flag for one in words.values() for flag in one.flags if flag in ("--config", "--suite", "--experiment")]
+    for name, allowed in config.registries().items():
+        assert set(words["sweep"].flags["--" + name.replace("_", "-")]) == set(allowed)

@@ -13,7 +13,7 @@ import pandas
 import pytest
 from commands import Outcome, call, write_config
 
-from cnn_constraints import analysis, store
+from cnn_constraints import analysis, settings, store
 from experiments import sweep
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -39,6 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(here):
+    kept = sorted(settings.cache_folder().glob("compiled/*"))
     outcome = call(sweep.main, "config.py", "--dry-run", "--json", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     plan = json.loads(outcome.out)
@@ -48,6 +49,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(here):
     seconds = sum(group["training_seconds"] + group["compile_seconds"] for group in plan["groups"])
     assert 0 < plan["seconds"] == pytest.approx(seconds)
     assert os.listdir(here) == ["config.py"]
+    assert sorted(settings.cache_folder().glob("compiled/*")) == kept
 
 
 def test_a_plan_counts_what_is_finished_and_takes_its_time_for_the_rest(here, trained):
@@ -61,7 +63,7 @@ def test_a_plan_counts_what_is_finished_and_takes_its_time_for_the_rest(here, tr
         assert group["seconds_from"] == "finished"
         assert group["training_seconds"] == pytest.approx(3 * times[group["model.constraint"]])
     table = call(sweep.main, "config.py", "--dry-run")
-    assert "10 trials of 2 programs" in table.out and "4 are finished in runs/config" in table.out
+    assert "10 trials of 2 programs" in table.out and "finished in runs/config: 4." in table.out
     assert sorted(here.rglob("*")) == before
 
 

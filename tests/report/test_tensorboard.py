@@ -90,7 +90,10 @@ def test_hyper_parameters_are_those_of_the_chosen_lane(place):
         given = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
         assert given["cell"].string_value == result["model.constraint"]
         assert given["learning_rate"].number_value == pytest.approx(result["learning_rate"])
+        assert given["penalty_strength"].number_value == pytest.approx(result["penalty_strength"])
         assert given["seed"].number_value == result["seed"]
+        assert given["intervention"].string_value == result["data.intervention"]
+        assert ("rank" in given) == (result["model.constraint"] == "low_rank_local")
 
 
 def test_every_trial_that_was_trained_with_it_has_a_picture(place):
@@ -108,6 +111,16 @@ def test_a_picture_has_one_scale_for_all_its_fields(draw):
     side = len(picture) // 3
     assert (picture[side + side // 2, side // 2] >= 245).all()
     np.testing.assert_array_equal(picture[:side, :, 0], draw_fields(2 * fields)[:side, :, 0])
+
+
+def test_what_has_diverged_is_drawn_without_a_word(draw):
+    fields = np.array(draw.normal(3, 2, 4, 4))
+    fields[draw.integer(0, 2), draw.integer(0, 1)] = draw.rng.choice(
+        [np.nan, np.inf, -np.inf, np.finfo(np.float32).max]
+    )
+    assert draw_fields(fields).shape == draw_fields(np.zeros_like(fields)).shape
+    assert (draw_fields(fields) == 255).sum() < draw_fields(fields).size
+    assert draw_fields(np.full_like(fields, np.nan)).max() == 0
 
 
 def test_tables_are_the_same_with_and_without(place):

@@ -119,6 +119,7 @@ RUNS: Entries = {
     "figures of claims": Entry(
         "report claims --figures paper", "--figures has no effect", prepare=lambda: write("claims/claims.json", "{}")
     ),
+    "figures of two runs of one name": Entry("report a/run b/run --figures paper", "Two run folders are named run"),
     "a page of damaged claims": Entry(
         "report claims", "claims/claims.json is damaged", prepare=lambda: write("claims/claims.json", "{}")
     ),
