@@ -9,10 +9,9 @@ import pandas
 import tyro
 
 from cnn_constraints import errors
-from cnn_constraints.errors import InputError
 from cnn_constraints.report.learned import SOURCES, Learned, check_source, learn
 from cnn_constraints.report.pictures import LEARNED, PICTURES, draw
-from cnn_constraints.report.terminal import save
+from cnn_constraints.report.terminal import make_folder, save
 from experiments.entry import check_devices, check_flags, entry_point, parse_flags, prepare_jax
 
 EXAMPLES = {
@@ -41,7 +40,7 @@ def main(arguments: list[str]) -> None:
     for name in names:
         errors.find("picture", name, PICTURES)
     check_source(command.source)
-    _make_folder(command.output)
+    make_folder("--output", command.output)
     prepare_jax()
     check_devices()
     needed = set(names) & set(LEARNED)
@@ -54,16 +53,6 @@ def main(arguments: list[str]) -> None:
 
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
-
-
-def _make_folder(folder: Path) -> None:
-    """Before anything is trained, whatever stands in the way."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InputError(f"--output is {folder}, a file: name a folder.") from None
-    except OSError as error:
-        raise InputError(f"--output is {folder}, which cannot be made: {error.strerror or error}.") from None
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import tyro
 
 from cnn_constraints.claims.records import CLAIMS_FILE
 from cnn_constraints.errors import InputError
-from cnn_constraints.report.terminal import report_claims, report_run, report_runs, save_figures
+from cnn_constraints.report.terminal import make_folder, report_claims, report_run, report_runs, save_figures
 from experiments.entry import check_flags, entry_point, parse_flags
 
 EXAMPLES = {
@@ -60,6 +60,8 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--page is {command.page}, a folder: name a file.")
     if command.page and not command.page.parent.is_dir():
         raise InputError(f"There is no folder {command.page.parent} for {command.page.name}: make it first.")
+    if command.figures:
+        make_folder("--figures", command.figures)
     with contextlib.redirect_stdout(io.StringIO()) if command.quiet else contextlib.nullcontext():
         if claims:
             report_claims(claims[0], command.page)

@@ -99,7 +99,7 @@ def plot_learning_curves(results: pandas.DataFrame) -> Figure:
         axes.set_xlabel("training images")
 
     lines = _lines(arms, [CELL, DELTA])
-    return _figure(arms, lines, "Test error against training images", CONDITIONS, draw)
+    return _figure(arms, lines, "Test error against training images", CONDITIONS, draw, note=_cut(arms, limits))
 
 
 def plot_delta_curve(results: pandas.DataFrame) -> Figure:
@@ -120,14 +120,18 @@ def plot_delta_curve(results: pandas.DataFrame) -> Figure:
     def draw(axes: Axes, lines: Sequence[Line]) -> None:
         for line in lines:
             places = [everywhere if pandas.isna(delta) else deltas.index(delta) for delta in line.arms[DELTA]]
-            _draw_line(axes, line, np.array(places, dtype=float), limits)
+            # A little apart, so that bars do not hide each other.
+            shift = 0.06 * (labels.index(line.label) - (len(labels) - 1) / 2)
+            _draw_line(axes, line, np.array(places, dtype=float) + shift, limits)
         axes.axvline(everywhere - 0.65, color="#aaaaaa", linewidth=1, linestyle=(0, (2, 3)))
         axes.set_xlim(-0.4, everywhere + 0.4)
         axes.set_xticks([*range(len(deltas)), everywhere], [*map(str, deltas), "all"])
         error_axis(axes, limits)
-        axes.set_xlabel("delta: how far a layer sees")
+        axes.set_xlabel("delta, pixels to each side of a site")
 
-    return _figure(arms, _lines(arms, ["weights"]), "Test error against delta", (*CONDITIONS, N_TRAIN), draw)
+    lines = _lines(arms, ["weights"])
+    labels = list(dict.fromkeys(line.label for line in lines))
+    return _figure(arms, lines, "Test error against delta", (*CONDITIONS, N_TRAIN), draw, note=_cut(arms, limits))
 
 
 def plot_cells(results: pandas.DataFrame) -> Figure:
@@ -161,7 +165,14 @@ def plot_cells(results: pandas.DataFrame) -> Figure:
         axes.set_xlabel("test accuracy (%)")
 
     title = f"Test accuracy with {arms[N_TRAIN].iloc[0]} training images"
-    return _figure(arms, lines, title, CONDITIONS, draw, height=1.0 + 0.5 * len(rows), legend=False)
+    beyond = any(arms["test_accuracy_low"] < 0) or any(arms["test_accuracy_high"] > 1)
+    note = "; intervals are cut at 0 and 100%" if beyond else ""
+    return _figure(arms, lines, title, CONDITIONS, draw, height=1.0 + 0.5 * len(rows), legend=False, note=note)
+
+
+def _cut(arms: pandas.DataFrame, limits: Limits) -> str:
+    """A sentence on intervals that the axis does not show whole."""
+    return "; bars at the lower edge go on" if any(arms["error_low"] < limits[0]) else ""
 
 
 def _arms(results: pandas.DataFrame) -> pandas.DataFrame:
@@ -234,8 +245,9 @@ def _figure(
     draw: Draw,
     height: float = 3.6,
     legend: bool = True,
+    note: str = "",
 ) -> Figure:
-    """One panel, `height` inches high, for every combination of those panel fields that vary."""
+    """One panel, `height` inches high, for every combination of those panel fields that vary. note: ends the title."""
     fields = [name for name in panel_fields if analysis.varies(arms, name)]
     panels = list(analysis.groups(arms, fields))
     columns = min(4, len(set(arms[fields[-1]])) if fields else 1)
@@ -261,7 +273,8 @@ def _figure(
             for axes in grid[:, 0]:
                 axes.set_ylabel("test error (%)")
         about = textwrap.fill(f"{title}: {analysis.conditions_in_words(arms)}", width=int(11 * size[0]))
-        figure.suptitle(f"{about}\n{_seeds_in_words(arms)}", fontsize=11.5, linespacing=1.3)
+        means = textwrap.fill(_seeds_in_words(arms) + note, width=int(11 * size[0]))
+        figure.suptitle(f"{about}\n{means}", fontsize=11.5, linespacing=1.3)
     return figure
 
 

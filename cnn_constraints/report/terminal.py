@@ -1,13 +1,14 @@
 """Reports runs and claims: tables on standard output, figures and the page into their folders."""
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas
 from matplotlib.figure import Figure
 
-from cnn_constraints import store
+from cnn_constraints import analysis, store
 from cnn_constraints.errors import InputError
 from cnn_constraints.files import replacing
 from cnn_constraints.report import page as pages
@@ -24,26 +25,50 @@ FORMATS = ("pdf", "png")
 
 
 def report_run(folder: Path, trials: Iterable[str] | None = None, page: Path | None = None) -> None:
-    """Print the tables of a run, write <folder>/figures/<name>.png and the page, and print their paths.
+    """Write <folder>/figures/<name>.png and the page of a run, then print its tables and their paths.
 
     Only the trials of these names count, if names are given. page: by default <folder>/report.html. Raises InputError where
-    no trial is finished, and where the run cannot be read or a file not be written.
+    no trial is finished and where the run cannot be read, and, after the tables, where a file cannot be written.
     """
     run = pages.read_run(folder)
     names = None if trials is None else list(trials)
     results = run.results if names is None else run.results.loc[run.results["trial"].isin(names)]
     if results.empty:
         raise InputError(f"{folder} has no finished trial yet: run `python -m experiments.sweep` first.")
+    # Files first: tables may be read by something that ends early, as `head` does.
+    written, failure = [], None
+    try:
+        for path in _draw(run, results, names, page or folder / PAGE):
+            written.append(path)
+    except InputError as error:
+        failure = error
     print_tables(results)
-    figures = figures_for(results)
-    if not figures:
-        print("Every trial diverged, so there is nothing to draw: try lower learning rates.")
-    for name, figure in figures.items():
-        path = folder / "figures" / f"{name}.png"
-        save(figure, path)
+    for sentence in _about(run, results, names):
+        print(sentence)
+    for path in written:
         print(path)
-    if figures:
-        write_page(lambda: pages.page([run], names), page or folder / PAGE)
+    if failure:
+        raise failure
+
+
+def _draw(run: pages.Run, results: pandas.DataFrame, names: list[str] | None, page: Path) -> Iterator[Path]:
+    """Write figures and page, and say where they are."""
+    for name, figure in figures_for(results).items():
+        path = Path(run.name) / "figures" / f"{name}.png"
+        save(figure, path)
+        yield path
+    if write_page(lambda: pages.page([run], names), page):
+        yield page
+
+
+def _about(run: pages.Run, results: pandas.DataFrame, names: list[str] | None) -> Iterator[str]:
+    """What a reader of the tables would not see in them."""
+    if unfinished := run.planned - len(run.results):
+        yield f"{len(run.results)} of {run.planned} trials are finished; {unfinished} are not, or are being trained."
+    if others := len(run.results) - len(results):
+        yield f"{run.name} holds {others} trials of other settings too: `python -m experiments.report` shows all."
+    if all(analysis.prepare(results)["diverged"]):
+        yield "Every trial diverged, so there is nothing to draw."
 
 
 def report_runs(folders: Sequence[Path], page: Path) -> None:
@@ -55,28 +80,33 @@ def report_runs(folders: Sequence[Path], page: Path) -> None:
     for run in runs:
         print(f"{run.name}:")
         print_tables(run.results)
-    write_page(lambda: pages.page(runs), page)
+        for sentence in _about(run, run.results, None):
+            print(sentence)
+    if write_page(lambda: pages.page(runs), page):
+        print(page)
 
 
 def report_claims(folder: Path, page: Path | None = None) -> None:
     """Write the page of a folder of claims, by default <folder>/report.html, and print its path. Raises InputError where it
     cannot be read or written.
     """
-    write_page(lambda: claims_page(folder), page or folder / PAGE)
+    page = page or folder / PAGE
+    if write_page(lambda: claims_page(folder), page):
+        print(page)
 
 
-def write_page(build: Callable[[], str], path: Path) -> None:
-    """Write a page whole or not at all and print its path; without the extra `report`, say how to have it."""
+def write_page(build: Callable[[], str], path: Path) -> bool:
+    """Write a page whole or not at all. Without the extra `report`, say how to have it, and return False."""
     if not pages.can_build():
         print(f"{pages.EXTRA}.", file=sys.stderr)
-        return
+        return False
     content = build()
     try:
         with replacing(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
-    print(path)
+    return True
 
 
 def save_figures(folders: Sequence[Path], place: Path) -> None:
@@ -90,6 +120,18 @@ def save_figures(folders: Sequence[Path], place: Path) -> None:
                 path = place / f"{folder.resolve().name}_{name}.{kind}"
                 save(figure, path)
                 print(path)
+
+
+def make_folder(flag: str, folder: Path) -> None:
+    """Before anything is computed for it. Raises InputError where it cannot be made or written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"{flag} is {folder}, a file: name a folder.") from None
+    except OSError as error:
+        raise InputError(f"{flag} is {folder}, which cannot be made: {error.strerror or error}.") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{flag} is {folder}, which cannot be written to: name another folder.")
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -24,5 +24,6 @@ from cnn_constraints.store.run import finished as finished
 from cnn_constraints.store.run import is_whole as is_whole
 from cnn_constraints.store.run import open_run as open_run
 from cnn_constraints.store.run import read_attempts as read_attempts
+from cnn_constraints.store.run import read_config as read_config
 from cnn_constraints.store.tables import EVENTS as EVENTS
 from cnn_constraints.store.tables import read as read

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cnn_constraints.errors import InputError, told
+from cnn_constraints.errors import InputError, nearest_name, told
 from cnn_constraints.files import digest, write_json
 
 T = TypeVar("T")
@@ -16,6 +16,9 @@ FORMAT = 2
 """Of a run folder. Format 1 had no checksums."""
 
 REMEDY = "restore it, or move it away and repeat the sweep, which keeps all results and writes it anew."
+
+SHOWN = 8
+"""Run folders that are named."""
 
 ROOM = "finished trials are kept; make room, then run the same command again."
 
@@ -32,7 +35,7 @@ def read(path: Path, remedy: str = REMEDY) -> Document:
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path.parent} is not a run folder: it has no {path.name}.") from None
+        raise _no_run_folder(path) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}): mend that, then try again.") from None
     except ValueError:
@@ -49,6 +52,17 @@ def read(path: Path, remedy: str = REMEDY) -> Document:
     if checksum != _checksum(content):
         raise InputError(f"{path} was altered, since its checksum is not that of its content: {remedy}")
     return content
+
+
+def _no_run_folder(document: Path) -> InputError:
+    folder, place = document.parent, document.parent.parent
+    runs_in = lambda place: sorted(found.parent.name for found in place.glob(f"*/{document.name}"))
+    if folder.is_dir():
+        inside = runs_in(folder)
+        hint = f", but {', '.join(inside[:SHOWN])} in it are" if inside else ""
+        return InputError(f"{folder} is not a run folder: it has no {document.name}{hint}.")
+    near = nearest_name(folder.name, runs_in(place))
+    return InputError(f"There is no run folder {folder}{f': did you mean {place / near}?' if near else '.'}")
 
 
 def entry(path: Path, content: Mapping[str, Any], name: str, kind: type[T], remedy: str = REMEDY) -> T:

@@ -5,13 +5,15 @@ import re
 
 import made_up_runs
 import numpy as np
+import pandas
 import pytest
 
-from cnn_constraints import store
-from cnn_constraints.report.page import page, read_run
-from cnn_constraints.report.page.trials import describe, sample_ratios, training_curves
+from cnn_constraints import analysis, config, store
+from cnn_constraints.report.page import charts, page, read_run
+from cnn_constraints.report.page.trials import describe, differences, sample_ratios, training_curves
+from cnn_constraints.sweep import resolve
 
-pytest.importorskip("vl_convert", reason="needs the extra `report`")
+vl_convert = pytest.importorskip("vl_convert", reason="needs the extra `report`")
 
 
 def data_of(text: str) -> dict:
@@ -59,6 +61,46 @@ def test_curves_are_those_of_the_chosen_lane(folder):
         updates, _, validation = curves[trial]
         assert updates == rows["update"].tolist()
         assert validation == pytest.approx((100 * (1 - rows["validation_accuracy"])).tolist(), abs=0.01)
+
+
+def described(folder, trials, seed) -> pandas.DataFrame:
+    written = made_up_runs.write(folder, resolve(trials), np.random.default_rng(seed))
+    return describe(store.read(written).assign(run="run"), {})
+
+
+@pytest.mark.parametrize("trials", [made_up_runs.ladder(), made_up_runs.delta_sweep()], ids=["ladder", "delta_sweep"])
+def test_only_means_and_trials_have_marks(trials, tmp_path, seed):
+    rows = described(tmp_path / "run", trials, seed)
+    for name, chart in charts.specifications(rows, sample_ratios(rows), True).items():
+        drawn = json.dumps(vl_convert.vegalite_to_vega(chart)).count('"style": ["point"]')
+        meant = json.dumps(chart).count('"type": "point"')
+        assert drawn == meant, name
+
+
+def test_a_line_of_the_delta_sweep_is_one_arm_at_each_delta(tmp_path, seed):
+    trials = [
+        config.replace(trial, {"model.channels": size})
+        for trial in made_up_runs.delta_sweep()
+        for size in ((2, 2), (4, 4))
+    ]
+    rows = described(tmp_path / "run", trials, seed)
+    assert (rows.groupby(["line", "delta"])["arm"].nunique() == 1).all()
+    assert (rows.groupby("line")["leading"].nunique() == 1).all() and rows["line"].nunique() == 4
+
+
+def test_differences_are_those_of_the_comparison(folder):
+    results = store.read(folder).assign(run="run")
+    rows = [row for row in differences(results) if row["cell"] == "dense"]
+    pairs = analysis.compare(results, "conv", "dense")
+    assert [row["difference"] for row in rows] == pytest.approx((100 * pairs["difference"]).tolist(), abs=1e-3)
+    assert [row["verdict"] for row in rows] == pairs["verdict"].tolist()
+
+
+def test_where_every_trial_diverged_there_are_tables_alone(folder):
+    run = read_run(folder)
+    wild = run._replace(results=run.results.assign(test_accuracy=np.nan, validation_accuracy=np.nan))
+    text = page([wild])
+    assert data_of(text)["charts"] == {} and 'id="trials"' in text and "diverged at every learning rate" in text
 
 
 def test_what_needs_twice_as_many_images_has_the_ratio_two(folder):

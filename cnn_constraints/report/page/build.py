@@ -66,13 +66,14 @@ TABLES = {
 
 
 class Run(NamedTuple):
-    """Tables of `store.read`, and the attempts that made them, the last one last."""
+    """Tables of `store.read`, and the attempts that made them, the last one last. planned: the trials of all its sweeps."""
 
     name: str
     results: pandas.DataFrame
     evaluations: pandas.DataFrame
     seconds: pandas.DataFrame
     attempts: Sequence[Mapping[str, Any]]
+    planned: int
 
 
 def read_run(folder: Path) -> Run:
@@ -86,6 +87,7 @@ def read_run(folder: Path) -> Run:
         store.read(folder, "evaluation"),
         store.read(folder, "time"),
         store.read_attempts(folder),
+        len(store.read_config(folder)["trials"]),
     )
 
 
@@ -118,7 +120,7 @@ def page(runs: Sequence[Run], names: Sequence[str] | None = None) -> str:
     title = ", ".join(dict.fromkeys(run.name for run in runs))
     shown = [name for name in TABLES if name != "differences" or differences]
     body = "".join(_figure(name, *HEADINGS[name]) for name in specifications) + "".join(map(_table, shown))
-    return assemble(title, _facts(results), _details(results, runs), body, data)
+    return assemble(title, _facts(results, runs), _details(results, runs), body, data)
 
 
 def _seconds(run: Run) -> Iterable[tuple[str, float]]:
@@ -156,18 +158,21 @@ def _filters(rows: pandas.DataFrame) -> dict[str, list[Any]]:
     """The values of what can be filtered by, where there are several."""
     filters = {name: list(dict.fromkeys(rows[name])) for name in ("run", "cell", "delta", "readout", "n", "seed")}
     # Where each cell has one delta, to choose cells is enough.
-    swept = rows.groupby("cell")["delta"].nunique().max() > 1
+    swept = any(len(set(of_cell["delta"])) > 1 for _, of_cell in rows.groupby("cell"))
     filters["delta"] = list(dict.fromkeys(rows.sort_values("delta_rank")["delta"])) if swept else []
     numbers = {name: sorted(int(value) for value in filters[name]) for name in ("n", "seed")}
     return {name: values for name, values in (filters | numbers).items() if len(values) > 1}
 
 
-def _facts(results: pandas.DataFrame) -> str:
+def _facts(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
     sources = " and ".join(dict.fromkeys(results["data.source"]))
     seeds = len(set(results["seed"]))
+    finished, planned = (sum(counts) for counts in ([len(run.results) for run in runs], [run.planned for run in runs]))
     facts = [sources, f"{len(results):,} trials", "1 seed, so no intervals" if seeds == 1 else f"{seeds} seeds"]
     if diverged := sum(analysis.prepare(results)["diverged"].tolist()):
         facts.append(f"{diverged:,} trials diverged at every learning rate and have no error: try lower ones")
+    if finished < planned:
+        facts.append(f"{finished:,} of {planned:,} trials were finished when this page was made")
     return " · ".join(facts)
 
 

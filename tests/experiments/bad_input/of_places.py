@@ -101,8 +101,8 @@ ENVIRONMENT: Entries = {
 
 RUNS: Entries = {
     "a report on nothing": Entry("report", "Name a run folder"),
-    "a report on what is not there": Entry("report nowhere", "nowhere is not a run folder"),
-    "a report on a file": Entry("report config.py", "config.py is not a run folder"),
+    "a report on what is not there": Entry("report nowhere", "There is no run folder nowhere"),
+    "a report on a file": Entry("report config.py", "There is no run folder config.py"),
     "a report on a folder of something else": Entry("report .", "not a run folder"),
     "a report on a folder of runs": Entry("report runs", "not a run folder", prepare=lambda: Path("runs").mkdir()),
     "a report on an empty run": Entry("report run", "no finished trial", prepare=run_without_results),
@@ -111,6 +111,7 @@ RUNS: Entries = {
     ),
     "a report on the same run twice": Entry("report run run", "run is given twice"),
     "a report with a flag that is not there": Entry("report nowhere --figure", "--figure"),
+    "a folder for figures that is a file": Entry("report run --figures config.py", "--figures is config.py, a file"),
     "a page that is a folder": Entry("report run --page .", "--page is ., a folder: name a file"),
     "a page in a folder that is not there": Entry("report run --page nowhere/page.html", "There is no folder nowhere"),
     "claims beside a run": Entry(
