@@ -81,6 +81,17 @@ def test_every_figure_is_drawn_and_saved(opened):
         assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("path", ["ladder"], indirect=True)
+def test_panels_stand_in_the_order_of_conditions_and_images(opened):
+    headings = "() => [...document.querySelectorAll('#training text')].map((one) => one.textContent)"
+    shown = [heading for heading in opened.evaluate(headings) if heading.endswith("images")]
+    keys = [
+        (condition, int(images.replace(",", "")))
+        for condition, images in re.findall(r"(\w+), ([\d,]+) images", "; ".join(shown))
+    ]
+    assert len(keys) == 2 * len(made_up_runs.SIZES) and keys == sorted(keys)
+
+
 @of_runs
 def test_a_filter_acts_on_figures_and_tables(opened, path):
     count = (

@@ -40,19 +40,18 @@ function theme() {
     background: "transparent",
     font,
     axis: { labelColor: text, titleColor: text, gridColor: line, domainColor: line, tickColor: line, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-    legend: { labelColor: text, titleColor: text, orient: "top", labelFontSize: 13, symbolSize: 90, symbolOpacity: 1, columns: innerWidth < 600 ? 1 : 4 },
+    legend: { labelColor: text, titleColor: text, orient: "top", labelFontSize: 13, symbolSize: 90, symbolOpacity: 1, symbolBaseFillColor: text, columns: innerWidth < 600 ? 1 : 4 },
     header: { labelColor: text, labelFontSize: 13 },
     view: { stroke: "transparent" },
     rule: { strokeWidth: 1.6 },
   };
 }
 
-// In the order of conditions and of training images.
-function panelsOf(rows, field) {
+// Conditions, and then training images. Panels stand in the order of their rows, if they are given one at all.
+function inOrder(rows, field) {
   const conditions = [...new Set(rows.map((row) => row.condition))];
-  const rank = (row) => conditions.indexOf(row.condition) * 1e9 + (row.n ?? 0);
-  const sorted = field === "panel" && conditions[0] !== undefined ? rows.toSorted((one, other) => rank(one) - rank(other)) : rows;
-  return [...new Set(sorted.map((row) => row[field]))];
+  const rank = (row) => conditions.indexOf(row.condition) * 1e9 + row.n;
+  return field === "panel" && conditions[0] !== undefined ? rows.toSorted((one, other) => rank(one) - rank(other)) : rows;
 }
 
 // Panels as wide as the page allows; black, which dark pages have no use for, turned round.
@@ -63,10 +62,10 @@ function fitted(name, width, rows, narrower) {
     return { ...spec, width: Math.max(LEAST_WIDTH, Math.min(width - 190, 900) - narrower), autosize: { type: "pad" } };
   }
   spec.params[0].value = content.quantiles;
-  const panels = panelsOf(rows, spec.facet.field);
-  spec.facet.sort = panels;
-  spec.columns = Math.max(1, Math.min(panels.length, 3, Math.floor(width / NARROWEST)));
-  const fits = Math.min(panels.length === 1 ? 960 : 560, Math.floor(width / spec.columns) - 60);
+  spec.facet.sort = [...new Set(rows.map((row) => row[spec.facet.field]))];
+  const panels = spec.facet.sort.length;
+  spec.columns = Math.max(1, Math.min(panels, name === "cost" ? 2 : 3, Math.floor(width / NARROWEST)));
+  const fits = Math.min(panels === 1 ? 960 : 560, Math.floor(width / spec.columns) - 60);
   spec.spec.width = Math.max(LEAST_WIDTH, fits - Math.ceil(narrower / spec.columns));
   return spec;
 }
@@ -74,7 +73,8 @@ function fitted(name, width, rows, narrower) {
 // Only when it is drawn is it known how much room axes and legend take: what is too wide is drawn again, narrower.
 async function draw(section, narrower = 0) {
   const place = section.querySelector(".chart");
-  const rows = rowsOf(content.charts[section.id].data.name);
+  const { data, facet } = content.charts[section.id];
+  const rows = inOrder(rowsOf(data.name), facet?.field);
   const spec = fitted(section.id, place.clientWidth, rows, narrower);
   spec.datasets = { [spec.data.name]: rows };
   views.get(section.id)?.finalize();

@@ -58,7 +58,7 @@ def describe(results: pandas.DataFrame, seconds: Mapping[str, float]) -> pandas.
             "accuracy": (100 * table["test_accuracy"]).round(4),
             "training_accuracy": (100 * table["train_accuracy"]).round(4),
             **{name: table[name] for name in ("learning_rate", "weight_decay", "parameters", "multiply_adds")},
-            "diverged_lanes": [count or "" for count in table.get("diverged_lanes", [0] * len(table))],
+            "diverged_lanes": table["diverged_lanes"].replace(0, "") if "diverged_lanes" in table else "",
             "seconds": [round(seconds.get(trial, 0.0), 3) for trial in table["trial"]],
         }
     )
