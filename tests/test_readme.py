@@ -1,5 +1,6 @@
 """What README shows is true: its constraint works as written, and its Python lines run."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def test_the_constraint_of_readme_is_stronger_than_a_convolution(mirrored):
     assert ties.leq(table, ties.tie_table("conv", geometry, 1))
     assert not ties.leq(ties.tie_table("conv", geometry, 1), table)
     assert ties.sizes(mirrored, geometry, 1).weights == 6
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("boundary", ["zero", "circular"])
+def test_the_constraint_of_readme_is_weaker_with_a_larger_delta(mirrored, stride, boundary):
+    geometry = Geometry(5, 6, stride, boundary)
+    tables = [ties.tie_table(mirrored, geometry, delta) for delta in (*range(6), None)]
+    assert all(ties.leq(small, large) for small, large in itertools.pairwise(tables))
 
 
 def test_the_layer_of_readme_commutes_with_the_mirror(mirrored):
