@@ -1,12 +1,12 @@
 """JSON files of a run folder that carry their own checksum, so that one that was altered is not taken for true."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cnn_constraints.errors import InputError, told
-from cnn_constraints.files import digest, write_json
+from cnn_constraints.files import digest, write_json, write_with_room
 
 T = TypeVar("T")
 
@@ -20,11 +20,14 @@ REMEDY = "restore it, or move it away and repeat the sweep, which keeps all resu
 ROOM = "finished trials are kept; make room, then run the same command again."
 
 
-def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all, with its format and checksum. Raises InputError where the file system refuses."""
+def write(path: Path, content: Mapping[str, Any], make_room: Callable[[], bool] = lambda: False) -> None:
+    """Whole or not at all, with its format and checksum. make_room: on a full disk, whether there is more now. Raises
+    InputError where the file system refuses.
+    """
     described = {"format": FORMAT, **content}
+    whole = described | {"checksum": _checksum(described)}
     with told(f"{path} cannot be written", ROOM):
-        write_json(path, described | {"checksum": _checksum(described)})
+        write_with_room(lambda: write_json(path, whole), make_room)
 
 
 def read(path: Path, remedy: str = REMEDY) -> Document:

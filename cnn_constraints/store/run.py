@@ -5,7 +5,7 @@ import fcntl
 import os
 import socket
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -15,6 +15,7 @@ from cnn_constraints.config import Experiment
 from cnn_constraints.errors import InputError, told
 from cnn_constraints.files import PARTIAL, alone, foreign_entry
 from cnn_constraints.store import documents, parts
+from cnn_constraints.store.checkpoints import Checkpoints
 from cnn_constraints.store.documents import entry
 
 DRAWN = ("figures", "report.html", "tensorboard")
@@ -44,9 +45,10 @@ class Run:
             except BlockingIOError:
                 lock.close()
                 return False
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            lock.flush()
+        # Who holds it is told to others where there is room to say so.
+        with contextlib.suppress(OSError):
+            os.truncate(lock.fileno(), 0)
+            os.write(lock.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
         self._held[group] = lock
         return True
 
@@ -62,9 +64,9 @@ class Run:
         """Keep what finished trials of a group found. Raises InputError where the file system refuses."""
         # All of it alone: a process that opens the run clears away what it finds half-written.
         with _changing(self.folder):
-            part = parts.write(self.folder, group, rows)
+            part = parts.write(self.folder, group, rows, lambda: _make_room(self.folder, self._held))
             index = _read_index(self.folder)
-            _write_index(self.folder, [*index, part])
+            _write_index(self.folder, [*index, part], self._held)
         # Not read back: a report looks at every part again.
         self._own[part] = frozenset(row["trial"] for row in rows if row["event"] == "result")
 
@@ -102,8 +104,11 @@ def open_run(
         attempts = read_attempts(folder)
         # What is there is read before anything is written: a folder that cannot be understood stays as it is.
         content = {"trials": described["trials"] | named, "images": described["images"] | dict(images or {})}
-        documents.write(folder / "config.json", content)
-        documents.write(folder / "environment.json", {"attempts": [*attempts, dict(environment)]})
+        for name, document in (
+            ("config.json", content),
+            ("environment.json", {"attempts": [*attempts, dict(environment)]}),
+        ):
+            documents.write(folder / name, document, lambda: _make_room(folder))
         _mend(folder)
     return Run(folder)
 
@@ -195,8 +200,29 @@ def _read_index(folder: Path) -> list[str]:
         return [path.name for path in parts.present(folder)]
 
 
-def _write_index(folder: Path, names: Iterable[str]) -> None:
-    documents.write(folder / "index.json", {"parts": sorted(set(names))})
+def _write_index(folder: Path, names: Iterable[str], held: Container[str] = ()) -> None:
+    documents.write(folder / "index.json", {"parts": sorted(set(names))}, lambda: _make_room(folder, held))
+
+
+def _make_room(folder: Path, held: Container[str] = ()) -> bool:
+    """Delete the checkpoints of all groups but those that others hold: they save time, and what is to be written counts.
+    False where there are none.
+    """
+    checkpoints = Checkpoints(folder)
+    groups = [group for group in checkpoints.groups() if group in held or not _is_held(folder, group)]
+    for group in groups:
+        checkpoints.drop(group)
+    return bool(groups)
+
+
+def _is_held(folder: Path, group: str) -> bool:
+    try:
+        with (folder / "holds" / group).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        # Where nobody has ever held it there is no lock.
+        return not isinstance(error, FileNotFoundError)
+    return False
 
 
 def read_attempts(folder: Path) -> list[Any]:
