@@ -20,6 +20,10 @@ REMEDY = "restore it, or move it away and repeat the sweep, which keeps all resu
 ROOM = "finished trials are kept; make room, then run the same command again."
 
 
+class OtherFormat(InputError):
+    """A document of an older or a newer version: never read, and never written over."""
+
+
 def write(path: Path, content: Mapping[str, Any], make_room: Callable[[], bool] = lambda: False) -> None:
     """Whole or not at all, with its format and checksum. make_room: on a full disk, whether there is more now. Raises
     InputError where the file system refuses.
@@ -31,7 +35,7 @@ def write(path: Path, content: Mapping[str, Any], make_room: Callable[[], bool] 
 
 
 def read(path: Path, remedy: str = REMEDY) -> Document:
-    """The content of a document. Raises InputError where it is missing, of another format, damaged or altered."""
+    """The content of a document. Raises InputError where it is missing, damaged or altered, and OtherFormat."""
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -44,7 +48,7 @@ def read(path: Path, remedy: str = REMEDY) -> Document:
         raise InputError(f"{path} is damaged, since it does not hold an object: {remedy}")
     # The format first: another one may have other entries.
     if entry(path, content, "format", int, remedy) != FORMAT:
-        raise InputError(
+        raise OtherFormat(
             f"{path.parent} has format {content['format']}, and this version reads format {FORMAT}: read it with the "
             f"version that made it, or choose another --output."
         )

@@ -102,6 +102,7 @@ def open_run(
         described = read_config(folder) if (folder / "config.json").exists() else {"trials": {}, "images": {}}
         named = {config.name(trial): config.to_json(trial) for trial in trials}
         attempts = read_attempts(folder)
+        index = _read_index(folder) if (folder / "index.json").exists() or parts.present(folder) else []
         # What is there is read before anything is written: a folder that cannot be understood stays as it is.
         content = {"trials": described["trials"] | named, "images": described["images"] | dict(images or {})}
         for name, document in (
@@ -109,7 +110,7 @@ def open_run(
             ("environment.json", {"attempts": [*attempts, dict(environment)]}),
         ):
             documents.write(folder / name, document, lambda: _make_room(folder))
-        _mend(folder)
+        _mend(folder, index)
     return Run(folder)
 
 
@@ -128,10 +129,22 @@ def _results(folder: Path, known: Mapping[str, frozenset[str]] = MappingProxyTyp
 
 
 def is_whole(folder: Path, trials: Iterable[Experiment]) -> bool:
-    """Whether nothing is lost but what the trials that are not finished would bring."""
-    if not (folder / "config.json").exists() or not (folder / "index.json").exists():
+    """Whether nothing is lost or damaged: a report reads it, and `open_run` has nothing to mend. Raises InputError where
+    that cannot be told, as of another format.
+    """
+    if not (folder / "config.json").exists():
         return False
-    return {config.name(trial) for trial in trials} <= set(read_config(folder)["trials"])
+    if not {config.name(trial) for trial in trials} <= set(read_config(folder)["trials"]):
+        return False
+    try:
+        index = read_index(folder)
+    except documents.OtherFormat:
+        raise
+    except InputError:
+        return False
+    there = parts.present(folder)
+    # A damaged part has no trials, and every other has some.
+    return set(index) <= {path.name for path in there} and all(map(parts.trials, there))
 
 
 def check_images(folder: Path, images: Mapping[str, str]) -> None:
@@ -174,27 +187,28 @@ def _changing(folder: Path) -> Iterator[None]:
         yield
 
 
-def _mend(folder: Path) -> None:
+def _mend(folder: Path, index: Iterable[str]) -> None:
     """Put damaged parts aside, and make the index that of the parts that are there."""
     for path, error in list(parts.damaged(folder, "it is put aside, and its trials are computed again.")):
         warnings.warn(str(error), stacklevel=3)
         with told(f"{path} cannot be moved", documents.ROOM):
             path.replace(path.with_name(path.name + ".damaged"))
     there = [path.name for path in parts.present(folder)]
-    if (folder / "index.json").exists() or there:
-        for lost in sorted(set(_read_index(folder)) - set(there)):
-            if not (folder / "metrics" / f"{lost}.damaged").exists():
-                path = folder / "metrics" / lost
-                warnings.warn(f"{path} is missing: its trials are computed again.", stacklevel=3)
+    for lost in sorted(set(index) - set(there)):
+        if not (folder / "metrics" / f"{lost}.damaged").exists():
+            path = folder / "metrics" / lost
+            warnings.warn(f"{path} is missing: its trials are computed again.", stacklevel=3)
     _write_index(folder, there)
     for torn in [*folder.glob("*" + PARTIAL), *(folder / "metrics").glob("*" + PARTIAL)]:
         torn.unlink(missing_ok=True)
 
 
 def _read_index(folder: Path) -> list[str]:
-    """The index, or where it was lost or damaged the parts that are there."""
+    """The index, or where it was lost or damaged the parts that are there. Raises OtherFormat."""
     try:
         return read_index(folder, "it is written anew.")
+    except documents.OtherFormat:
+        raise
     except InputError as error:
         warnings.warn(str(error), stacklevel=3)
         return [path.name for path in parts.present(folder)]
