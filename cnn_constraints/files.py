@@ -1,18 +1,23 @@
 """Files are written whole or not at all, by one process at a time, into folders that are meant for them."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import secrets
-from collections.abc import Container, Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
 """Ends the name of what is being written, or was when its process was killed."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk, or what a user may use of it, is full."""
 
 
 @contextlib.contextmanager
@@ -38,6 +43,28 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Whole or not at all. Raises ValueError for a number that is not finite."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_with_room(write: Callable[[], object], make_room: Callable[[], bool]) -> None:
+    """Write, and once more where the disk was full and `make_room` has made some."""
+    try:
+        write()
+    except OSError as error:
+        if error.errno not in FULL or not make_room():
+            raise
+        write()
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Raises OSError where a folder cannot be written, or has no room for so many bytes."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        # Not every system can set room aside, and not on every disk.
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno in FULL:
+                    raise
 
 
 def digest(content: bytes) -> str:

@@ -237,7 +237,7 @@ def run(
 def _look(
     groups: list[sweep.Group], trials: list[Experiment], folder: Path, images: dict[str, str]
 ) -> tuple[list[sweep.Group], bool]:
-    """What is not finished in a run folder, and whether nothing else is lost there."""
+    """What is not finished in a run folder, and whether nothing there is lost or damaged."""
     store.check_images(folder, images)
     return sweep.without(groups, store.finished(folder)), store.is_whole(folder, trials)
 

@@ -1,6 +1,7 @@
 """A group in the middle: the state of the lanes that are being trained, through Orbax, and what they found so far."""
 
 import math
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -10,12 +11,15 @@ import jax
 import numpy as np
 
 from cnn_constraints.errors import InputError
-from cnn_constraints.files import folder_digest
+from cnn_constraints.files import folder_digest, require_room
 from cnn_constraints.store import documents
 
 Rows = list[dict[str, Any]]
 
 ANEW = "the group starts anew."
+
+ORBAX_ADDS = 2**20
+"""Bytes, to what is saved, at most; and what is saved lies twice on the disk at times, at most."""
 
 
 class Checkpoint(NamedTuple):
@@ -36,14 +40,18 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         # Orbax takes no relative path.
         self._folder = folder.absolute() / "checkpoints"
+        self._told = False
 
     def save(self, group: str, checkpoint: Checkpoint) -> None:
-        """Whole or not at all; then the one before is deleted. Where it cannot be written, that is told, and training goes
-        on: a checkpoint saves time and nothing else.
+        """Whole or not at all; then the one before is deleted. Where it cannot be written, that is told once, and training
+        goes on: a checkpoint saves time and nothing else.
         """
         place = self._folder / f"{group}-{checkpoint.update}"
+        self._remove_half_written(group)
         try:
             shutil.rmtree(place, ignore_errors=True)
+            # Where Orbax finds no room its threads go on to complain for a while.
+            require_room(self._folder, 2 * sum(array.nbytes for array in checkpoint.state) + ORBAX_ADDS)
             with _orbax() as orbax:
                 orbax.save(place, {str(number): array for number, array in enumerate(checkpoint.state)})
             content = checkpoint._asdict() | {
@@ -53,9 +61,10 @@ class Checkpoints:
             documents.write(self._folder / f"{group}.json", content)
             self._remove_states(group, but=place)
         except (OSError, ValueError, RuntimeError) as error:
-            warnings.warn(
-                f"The checkpoint {place} cannot be written ({error}): training goes on without.", stacklevel=2
-            )
+            # What is left of it would take the room of what finished trials found.
+            shutil.rmtree(place, ignore_errors=True)
+            self._remove_half_written(group)
+            self._warn(error)
 
     def load(self, group: str) -> Checkpoint | None:
         """The last checkpoint of a group, if it has one. One that is not what was written is told and deleted."""
@@ -83,6 +92,24 @@ class Checkpoints:
             document.unlink(missing_ok=True)
         self._remove_states(group)
 
+    def groups(self) -> set[str]:
+        """All of which there is something, whole or not."""
+        return {re.split("[-.]", path.name)[0] for path in self._folder.iterdir()}
+
+    def _warn(self, error: Exception) -> None:
+        if not self._told:
+            reason = (isinstance(error, OSError) and error.strerror) or _in_brief(error)
+            warnings.warn(
+                f"No checkpoint can be written to {self._folder} ({reason}): training goes on, and tries again.",
+                stacklevel=3,
+            )
+        self._told = True
+
+    def _remove_half_written(self, group: str) -> None:
+        # Orbax renames a folder that is whole, and ours have no dot.
+        for place in self._folder.glob(f"{group}-*.*"):
+            shutil.rmtree(place, ignore_errors=True)
+
     def _remove_states(self, group: str, but: Path | None = None) -> None:
         for place in self._folder.glob(f"{group}-*"):
             if place != but:
@@ -91,6 +118,12 @@ class Checkpoints:
 
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _in_brief(error: Exception) -> str:
+    """What the system said, within the paragraphs of Orbax."""
+    said = re.search(r"([^:]+) \[os_error_code=", str(error))
+    return said[1].strip() if said else (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _restore(place: Path) -> dict[str, np.ndarray]:

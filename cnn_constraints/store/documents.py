@@ -1,12 +1,12 @@
 """JSON files of a run folder that carry their own checksum, so that one that was altered is not taken for true."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cnn_constraints.errors import InputError, nearest_name, told
-from cnn_constraints.files import digest, write_json
+from cnn_constraints.files import digest, write_json, write_with_room
 
 T = TypeVar("T")
 
@@ -23,15 +23,22 @@ SHOWN = 8
 ROOM = "finished trials are kept; make room, then run the same command again."
 
 
-def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all, with its format and checksum. Raises InputError where the file system refuses."""
+class OtherFormat(InputError):
+    """A document of an older or a newer version: never read, and never written over."""
+
+
+def write(path: Path, content: Mapping[str, Any], make_room: Callable[[], bool] = lambda: False) -> None:
+    """Whole or not at all, with its format and checksum. make_room: on a full disk, whether there is more now. Raises
+    InputError where the file system refuses.
+    """
     described = {"format": FORMAT, **content}
+    whole = described | {"checksum": _checksum(described)}
     with told(f"{path} cannot be written", ROOM):
-        write_json(path, described | {"checksum": _checksum(described)})
+        write_with_room(lambda: write_json(path, whole), make_room)
 
 
 def read(path: Path, remedy: str = REMEDY) -> Document:
-    """The content of a document. Raises InputError where it is missing, of another format, damaged or altered."""
+    """The content of a document. Raises InputError where it is missing, damaged or altered, and OtherFormat."""
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -44,7 +51,7 @@ def read(path: Path, remedy: str = REMEDY) -> Document:
         raise InputError(f"{path} is damaged, since it does not hold an object: {remedy}")
     # The format first: another one may have other entries.
     if entry(path, content, "format", int, remedy) != FORMAT:
-        raise InputError(
+        raise OtherFormat(
             f"{path.parent} has format {content['format']}, and this version reads format {FORMAT}: read it with the "
             f"version that made it, or choose another --output."
         )

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pandas
 
 from cnn_constraints.errors import InputError, told
-from cnn_constraints.files import digest, replacing
+from cnn_constraints.files import digest, replacing, write_with_room
 from cnn_constraints.store.documents import ROOM
 
 Row = Mapping[str, Any]
@@ -21,16 +21,22 @@ DIGITS = 16
 REMEDY = "restore it, or repeat the sweep, which computes its trials again."
 
 
-def write(folder: Path, group: str, rows: Iterable[Row]) -> str:
+def write(folder: Path, group: str, rows: Iterable[Row], make_room: Callable[[], bool]) -> str:
     """Commit the rows of trials that are finished, whole or not at all, and return the name of the part.
 
-    A number that is not finite becomes NaN. Raises InputError where the file system refuses.
+    A number that is not finite becomes NaN. make_room: on a full disk, whether there is more now. Raises InputError where
+    the file system refuses.
     """
     table = pandas.DataFrame([{key: _finite(value) for key, value in row.items()} for row in rows])
     content = table.to_parquet(None, index=False)
     path = folder / "metrics" / f"{group}-{digest(content)[:DIGITS]}.parquet"
-    with told(f"{path} cannot be written", ROOM), replacing(path) as temporary:
-        temporary.write_bytes(content)
+
+    def commit() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+
+    with told(f"{path} cannot be written", ROOM):
+        write_with_room(commit, make_room)
     return path.name
 
 

@@ -5,7 +5,7 @@ import fcntl
 import os
 import socket
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -15,6 +15,7 @@ from cnn_constraints.config import Experiment
 from cnn_constraints.errors import InputError, told
 from cnn_constraints.files import PARTIAL, alone, foreign_entry
 from cnn_constraints.store import documents, parts
+from cnn_constraints.store.checkpoints import Checkpoints
 from cnn_constraints.store.documents import entry
 
 DRAWN = ("figures", "report.html", "tensorboard")
@@ -44,9 +45,10 @@ class Run:
             except BlockingIOError:
                 lock.close()
                 return False
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            lock.flush()
+        # Who holds it is told to others where there is room to say so.
+        with contextlib.suppress(OSError):
+            os.truncate(lock.fileno(), 0)
+            os.write(lock.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
         self._held[group] = lock
         return True
 
@@ -62,9 +64,9 @@ class Run:
         """Keep what finished trials of a group found. Raises InputError where the file system refuses."""
         # All of it alone: a process that opens the run clears away what it finds half-written.
         with _changing(self.folder):
-            part = parts.write(self.folder, group, rows)
+            part = parts.write(self.folder, group, rows, lambda: _make_room(self.folder, self._held))
             index = _read_index(self.folder)
-            _write_index(self.folder, [*index, part])
+            _write_index(self.folder, [*index, part], self._held)
         # Not read back: a report looks at every part again.
         self._own[part] = frozenset(row["trial"] for row in rows if row["event"] == "result")
 
@@ -100,11 +102,15 @@ def open_run(
         described = read_config(folder) if (folder / "config.json").exists() else {"trials": {}, "images": {}}
         named = {config.name(trial): config.to_json(trial) for trial in trials}
         attempts = read_attempts(folder)
+        index = _read_index(folder) if (folder / "index.json").exists() or parts.present(folder) else []
         # What is there is read before anything is written: a folder that cannot be understood stays as it is.
         content = {"trials": described["trials"] | named, "images": described["images"] | dict(images or {})}
-        documents.write(folder / "config.json", content)
-        documents.write(folder / "environment.json", {"attempts": [*attempts, dict(environment)]})
-        _mend(folder)
+        for name, document in (
+            ("config.json", content),
+            ("environment.json", {"attempts": [*attempts, dict(environment)]}),
+        ):
+            documents.write(folder / name, document, lambda: _make_room(folder))
+        _mend(folder, index)
     return Run(folder)
 
 
@@ -123,10 +129,22 @@ def _results(folder: Path, known: Mapping[str, frozenset[str]] = MappingProxyTyp
 
 
 def is_whole(folder: Path, trials: Iterable[Experiment]) -> bool:
-    """Whether nothing is lost but what the trials that are not finished would bring."""
-    if not (folder / "config.json").exists() or not (folder / "index.json").exists():
+    """Whether nothing is lost or damaged: a report reads it, and `open_run` has nothing to mend. Raises InputError where
+    that cannot be told, as of another format.
+    """
+    if not (folder / "config.json").exists():
         return False
-    return {config.name(trial) for trial in trials} <= set(read_config(folder)["trials"])
+    if not {config.name(trial) for trial in trials} <= set(read_config(folder)["trials"]):
+        return False
+    try:
+        index = read_index(folder)
+    except documents.OtherFormat:
+        raise
+    except InputError:
+        return False
+    there = parts.present(folder)
+    # A damaged part has no trials, and every other has some.
+    return set(index) <= {path.name for path in there} and all(map(parts.trials, there))
 
 
 def check_images(folder: Path, images: Mapping[str, str]) -> None:
@@ -169,34 +187,56 @@ def _changing(folder: Path) -> Iterator[None]:
         yield
 
 
-def _mend(folder: Path) -> None:
+def _mend(folder: Path, index: Iterable[str]) -> None:
     """Put damaged parts aside, and make the index that of the parts that are there."""
     for path, error in list(parts.damaged(folder, "it is put aside, and its trials are computed again.")):
         warnings.warn(str(error), stacklevel=3)
         with told(f"{path} cannot be moved", documents.ROOM):
             path.replace(path.with_name(path.name + ".damaged"))
     there = [path.name for path in parts.present(folder)]
-    if (folder / "index.json").exists() or there:
-        for lost in sorted(set(_read_index(folder)) - set(there)):
-            if not (folder / "metrics" / f"{lost}.damaged").exists():
-                path = folder / "metrics" / lost
-                warnings.warn(f"{path} is missing: its trials are computed again.", stacklevel=3)
+    for lost in sorted(set(index) - set(there)):
+        if not (folder / "metrics" / f"{lost}.damaged").exists():
+            path = folder / "metrics" / lost
+            warnings.warn(f"{path} is missing: its trials are computed again.", stacklevel=3)
     _write_index(folder, there)
     for torn in [*folder.glob("*" + PARTIAL), *(folder / "metrics").glob("*" + PARTIAL)]:
         torn.unlink(missing_ok=True)
 
 
 def _read_index(folder: Path) -> list[str]:
-    """The index, or where it was lost or damaged the parts that are there."""
+    """The index, or where it was lost or damaged the parts that are there. Raises OtherFormat."""
     try:
         return read_index(folder, "it is written anew.")
+    except documents.OtherFormat:
+        raise
     except InputError as error:
         warnings.warn(str(error), stacklevel=3)
         return [path.name for path in parts.present(folder)]
 
 
-def _write_index(folder: Path, names: Iterable[str]) -> None:
-    documents.write(folder / "index.json", {"parts": sorted(set(names))})
+def _write_index(folder: Path, names: Iterable[str], held: Container[str] = ()) -> None:
+    documents.write(folder / "index.json", {"parts": sorted(set(names))}, lambda: _make_room(folder, held))
+
+
+def _make_room(folder: Path, held: Container[str] = ()) -> bool:
+    """Delete the checkpoints of all groups but those that others hold: they save time, and what is to be written counts.
+    False where there are none.
+    """
+    checkpoints = Checkpoints(folder)
+    groups = [group for group in checkpoints.groups() if group in held or not _is_held(folder, group)]
+    for group in groups:
+        checkpoints.drop(group)
+    return bool(groups)
+
+
+def _is_held(folder: Path, group: str) -> bool:
+    try:
+        with (folder / "holds" / group).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        # Where nobody has ever held it there is no lock.
+        return not isinstance(error, FileNotFoundError)
+    return False
 
 
 def read_attempts(folder: Path) -> list[Any]:

@@ -179,6 +179,27 @@ def test_a_report_repeats_the_tables_of_the_sweep(first, finished):
     assert outcome.out == first[1].out
 
 
+DAMAGES = {
+    "index.json cut short": lambda run: os.truncate(run / "index.json", 50),
+    "index.json missing": lambda run: (run / "index.json").unlink(),
+    "a part too many": lambda run: (run / "metrics" / "more.parquet").write_text("hello"),
+    "a part cut short": lambda run: os.truncate(next((run / "metrics").glob("*.parquet")), 50),
+    "a part missing": lambda run: next((run / "metrics").glob("*.parquet")).unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_finished_run_that_was_damaged_is_mended_by_the_same_sweep(first, finished, damage):
+    run = finished / "runs" / "config"
+    damage(run)
+    with pytest.warns(UserWarning, match="^runs/config/"):
+        assert call(sweep.main, "config.py").code == 0
+    pandas.testing.assert_frame_equal(measured(run), measured(first[0] / "runs" / "config"))
+    # Where there is something to warn of, this fails.
+    outcome = call(sweep.main, "config.py")
+    assert outcome.code == 0 and "0 trials run, 4 already finished" in outcome.err
+
+
 def test_a_longer_sweep_runs_only_what_is_new(finished):
     before = parquet(finished / "runs" / "config")
     write_config(finished, ("[0, 1]", "[0, 1, 2]"))

@@ -1,8 +1,10 @@
 """A checkpoint is what was saved, or is told and gone."""
 
+import errno
 import math
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -124,14 +126,57 @@ def test_a_damaged_checkpoint_is_told_by_name_and_deleted(folder, checkpoints, g
     assert names(folder) == set()
 
 
-def test_a_full_disk_is_told_and_nothing_is_lost(checkpoints, generator, monkeypatch):
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("place", ["cnn_constraints.files._to_disk", "os.posix_fallocate"])
+def test_a_full_disk_is_told_and_nothing_is_lost(checkpoints, generator, monkeypatch, place):
     first = checkpoint(generator)
     checkpoints.save("group", first)
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="No space left on device"):
-        patch.setattr("cnn_constraints.files._to_disk", full)
+        patch.setattr(place, full)
         checkpoints.save("group", checkpoint(generator, 40))
     assert_same(checkpoints.load("group"), first)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError(), RuntimeError("stopped")])
+def test_what_fails_in_the_middle_leaves_nothing_and_is_told_once(folder, checkpoints, generator, monkeypatch, error):
+    first = checkpoint(generator)
+    checkpoints.save("group", first)
+    before = names(folder)
+
+    def break_off(_: object, place: Path, *__: object) -> None:
+        # As Orbax does.
+        half = place.with_name(place.name + ".orbax-checkpoint-tmp")
+        half.mkdir()
+        (half / "manifest").write_bytes(generator.bytes(100))
+        raise error
+
+    with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        patch.setattr("orbax.checkpoint.Checkpointer.save", break_off)
+        for update in (40, 60, 80):
+            checkpoints.save("group", checkpoint(generator, update))
+            assert names(folder) == before
+    (warning,) = told
+    assert str(error.args[-1] if error.args else "ValueError") in str(warning.message)
+    assert_same(checkpoints.load("group"), first)
+    last = checkpoint(generator, 100)
+    checkpoints.save("group", last)
+    assert_same(checkpoints.load("group"), last)
+
+
+def test_where_there_is_no_room_orbax_is_not_asked(checkpoints, generator, monkeypatch):
+    """Its threads would go on to complain of what cannot be written."""
+    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr("orbax.checkpoint.Checkpointer.save", lambda *_: pytest.fail("Orbax was asked"))
+    with pytest.warns(UserWarning, match="No space left on device"):
+        checkpoints.save("group", checkpoint(generator))
+
+
+def test_what_a_killed_process_left_half_written_is_deleted_by_the_next(folder, checkpoints, generator):
+    for name in ("group-10.orbax-checkpoint-tmp", "other-10.orbax-checkpoint-tmp"):
+        (folder / "checkpoints" / name).mkdir()
+    checkpoints.save("group", checkpoint(generator))
+    assert names(folder) == {"group.json", "group-20", "other-10.orbax-checkpoint-tmp"}

@@ -120,12 +120,18 @@ def test_an_altered_config_is_refused_with_its_name(folder, generator):
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
-def test_another_format_is_refused_with_its_number(folder, generator, number):
+@pytest.mark.parametrize("document", ["config.json", "index.json", "environment.json"])
+def test_another_format_is_refused_with_its_number_and_stays(folder, generator, number, document):
     write_run(folder, rows(generator, NAMES[0]))
-    described = json.loads((folder / "config.json").read_text()) | {"format": number}
-    (folder / "config.json").write_text(json.dumps(described))
+    described = json.loads((folder / document).read_text()) | {"format": number}
+    (folder / document).write_text(json.dumps(described))
     before = contents(folder)
-    for act in (store.read, store.finished, lambda folder: store.open_run(folder, TRIALS, {})):
+    acts = [lambda folder: store.open_run(folder, TRIALS, {})]
+    if document != "environment.json":
+        acts += [store.read, lambda folder: store.is_whole(folder, TRIALS)]
+    if document == "config.json":
+        acts.append(store.finished)
+    for act in acts:
         with pytest.raises(InputError, match=f"format {number}.*format 2"):
             act(folder)
     assert contents(folder) == before

@@ -128,6 +128,54 @@ def test_a_full_disk_is_one_sentence_and_loses_no_finished_trial(folder, generat
     assert_holds(folder, written + late)
 
 
+@pytest.mark.parametrize("other", [False, True])
+def test_a_full_disk_costs_checkpoints_and_no_finished_trial_but_not_those_of_others(
+    folder, generator, other, monkeypatch
+):
+    """A file system that has room for what counts once the checkpoints are gone."""
+    written = rows(generator, NAMES[0])
+    replace = os.replace
+    checkpoint = store.Checkpoint(NAMES[1:2], 10, 1.0, [], [np.zeros(1)])
+
+    def full(source: object, target: object) -> None:
+        if any((folder / "checkpoints").iterdir()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(str(source), str(target))
+
+    def put(*groups: str) -> None:
+        for group in groups:
+            store.Checkpoints(folder).save(group, checkpoint)
+
+    with store.open_run(folder, TRIALS, {}) as run, store.open_run(folder, TRIALS, {}) as second:
+        assert run.hold("group") and second.hold("held by another")
+        put("group", "orphan", *["held by another"] * other)
+        (folder / "checkpoints" / "orphan-7.orbax-checkpoint-tmp").mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", full)
+            if other:
+                with pytest.raises(InputError, match="No space left on device"):
+                    run.commit("group", written)
+                assert store.Checkpoints(folder).groups() == {"held by another"}
+                return
+            run.commit("group", written)
+    assert_holds(folder, written)
+    put("group")
+    monkeypatch.setattr(os, "replace", full)
+    store.open_run(folder, TRIALS, {}).close()
+    assert not store.Checkpoints(folder).groups()
+    assert_holds(folder, written)
+
+
+def test_a_group_is_held_on_a_full_disk_too(folder, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with store.open_run(folder, TRIALS, {}) as run, store.open_run(folder, TRIALS, {}) as other:
+        monkeypatch.setattr(os, "write", full)
+        assert run.hold("group") and not other.hold("group")
+        assert other.holder("group") == "another process"
+
+
 def test_a_group_is_held_by_one_process_until_it_ends(folder, tmp_path):
     script = """
 import sys, time
