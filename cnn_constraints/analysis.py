@@ -27,17 +27,15 @@ CONDITIONS = ("data.source", "data.intervention", READOUT)
 
 
 def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
-    """The table of `store.read`, ready to be grouped: lists as tuples, the `SIZES` nullable integers.
+    """The table of `store.read`, ready to be grouped: the `SIZES` nullable integers.
 
     A column `diverged` says which trials never had a finite validation loss, in any lane: they have no test accuracy.
     """
     table = results.reset_index(drop=True)
-    for name in _fields(table):
-        if name in SIZES:
+    for name in SIZES:
+        if name in table:
             # Through float: a column of nothing but None is of type object.
             table[name] = table[name].astype(float).astype("Int64")
-        else:
-            table[name] = [tuple(value) if isinstance(value, list) else value for value in table[name]]
     # A column in which every trial is null is of type object.
     table["parameters"] = table["parameters"].astype("int64")
     for name in ("test_accuracy", "train_accuracy", "validation_accuracy"):

@@ -44,12 +44,11 @@ def result_row(trial: Experiment, test_accuracy: float | None) -> dict[str, Any]
 def make_results(
     trials: Iterable[Experiment], accuracy: Callable[[Experiment], float | None] | None = None
 ) -> pandas.DataFrame:
-    """A table as `store.read` gives it: lists for tuples, NaN for no delta. By default accuracy depends on the cell."""
+    """A table as `store.read` gives it: NaN for no delta. By default accuracy depends on the cell."""
     accuracy = accuracy or (lambda trial: ACCURACY[trial.model.constraint])
     rows = []
     for trial in trials:
-        fields = {name: list(v) if isinstance(v, tuple) else v for name, v in config.flat(trial).items()}
-        rows.append(fields | result_row(trial, accuracy(trial)))
+        rows.append(config.flat(trial) | result_row(trial, accuracy(trial)))
     return pandas.DataFrame(rows).drop(columns="event")
 
 

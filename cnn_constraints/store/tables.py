@@ -92,5 +92,7 @@ def _columns_of(event: str, rows: pandas.DataFrame) -> pandas.DataFrame:
 def _flatten(trial: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in trial.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        # Tuples can be grouped by, lists cannot.
+        single = {f"{prefix}{key}": tuple(value) if isinstance(value, list) else value}
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else single
     return flat

@@ -139,9 +139,23 @@ def test_another_format_is_refused_with_its_number_and_stays(folder, generator, 
 
 def test_what_is_not_a_run_folder_is_not_read(folder, tmp_path):
     for place in (folder, tmp_path):
-        with pytest.raises(InputError, match=r"not a run folder.*config\.json") as error:
+        with pytest.raises(InputError, match=r"not a run folder: it has no config\.json|no run folder") as error:
             store.read(place)
         assert str(place) in str(error.value)
+
+
+def test_the_nearest_run_is_named_where_there_is_none(folder, generator):
+    write_run(folder, rows(generator, NAMES[0]))
+    with pytest.raises(InputError, match=rf"did you mean {folder}\?"):
+        store.read(folder.with_name(folder.name + "x"))
+    with pytest.raises(InputError, match=rf"{folder.parent} is not a run folder.*but {folder.name} in it"):
+        store.read(folder.parent)
+
+
+def test_every_column_can_be_grouped_by(folder, generator):
+    write_run(folder, rows(generator, NAMES[0]))
+    results = store.read(folder)
+    assert all(len(results.groupby(name, dropna=False)) == 1 for name in results.columns)
 
 
 def test_an_unknown_event_is_refused(folder):
