@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 
 from cnn_constraints.constraints import low_rank
-from cnn_constraints.errors import unknown_name
+from cnn_constraints.errors import InputError, unknown_name
 from cnn_constraints.estimates import geometric_mean_interval, mean_interval, samples_of_seeds, verdict
 
 CELL, DELTA, N_TRAIN, READOUT = "model.constraint", "model.delta", "data.n_train", "model.readout"
@@ -131,12 +131,14 @@ def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFr
     rest; the mean `difference`, a fraction, its 95% Student-t interval `difference_low` to `difference_high`, not
     corrected for the number of comparisons; and the `verdict` on `first`. A seed that one cell lacks is left out.
 
-    Raises InputError for a cell that has no results.
+    Raises InputError for a cell that has no results, and for one and the same.
 
     >>> pairs = compare(store.read("runs/quickstart"), "conv", "dense")
     >>> pairs[["data.n_train", "seeds", "verdict"]].values.tolist()
     [[100, 3, 'undecided'], [300, 3, 'undecided'], [600, 3, 'undecided']]
     """
+    if first == second:
+        raise InputError(f"first and second are both {first!r}: compare two cells.")
     table = prepare(results)
     for cell in (first, second):
         if cell not in set(table[CELL]):

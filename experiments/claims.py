@@ -53,7 +53,7 @@ class Command:
 
 
 EXAMPLES = {
-    "python -m experiments.claims parameter_ladder reach": "Two that take seconds: what was claimed, what was measured, "
+    "python -m experiments.claims parameter_ladder reach": "Two that take a minute: what was claimed, what was measured, "
     "and whether it holds. Records and figures lie in runs/claims-cpu-<seed>.",
     "python -m experiments.claims": "All of them, in about an hour on two cores; the last table is the summary.",
     "python -m experiments.claims sample_efficiency --cifar10 photographs": "One that needs CIFAR-10, with a folder of "

@@ -191,6 +191,8 @@ def test_a_cell_without_results_is_named_with_those_that_have_some() -> None:
     results = make_results(trials_of(axis("model.constraint", ["conv", "dense"])))
     with pytest.raises(InputError, match="allowed are conv, dense"):
         compare(results, "conv", "local")
+    with pytest.raises(InputError, match="both 'conv'"):
+        compare(results, "conv", "conv")
 
 
 def test_what_the_store_reads_back_is_summarised_the_same(tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
             axes.set_xlabel(picture.x)
             if not is_categorical(curves):
                 axes.set_xscale("log" if picture.x_logarithmic else "linear")
+                if picture.x_logarithmic:
+                    _plain_numbers(axes.xaxis, of_panel["x"].to_numpy(float))
             if picture.y_logarithmic:
                 axes.set_yscale("log")
                 _plain_numbers(axes.yaxis, heights[axes])

@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cnn_constraints import analysis
 from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES, SWEEPS
+from cnn_constraints.errors import InputError
 from cnn_constraints.report.axes import Limits, error_axis, error_limits, labelled, plain_ticks
 
 STYLES = {"dense": ("#D55E00", "s"), "shared": ("#CC79A7", "D"), "local": ("#009E73", "^"), "conv": ("#0072B2", "o")}
@@ -176,7 +177,9 @@ def _cut(arms: pandas.DataFrame, limits: Limits) -> str:
 
 
 def _arms(results: pandas.DataFrame) -> pandas.DataFrame:
-    """`analysis.learning_curves`, the errors in percent."""
+    """`analysis.learning_curves`, the errors in percent. Raises InputError for a table without rows."""
+    if results.empty:
+        raise InputError("There is nothing to draw: the table has no rows.")
     arms = analysis.learning_curves(results)
     return arms.assign(**{name: 100 * arms[name] for name in ("error", "error_low", "error_high")})
 

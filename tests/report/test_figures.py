@@ -293,3 +293,5 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
         assert told.count("\n") == 1
     with pytest.raises(InputError):
         report_run(tmp_path / "blocked", [])
+    with pytest.raises(InputError, match="nothing to draw"):
+        figures.plot_cells(store.read(tmp_path / "blocked").iloc[:0])

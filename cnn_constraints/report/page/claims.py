@@ -14,7 +14,12 @@ from cnn_constraints.report.claims import criterion_in_words, is_categorical, me
 from cnn_constraints.report.page import charts, encodings
 from cnn_constraints.report.page.build import assemble
 
+BARS = "Means over seeds with 95% intervals."
+
 ENDS = {"mean": "datum.m", "low": "datum.m - datum.half", "high": "datum.m + datum.half"}
+
+PLAIN = "format(datum.value, datum.value != 0 && (abs(datum.value) < 1e-3 || abs(datum.value) >= 1e5) ? '~e' : '~g')"
+"""A number of an axis, with an exponent where it would be long."""
 
 HEADINGS = ("measured quantity", "published", "criterion", "measured", "seeds", "verdict")
 
@@ -58,7 +63,7 @@ def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame, categori
     colour = {"domain": lines, "range": [colour for colour, _ in styles.values()]}
     shape = {"domain": lines, "range": [encodings.SHAPES.get(marker, "cross") for _, marker in styles.values()]}
     logarithmic = {"type": "log", "nice": False, "padding": 10}
-    y = {"field": "mean", "type": "quantitative", "title": picture.y, "axis": {"format": "~g", "tickCount": 6}}
+    y = {"field": "mean", "type": "quantitative", "title": picture.y, "axis": {"labelExpr": PLAIN, "tickCount": 6}}
     y["scale"] = logarithmic if picture.y_logarithmic else {"zero": False}
     x = {"field": "x", "type": "ordinal" if categorical else "quantitative", "title": picture.x, "sort": None}
     x |= {"axis": {"labelAngle": -20}} if categorical else {"axis": {"format": "~s", "tickCount": 6}}
@@ -106,7 +111,7 @@ def _section(name: str, record: Record, drawn: bool) -> str:
         f'<div class="save">{save}</div></header>'
         f"<p>{html.escape(record['statement'])} <em>{html.escape(record['source'])}</em></p>"
         f'<p>{html.escape(record["protocol"])}</p><div class="rows">{_table(record)}</div>'
-        + ('<div class="chart"></div>' if drawn else "")
+        + (f'<p>{BARS}</p><div class="chart"></div>' if drawn else "")
         + "</section>"
     )
 
