@@ -7,8 +7,10 @@ import itertools
 import logging
 import os
 import re
+import signal
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ import tyro
 
 from cnn_constraints.errors import InputError, nearest_name, unknown_name
 from cnn_constraints.settings import keep_compiled_programs
+from experiments import STOPPED, stop_at_once
 
 T = TypeVar("T")
 
@@ -34,6 +37,9 @@ METAVARS = {
 }
 """How tyro writes what a flag takes, and how we do."""
 
+AGAIN_AFTER = 0.05
+"""Seconds after which a Ctrl-C that was lost is repeated."""
+
 DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
 """XLA's own way to say how many devices a CPU is."""
 
@@ -48,6 +54,9 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
         logging.basicConfig(format="%(message)s", stream=sys.stderr)
         logging.getLogger("cnn_constraints").setLevel(logging.INFO)
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+        if signal.getsignal(signal.SIGINT) is stop_at_once:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            sys.unraisablehook = _lose_no_interrupt
         try:
             main(sys.argv[1:])
             sys.stdout.flush()
@@ -55,7 +64,7 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
             _refuse(str(error))
         except KeyboardInterrupt as stop:
             print(f"stopped: {str(stop) or 'run the same command again to go on.'}", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(STOPPED)
         except BrokenPipeError:
             # The reader, `head` say, has seen enough; without this Python complains once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,6 +77,14 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
             _refuse(f"{os.fspath(error.filename)!r} cannot be used ({reason}): mend that, or name another place.")
 
     return run
+
+
+def _lose_no_interrupt(lost: "sys.UnraisableHookArgs") -> None:
+    """Ctrl-C in a callback of the garbage collector, or of a reference, ends nothing: it is repeated a moment later."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        threading.Timer(AGAIN_AFTER, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -65,7 +65,8 @@ class LocalExecutor:
 
     checkpoints: where groups that take long are kept in the middle, and go on from. checkpoint_every: in seconds; 0 for
     after every step, whatever it costs.
-    stop: whether to stop, asked after every step, that is after each look at the validation data.
+    stop: whether to stop, asked before trials are trained and after every step, that is after each look at the validation
+    data.
     look: whether to have a look at what the first layers have learned. In a job of several processes there is none.
     """
 
@@ -103,17 +104,23 @@ class LocalExecutor:
             checkpoint = self._load_checkpoint(group, width)
             program = None
             for members in rounds(group, width, checkpoint):
+                self._stop_if_asked()
                 dataset = self.dataset(members[0].data)
                 # A program takes so many trials: in a round with fewer, the last is trained several times over.
                 padded = [*members, *members[-1:] * (width - len(members))]
                 stacked = ensemble.stack([trials.build_trial(member, dataset) for member in padded])
                 if program is None:
                     program = self._compile(group, dataset, stacked)
+                    self._stop_if_asked()
                 round_ = Round(group.name, members, stacked, dataset)
                 yield Finished(group.name, *self._train(round_, program, checkpoint))
                 checkpoint = None
                 if self._checkpoints:
                     self._checkpoints.drop(group.name)
+
+    def _stop_if_asked(self) -> None:
+        if hosts.anywhere(self._stop()):
+            raise KeyboardInterrupt
 
     def _train(
         self, round_: "Round", program: ensemble.Program, checkpoint: Checkpoint | None
