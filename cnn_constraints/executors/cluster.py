@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,12 @@ REACH_SECONDS = 5.0
 
 ANSWER_SECONDS = 20.0
 """How long Ray may take to answer there. Left alone, it waits for minutes and then ends the whole process."""
+
+
+GONE_SECONDS = 10.0
+"""How long the head of a cluster may be out of reach: one that is restarted is back by then. Ray waits for a minute, and
+then ends the whole process.
+"""
 
 
 class Cluster:
@@ -40,6 +47,8 @@ class Cluster:
                 "The executor ray needs Ray: pip install 'cnn-constraints[ray]', or run without it."
             ) from None
         self.ray: Any = ray
+        self._address = address
+        self._is_gone = False
         if ray.is_initialized():
             raise InputError("This process has a connection to Ray already, and can have only one: end that first.")
         # Of a lost worker Ray says a paragraph on standard output, and has no switch for it; that is raised too.
@@ -66,9 +75,34 @@ class Cluster:
             # Whatever it is, a version or a token that does not fit or a full disk, Ray's own words say it best.
             raise InputError(f"The Ray cluster {fails}: {_first_sentence(error)}") from None
 
+        host, _, port = self.ray.get_runtime_context().gcs_address.rpartition(":")
+        self._head = host.strip("[]"), int(port)
+
     def close(self) -> None:
         """End the cluster that was started here; one that was joined stays as it is."""
         self.ray.shutdown()
+
+    def kill(self, actor: Any) -> None:
+        """End an actor, whatever it does."""
+        if not self._is_gone:
+            self.ray.kill(actor)
+
+    def require_head(self) -> None:
+        """Raises InputError where the head of the cluster is gone, which Ray would take for the loss of every worker."""
+        until = time.monotonic() + GONE_SECONDS
+        while True:
+            try:
+                socket.create_connection(self._head, timeout=REACH_SECONDS).close()
+                return
+            except OSError as error:
+                if time.monotonic() > until:
+                    self._is_gone = True
+                    where = f"at {self._address}" if self._address else "that was started here"
+                    raise InputError(
+                        f"The Ray cluster {where} is gone ({error.strerror or error}): start it, and the same command goes "
+                        f"on from what is finished."
+                    ) from None
+                time.sleep(1)
 
     def machines(self) -> list[dict[str, float]]:
         """The resources of each machine that is alive, whether in use or not."""

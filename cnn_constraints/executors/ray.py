@@ -103,6 +103,7 @@ class RayExecutor:
 
     def _supply(self, left: Iterator[Group]) -> bool:
         """Ask for groups while there is room for more tasks than wait. False where nothing is left to do."""
+        self._cluster.require_head()
         slots = sum(_slots(machine, self._cpus, self._gpus) for machine in self._cluster.machines())
         while len(self._crew.waiting) < max(1, slots) and (group := next(left, None)):
             self._crew.waiting += self._cut(group)

@@ -160,6 +160,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.1)
 
 
+def test_a_cluster_whose_head_is_gone_is_told_soon(cluster, monkeypatch):
+    """Ray would wait for it for a minute, and then end this process."""
+    monkeypatch.setattr("cnn_constraints.executors.cluster.GONE_SECONDS", 0)
+    watch = Watch(lambda: monkeypatch.setattr(executor._cluster, "_head", ("127.0.0.1", 1)) or True)
+    with RayExecutor(watch, cluster.address) as executor:
+        monkeypatch.setattr(executor._cluster.ray, "kill", lambda _: pytest.fail("the head was asked"))
+        with pytest.raises(InputError, match=f"cluster at {cluster.address} is gone .*the same command goes on"):
+            run(executor, groups_of(LONG, 2))
+
+
 def test_a_cluster_of_its_own_ends_with_it(cluster):
     groups = groups_of(BASE, 1, ("conv",))
     before = children(os.getpid(), "raylet")
