@@ -25,6 +25,8 @@ ANSWER_SECONDS = 20.0
 """How long Ray may take to answer there. Left alone, it waits for minutes and then ends the whole process."""
 
 
+LAST_PORT = 65535
+
 GONE_SECONDS = 10.0
 """How long the head of a cluster may be out of reach: one that is restarted is back by then. Ray waits for a minute, and
 then ends the whole process.
@@ -44,7 +46,7 @@ class Cluster:
             import ray
         except ImportError:
             raise InputError(
-                "The executor ray needs Ray: pip install 'cnn-constraints[ray]', or run without it."
+                "The executor ray needs Ray: pip install -e '.[ray]', or run without --executor ray."
             ) from None
         self.ray: Any = ray
         self._address = address
@@ -71,6 +73,13 @@ class Cluster:
                 # JAX fears for what goes on in a copy of its process; Ray's copies at once become other programs.
                 warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
                 self.ray.init(**settings)
+        except ConnectionError as error:
+            if settings["address"] == "auto":
+                raise InputError(
+                    "This machine is part of no Ray cluster: start one with `ray start --head`, or give the address, "
+                    "host:port, of another."
+                ) from None
+            raise InputError(f"The Ray cluster {fails}: {_first_sentence(error)}") from None
         except Exception as error:
             # Whatever it is, a version or a token that does not fit or a full disk, Ray's own words say it best.
             raise InputError(f"The Ray cluster {fails}: {_first_sentence(error)}") from None
@@ -114,15 +123,16 @@ def _reach(address: str) -> None:
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
-    if "//" in address or not host or not port.isdecimal():
+    if "//" in address or not host or not port.isdecimal() or not 0 < int(port) <= LAST_PORT:
         raise InputError(
-            f"The address of a Ray cluster is {address!r}: it must be host:port, as `ray start` prints it, or auto for the "
-            f"cluster of which this machine is a part."
+            f"The address of a Ray cluster is {address!r}: it must be host:port, as `ray start` prints it, with a port "
+            f"from 1 to {LAST_PORT}, or auto for the cluster of which this machine is a part."
         )
     remedy = "start it with `ray start --head`, or give the address that this has printed."
     try:
-        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
-    except (OSError, OverflowError) as error:
+        # The brackets of an address such as [::1] part it from the port and belong to neither.
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except OSError as error:
         raise InputError(f"There is no Ray cluster at {address} ({error}): {remedy}") from None
     # In a process of its own, for where Ray does not find what it looks for it ends the process.
     asks = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
