@@ -65,7 +65,9 @@ class Run:
         return _results(self.folder, self._own)
 
     def commit(self, group: str, rows: Collection[parts.Row]) -> None:
-        """Keep what finished trials of a group found. Raises InputError where the file system refuses."""
+        """Keep what finished trials of a group found, whose checkpoint then saves nothing. Raises InputError where the file
+        system refuses.
+        """
         # All of it alone: a process that opens the run clears away what it finds half-written.
         with _changing(self.folder):
             part = parts.write(self.folder, group, rows, lambda: _make_room(self.folder, self._held))
@@ -73,6 +75,7 @@ class Run:
             _write_index(self.folder, [*index, part], self._held)
         # Not read back: a report looks at every part again.
         self._own[part] = frozenset(row["trial"] for row in rows if row["event"] == "result")
+        Checkpoints(self.folder).drop_if_finished(group, self.finished())
 
     def close(self) -> None:
         """Let go of all groups."""

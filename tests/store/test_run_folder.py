@@ -188,6 +188,22 @@ def test_a_group_in_the_middle_is_no_result(folder, generator):
     assert store.finished(folder) == {NAMES[0]}
 
 
+def test_a_checkpoint_goes_once_all_its_trials_are_finished_whoever_finished_them(folder, generator):
+    """Another executor, say, that has no checkpoints of its own."""
+    checkpoints = store.Checkpoints(folder)
+    with store.open_run(folder, TRIALS, {}) as run:
+        for group in ("group", "other"):
+            checkpoints.save(group, store.Checkpoint(NAMES[:2], 10, 1.0, [], [np.zeros(1)]))
+        for name in (NAMES[2], NAMES[0]):
+            run.commit("group", rows(generator, name))
+            assert checkpoints.groups() == {"group", "other"}
+        run.commit("group", rows(generator, NAMES[1]))
+        assert checkpoints.groups() == {"other"}
+        (folder / "checkpoints" / "group-30.orbax-checkpoint-tmp").mkdir()
+        run.commit("group", rows(generator, NAMES[3]))
+        assert checkpoints.groups() == {"other"}
+
+
 def test_a_folder_of_something_else_is_left_alone(folder):
     folder.mkdir()
     (folder / "thesis.tex").write_text("years of work")
