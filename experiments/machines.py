@@ -83,6 +83,11 @@ class Machines:
                     self.coordinator, self.processes, self.process, shutdown_timeout_seconds=SECONDS_TO_LEAVE
                 )
             except (ValueError, RuntimeError) as error:
+                if self.coordinator is None:
+                    raise InputError(
+                        "--distributed finds no job here that tells this process its place, as Slurm, Open MPI, TPU "
+                        "pods and Kubernetes do: give it --coordinator, --processes and --process."
+                    ) from None
                 reason = str(error).splitlines()[0]
                 raise InputError(f"The processes of this job do not find each other ({reason}).") from None
         check_devices()

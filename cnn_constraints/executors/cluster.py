@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,14 @@ REACH_SECONDS = 5.0
 
 ANSWER_SECONDS = 20.0
 """How long Ray may take to answer there. Left alone, it waits for minutes and then ends the whole process."""
+
+
+LAST_PORT = 65535
+
+GONE_SECONDS = 10.0
+"""How long the head of a cluster may be out of reach: one that is restarted is back by then. Ray waits for a minute, and
+then ends the whole process.
+"""
 
 
 class Cluster:
@@ -37,9 +46,11 @@ class Cluster:
             import ray
         except ImportError:
             raise InputError(
-                "The executor ray needs Ray: pip install 'cnn-constraints[ray]', or run without it."
+                "The executor ray needs Ray: pip install -e '.[ray]', or run without --executor ray."
             ) from None
         self.ray: Any = ray
+        self._address = address
+        self._is_gone = False
         if ray.is_initialized():
             raise InputError("This process has a connection to Ray already, and can have only one: end that first.")
         # Of a lost worker Ray says a paragraph on standard output, and has no switch for it; that is raised too.
@@ -62,13 +73,45 @@ class Cluster:
                 # JAX fears for what goes on in a copy of its process; Ray's copies at once become other programs.
                 warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
                 self.ray.init(**settings)
+        except ConnectionError as error:
+            if settings["address"] == "auto":
+                raise InputError(
+                    "This machine is part of no Ray cluster: start one with `ray start --head`, or give the address, "
+                    "host:port, of another."
+                ) from None
+            raise InputError(f"The Ray cluster {fails}: {_first_sentence(error)}") from None
         except Exception as error:
             # Whatever it is, a version or a token that does not fit or a full disk, Ray's own words say it best.
             raise InputError(f"The Ray cluster {fails}: {_first_sentence(error)}") from None
 
+        host, _, port = self.ray.get_runtime_context().gcs_address.rpartition(":")
+        self._head = host.strip("[]"), int(port)
+
     def close(self) -> None:
         """End the cluster that was started here; one that was joined stays as it is."""
         self.ray.shutdown()
+
+    def kill(self, actor: Any) -> None:
+        """End an actor, whatever it does."""
+        if not self._is_gone:
+            self.ray.kill(actor)
+
+    def require_head(self) -> None:
+        """Raises InputError where the head of the cluster is gone, which Ray would take for the loss of every worker."""
+        until = time.monotonic() + GONE_SECONDS
+        while True:
+            try:
+                socket.create_connection(self._head, timeout=REACH_SECONDS).close()
+                return
+            except OSError as error:
+                if time.monotonic() > until:
+                    self._is_gone = True
+                    where = f"at {self._address}" if self._address else "that was started here"
+                    raise InputError(
+                        f"The Ray cluster {where} is gone ({error.strerror or error}): start it, and the same command goes "
+                        f"on from what is finished."
+                    ) from None
+                time.sleep(1)
 
     def machines(self) -> list[dict[str, float]]:
         """The resources of each machine that is alive, whether in use or not."""
@@ -80,15 +123,16 @@ def _reach(address: str) -> None:
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
-    if "//" in address or not host or not port.isdecimal():
+    if "//" in address or not host or not port.isdecimal() or not 0 < int(port) <= LAST_PORT:
         raise InputError(
-            f"The address of a Ray cluster is {address!r}: it must be host:port, as `ray start` prints it, or auto for the "
-            f"cluster of which this machine is a part."
+            f"The address of a Ray cluster is {address!r}: it must be host:port, as `ray start` prints it, with a port "
+            f"from 1 to {LAST_PORT}, or auto for the cluster of which this machine is a part."
         )
     remedy = "start it with `ray start --head`, or give the address that this has printed."
     try:
-        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
-    except (OSError, OverflowError) as error:
+        # The brackets of an address such as [::1] part it from the port and belong to neither.
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+    except OSError as error:
         raise InputError(f"There is no Ray cluster at {address} ({error}): {remedy}") from None
     # In a process of its own, for where Ray does not find what it looks for it ends the process.
     asks = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]

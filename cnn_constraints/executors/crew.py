@@ -117,6 +117,7 @@ class Crew:
                 raise error.cause from None
             raise
         except errors.RayError as error:
+            self._cluster.require_head()
             return self._lose(member, error)
         if member.task is None:
             self._require_same(versions(said), said["host"])
@@ -169,7 +170,7 @@ class Crew:
 
     def _dismiss(self, member: Member) -> None:
         self._members.remove(member)
-        self._cluster.ray.kill(member.actor)
+        self._cluster.kill(member.actor)
 
     def _require_same(self, theirs: dict[str, str | None], host: str) -> None:
         """Raises InputError where a machine has other versions than this: its numbers would be others."""

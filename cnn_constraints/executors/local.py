@@ -63,8 +63,8 @@ class Finished(NamedTuple):
 class LocalExecutor:
     """Holds what groups have in common: data sets in memory and on the device, each loaded once.
 
-    checkpoints: where groups that take long are kept in the middle, and go on from. checkpoint_every: in seconds; 0 for
-    after every step, whatever it costs.
+    checkpoints: where groups that take long are kept in the middle, and go on from; whoever keeps what they found deletes
+    them. checkpoint_every: in seconds; 0 for after every step, whatever it costs.
     stop: whether to stop, asked before trials are trained and after every step, that is after each look at the validation
     data.
     look: whether to have a look at what the first layers have learned. In a job of several processes there is none.
@@ -95,7 +95,7 @@ class LocalExecutor:
         return self._datasets[key]
 
     def run(self, groups: Iterable[Group]) -> Iterator[Finished]:
-        """Train and test every trial of the groups. What is yielded is taken for kept once the next is asked for.
+        """Train and test every trial of the groups.
 
         Raises KeyboardInterrupt, with a checkpoint of the group, where it is asked to stop.
         """
@@ -115,8 +115,6 @@ class LocalExecutor:
                 round_ = Round(group.name, members, stacked, dataset)
                 yield Finished(group.name, *self._train(round_, program, checkpoint))
                 checkpoint = None
-                if self._checkpoints:
-                    self._checkpoints.drop(group.name)
 
     def _stop_if_asked(self) -> None:
         if hosts.anywhere(self._stop()):

@@ -95,14 +95,15 @@ class RayExecutor:
             most = max(machine.get("CPU", 0) for machine in machines)
             cpus = 1 if gpus or most < 2 else 2
         if not any(_slots(machine, cpus, gpus) for machine in machines):
-            each = "; ".join(f"{machine.get('CPU', 0):g} and {machine.get('GPU', 0):g}" for machine in machines)
+            each = "; ".join(_in_words(machine.get("CPU", 0), machine.get("GPU", 0)) for machine in machines)
             raise InputError(
-                f"No machine of the Ray cluster has {cpus} CPUs and {gpus} GPUs for a worker: they have {each}."
+                f"No machine of the Ray cluster has {_in_words(cpus, gpus)} for a worker: they have {each}."
             )
         return cpus, gpus
 
     def _supply(self, left: Iterator[Group]) -> bool:
         """Ask for groups while there is room for more tasks than wait. False where nothing is left to do."""
+        self._cluster.require_head()
         slots = sum(_slots(machine, self._cpus, self._gpus) for machine in self._cluster.machines())
         while len(self._crew.waiting) < max(1, slots) and (group := next(left, None)):
             self._crew.waiting += self._cut(group)
@@ -131,6 +132,12 @@ def trials_in_task(group: Group, cpus: int, gpus: int) -> int:
         lanes = len(trials.lanes(group.trials[0]))
         return devices * min(math.ceil(LANES_ON_ACCELERATOR / lanes), math.ceil(group.size / devices))
     return math.ceil(group.size / math.ceil(group.size / max(2, cpus)))
+
+
+def _in_words(cpus: int | float, gpus: int | float) -> str:
+    return " and ".join(
+        f"{count:g} {unit}{'' if count == 1 else 's'}" for count, unit in ((cpus, "CPU"), (gpus, "GPU"))
+    )
 
 
 def _slots(machine: dict[str, float], cpus: int, gpus: int) -> int:

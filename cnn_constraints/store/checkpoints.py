@@ -4,6 +4,7 @@ import math
 import re
 import shutil
 import warnings
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,6 +92,15 @@ class Checkpoints:
         for document in self._folder.glob(f"{group}.json*"):
             document.unlink(missing_ok=True)
         self._remove_states(group)
+
+    def drop_if_finished(self, group: str, finished: Container[str]) -> None:
+        """Delete what there is of a group, unless it has a checkpoint of a trial that is not finished."""
+        try:
+            members = documents.read(self._folder / f"{group}.json")["members"]
+        except InputError:
+            members = []
+        if all(member in finished for member in members):
+            self.drop(group)
 
     def groups(self) -> set[str]:
         """All of which there is something, whole or not."""

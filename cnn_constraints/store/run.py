@@ -25,6 +25,8 @@ ENTRIES = ("config.json", "environment.json", "index.json", "metrics", "checkpoi
 
 LOCKS = "choose a folder on a file system that can lock files."
 
+WRITABLE = "see that it can be written, or choose another --output."
+
 
 class Run:
     """Groups are held by this process until it ends, however it does; what they found is committed part by part."""
@@ -38,13 +40,15 @@ class Run:
         """Hold a group for this process. False where another process holds it."""
         if group in self._held:
             return True
-        with told(f"{self.folder / 'holds' / group} cannot be locked", LOCKS):
+        with _locking(self.folder / "holds" / group):
             lock = (self.folder / "holds" / group).open("a+")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except OSError as error:
                 lock.close()
-                return False
+                if isinstance(error, BlockingIOError):
+                    return False
+                raise
         # Who holds it is told to others where there is room to say so.
         with contextlib.suppress(OSError):
             os.truncate(lock.fileno(), 0)
@@ -61,7 +65,9 @@ class Run:
         return _results(self.folder, self._own)
 
     def commit(self, group: str, rows: Collection[parts.Row]) -> None:
-        """Keep what finished trials of a group found. Raises InputError where the file system refuses."""
+        """Keep what finished trials of a group found, whose checkpoint then saves nothing. Raises InputError where the file
+        system refuses.
+        """
         # All of it alone: a process that opens the run clears away what it finds half-written.
         with _changing(self.folder):
             part = parts.write(self.folder, group, rows, lambda: _make_room(self.folder, self._held))
@@ -69,6 +75,7 @@ class Run:
             _write_index(self.folder, [*index, part], self._held)
         # Not read back: a report looks at every part again.
         self._own[part] = frozenset(row["trial"] for row in rows if row["event"] == "result")
+        Checkpoints(self.folder).drop_if_finished(group, self.finished())
 
     def close(self) -> None:
         """Let go of all groups."""
@@ -95,9 +102,7 @@ def open_run(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: a run needs a folder.")
     _refuse_other_folders(folder)
-    with told(f"The run folder {folder} cannot be made", "choose another."):
-        for name in ("metrics", "checkpoints", "holds"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+    _make_folders(folder)
     with _changing(folder):
         described = read_config(folder) if (folder / "config.json").exists() else {"trials": {}, "images": {}}
         named = {config.name(trial): config.to_json(trial) for trial in trials}
@@ -182,9 +187,31 @@ def read_index(folder: Path, remedy: str = "repeat the sweep, which writes it an
 def _changing(folder: Path) -> Iterator[None]:
     """Wait for other processes that change a document, so that none overwrites what another has just added."""
     with contextlib.ExitStack() as stack:
-        with told(f"{folder / 'holds'} cannot be locked", LOCKS):
+        with _locking(folder / "holds" / "folder"):
             stack.enter_context(alone(folder / "holds" / "folder"))
         yield
+
+
+def _make_folders(folder: Path) -> None:
+    """Raises InputError where that cannot be."""
+    with told(f"The run folder {folder} cannot be made", "choose another."):
+        folder.mkdir(parents=True, exist_ok=True)
+    for place in (folder / "metrics", folder / "checkpoints", folder / "holds"):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"{place} is a file, where a run has a folder: move it away, or choose another --output.")
+        with told(f"The run folder {folder} cannot be written", WRITABLE):
+            place.mkdir(exist_ok=True)
+
+
+@contextlib.contextmanager
+def _locking(path: Path) -> Iterator[None]:
+    """What the file system refuses becomes a sentence: to write a file, or to lock it."""
+    try:
+        yield
+    except OSError as error:
+        # What cannot be opened is named by the system.
+        what, remedy = ("locked", LOCKS) if error.filename is None else ("written", WRITABLE)
+        raise InputError(f"{path} cannot be {what} ({error.strerror or error}): {remedy}") from None
 
 
 def _mend(folder: Path, index: Iterable[str]) -> None:

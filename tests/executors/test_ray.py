@@ -160,6 +160,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.1)
 
 
+def test_a_cluster_whose_head_is_gone_is_told_soon(cluster, monkeypatch):
+    """Ray would wait for it for a minute, and then end this process."""
+    monkeypatch.setattr("cnn_constraints.executors.cluster.GONE_SECONDS", 0)
+    watch = Watch(lambda: monkeypatch.setattr(executor._cluster, "_head", ("127.0.0.1", 1)) or True)
+    with RayExecutor(watch, cluster.address) as executor:
+        monkeypatch.setattr(executor._cluster.ray, "kill", lambda _: pytest.fail("the head was asked"))
+        with pytest.raises(InputError, match=f"cluster at {cluster.address} is gone .*the same command goes on"):
+            run(executor, groups_of(LONG, 2))
+
+
 def test_a_cluster_of_its_own_ends_with_it(cluster):
     groups = groups_of(BASE, 1, ("conv",))
     before = children(os.getpid(), "raylet")
@@ -191,9 +201,13 @@ def test_gpus_that_jax_does_not_see_are_refused(cluster):
         cluster.remove_node(node)
 
 
-@pytest.mark.parametrize("asked", [{"cpus": 1000}, {"gpus": 1}])
-def test_more_than_any_machine_has_is_refused(cluster, asked):
-    with pytest.raises(InputError, match="No machine"):
+@pytest.mark.parametrize(
+    ("asked", "words"), [({"cpus": 1000}, "1000 CPUs and 0 GPUs"), ({"cpus": 1, "gpus": 1}, "1 CPU and 1 GPU")]
+)
+def test_more_than_any_machine_has_is_refused(cluster, asked, words):
+    with pytest.raises(
+        InputError, match=f"No machine .* has {words} for a worker: they have 2 CPUs and 0 GPUs; 2 CPUs"
+    ):
         RayExecutor(Silent(), cluster.address, **asked)
 
 
@@ -204,7 +218,17 @@ def test_less_than_a_worker_needs_is_refused(asked):
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1:1", "nowhere.invalid:6379", "nonsense", "ray://127.0.0.1:10001", "", ":1"]
+    "address",
+    [
+        "127.0.0.1:1",
+        "nowhere.invalid:6379",
+        "nonsense",
+        "ray://127.0.0.1:10001",
+        "",
+        ":1",
+        "localhost:99999999",
+        "[::1]:1",
+    ],
 )
 def test_an_address_without_a_cluster_is_refused_soon(address):
     started = time.monotonic()
@@ -213,9 +237,24 @@ def test_an_address_without_a_cluster_is_refused_soon(address):
     assert time.monotonic() - started < 30
 
 
+def test_brackets_are_no_part_of_a_host(monkeypatch):
+    asked = []
+    monkeypatch.setattr("socket.create_connection", lambda place, **_: asked.append(place) or pytest.fail("too far"))
+    with pytest.raises(pytest.fail.Exception):
+        RayExecutor(Silent(), "[::1]:6379")
+    assert asked == [("::1", 6379)]
+
+
+def test_auto_where_there_is_no_cluster_says_how_to_start_one(monkeypatch, tmp_path):
+    """As Ray looks for one: by what its processes have written into its folder."""
+    monkeypatch.setattr("ray.init", lambda **_: (_ for _ in ()).throw(ConnectionError("give --address")))
+    with pytest.raises(InputError, match="part of no Ray cluster: start one with `ray start --head`"):
+        RayExecutor(Silent(), "auto")
+
+
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"cnn-constraints\[ray\]"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[ray\]'"):
         RayExecutor(Silent())
 
 

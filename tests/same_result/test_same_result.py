@@ -106,7 +106,7 @@ def test_two_processes_of_one_job_that_is_stopped_and_goes_on(place, undisturbed
         (["--processes", "2"], "--processes has no effect without --distributed."),
         (["--distributed", "--process", "0"], "belong together"),
         (["--distributed", "--coordinator", "localhost:1", "--processes", "2", "--process", "2"], "--process is 2"),
-        (["--distributed"], "do not find each other"),
+        (["--distributed"], "give it --coordinator, --processes and --process"),
         (["--checkpoint-every", "-1"], "--checkpoint-every is -1"),
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",

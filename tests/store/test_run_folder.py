@@ -1,6 +1,5 @@
 """What was committed is read back, whatever happens between; several processes share a folder; nothing else is touched."""
 
-import errno
 import itertools
 import json
 import os
@@ -111,71 +110,6 @@ def test_a_crash_while_documents_are_written_leaves_a_run_that_is_taken_up(folde
     assert store.finished(folder) == set(NAMES[:2])
 
 
-def test_a_full_disk_is_one_sentence_and_loses_no_finished_trial(folder, generator, monkeypatch):
-    written, late = rows(generator, NAMES[0]), rows(generator, NAMES[1])
-    write_run(folder, written)
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with store.open_run(folder, TRIALS, {}) as run:
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "write_bytes", full)
-            with pytest.raises(InputError, match=r"No space left on device.*finished trials are kept"):
-                run.commit("group", late)
-        assert_holds(folder, written)
-        run.commit("group", late)
-    assert_holds(folder, written + late)
-
-
-@pytest.mark.parametrize("other", [False, True])
-def test_a_full_disk_costs_checkpoints_and_no_finished_trial_but_not_those_of_others(
-    folder, generator, other, monkeypatch
-):
-    """A file system that has room for what counts once the checkpoints are gone."""
-    written = rows(generator, NAMES[0])
-    replace = os.replace
-    checkpoint = store.Checkpoint(NAMES[1:2], 10, 1.0, [], [np.zeros(1)])
-
-    def full(source: object, target: object) -> None:
-        if any((folder / "checkpoints").iterdir()):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        replace(str(source), str(target))
-
-    def put(*groups: str) -> None:
-        for group in groups:
-            store.Checkpoints(folder).save(group, checkpoint)
-
-    with store.open_run(folder, TRIALS, {}) as run, store.open_run(folder, TRIALS, {}) as second:
-        assert run.hold("group") and second.hold("held by another")
-        put("group", "orphan", *["held by another"] * other)
-        (folder / "checkpoints" / "orphan-7.orbax-checkpoint-tmp").mkdir()
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "replace", full)
-            if other:
-                with pytest.raises(InputError, match="No space left on device"):
-                    run.commit("group", written)
-                assert store.Checkpoints(folder).groups() == {"held by another"}
-                return
-            run.commit("group", written)
-    assert_holds(folder, written)
-    put("group")
-    monkeypatch.setattr(os, "replace", full)
-    store.open_run(folder, TRIALS, {}).close()
-    assert not store.Checkpoints(folder).groups()
-    assert_holds(folder, written)
-
-
-def test_a_group_is_held_on_a_full_disk_too(folder, monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with store.open_run(folder, TRIALS, {}) as run, store.open_run(folder, TRIALS, {}) as other:
-        monkeypatch.setattr(os, "write", full)
-        assert run.hold("group") and not other.hold("group")
-        assert other.holder("group") == "another process"
-
-
 def test_a_group_is_held_by_one_process_until_it_ends(folder, tmp_path):
     script = """
 import sys, time
@@ -252,6 +186,22 @@ def test_a_group_in_the_middle_is_no_result(folder, generator):
     checkpoint = store.Checkpoint(NAMES[1:2], 10, 1.0, evaluations(generator, NAMES[1]), [np.zeros(1)])
     store.Checkpoints(folder).save("group", checkpoint)
     assert store.finished(folder) == {NAMES[0]}
+
+
+def test_a_checkpoint_goes_once_all_its_trials_are_finished_whoever_finished_them(folder, generator):
+    """Another executor, say, that has no checkpoints of its own."""
+    checkpoints = store.Checkpoints(folder)
+    with store.open_run(folder, TRIALS, {}) as run:
+        for group in ("group", "other"):
+            checkpoints.save(group, store.Checkpoint(NAMES[:2], 10, 1.0, [], [np.zeros(1)]))
+        for name in (NAMES[2], NAMES[0]):
+            run.commit("group", rows(generator, name))
+            assert checkpoints.groups() == {"group", "other"}
+        run.commit("group", rows(generator, NAMES[1]))
+        assert checkpoints.groups() == {"other"}
+        (folder / "checkpoints" / "group-30.orbax-checkpoint-tmp").mkdir()
+        run.commit("group", rows(generator, NAMES[3]))
+        assert checkpoints.groups() == {"other"}
 
 
 def test_a_folder_of_something_else_is_left_alone(folder):

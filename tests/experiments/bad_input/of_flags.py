@@ -80,9 +80,13 @@ ENTRIES: Entries = {
     "a Ray cluster and a job at once": flags("--executor ray --distributed", "leave one of the two out"),
     "checkpoints on a Ray cluster": flags("--executor ray --checkpoint-every 5", "whose tasks are repeated whole"),
     "an address that is none": flags("--executor ray --address nonsense", "'nonsense': it must be host:port"),
+    "a port beyond the last": flags(
+        "--executor ray --address localhost:99999999", "'localhost:99999999': it must be host:port"
+    ),
     "an address without a cluster": flags("--executor ray --address 127.0.0.1:1", "There is no Ray cluster at"),
     "processes of no job": flags("--processes 3", "--processes has no effect without --distributed."),
     "a job without a coordinator": flags("--distributed --processes 3", "give all three, or none of them"),
+    "a job of one process": flags("--distributed", "give it --coordinator, --processes and --process", apart=True),
     "a process beyond the last": flags(
         "--distributed --coordinator localhost:1 --processes 2 --process 5", "--process is 5: of 2 processes"
     ),

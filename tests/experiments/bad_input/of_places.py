@@ -54,6 +54,15 @@ PLACES: Entries = {
     "a place that may not be written": flags(
         "", "(Permission denied): choose another", patch=unwritable(errno.EACCES, "runs")
     ),
+    "a run folder that may not be written": flags(
+        "--output closed",
+        "The run folder closed cannot be written (Permission denied)",
+        prepare=Path("closed").mkdir,
+        patch=unwritable(errno.EACCES, "closed/metrics"),
+    ),
+    "a file among the folders of a run": flags(
+        "--output run", "run/metrics is a file, where a run has a folder", prepare=lambda: write("run/metrics", "text")
+    ),
     "a full disk": flags("", "(No space left on device): choose another", patch=unwritable(errno.ENOSPC, "runs")),
     "a disk that is only read": flags(
         "", "(Read-only file system): choose another", patch=unwritable(errno.EROFS, "runs")
