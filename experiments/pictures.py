@@ -9,7 +9,7 @@ import pandas
 import tyro
 
 from cnn_constraints import errors
-from cnn_constraints.report.learned import SOURCES, Learned, check_source, learn
+from cnn_constraints.executors.learned import SOURCES, Learned, check_source, learn
 from cnn_constraints.report.pictures import LEARNED, PICTURES, draw
 from cnn_constraints.report.terminal import make_folder, save
 from experiments.entry import check_devices, check_flags, entry_point, parse_flags, prepare_jax

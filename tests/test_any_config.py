@@ -209,7 +209,7 @@ def test_every_config_is_in_order_or_refused_in_a_sentence(experiment):
     assert restored == resolved and config.name(restored) == config.name(resolved)
 
 
-@settings(FRESH, max_examples=14, phases=[Phase.generate])
+@settings(FRESH, max_examples=8, phases=[Phase.generate])
 @given(experiments(strange=False), st.integers(1, 2))
 def test_what_is_not_refused_runs_and_gives_one_result_a_trial(experiment, seeds):
     resolved = checked(experiment)

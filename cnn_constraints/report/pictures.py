@@ -19,8 +19,8 @@ from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.counts import count
 from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.estimates import mean_interval
+from cnn_constraints.executors.learned import CHANNELS, DELTA, STRONGER, Learned, fields, kernel
 from cnn_constraints.report.figures import RULES, STYLES
-from cnn_constraints.report.learned import CHANNELS, DELTA, STRONGER, Learned, fields, kernel
 
 CELLS = tuple(STRONGER)
 SHOWN_CHANNELS, SMALL, DEPTHS = 2, 4, (1, 2, 3, 4)

@@ -29,7 +29,8 @@ def test_trials_on_other_images_are_in_other_rounds(draw):
     names = ["none", "permute_pixels", "edge_noise"]
     seeds = draw.integer(1, 3)
     (group,) = plan_of(axis("data.intervention", names), axis("seed", range(seeds)))
-    done = {config.name(trial) for trial in group.trials if trial.data.intervention == names[draw.integer(0, 2)]}
+    finished = names[draw.integer(0, 2)]
+    done = {config.name(trial) for trial in group.trials if trial.data.intervention == finished}
     executor = LocalExecutor(Silent())
     ran = sum(1 for _ in executor.run(sweep.without([group], done)))
     (planned,) = forecast([group], done, {config.name(group.trials[0]): 1.0}, executor)

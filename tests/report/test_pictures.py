@@ -6,7 +6,7 @@ import pytest
 
 from cnn_constraints.constraints import ties
 from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.report import learned as learning
+from cnn_constraints.executors import learned as learning
 from cnn_constraints.report import pictures
 
 TIED = ("shared", "conv")

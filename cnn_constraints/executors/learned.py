@@ -1,4 +1,4 @@
-"""What networks of one layer learn under each constraint: trained here, drawn by `pictures`."""
+"""What networks of one layer learn under each constraint, for the pictures of the idea."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
