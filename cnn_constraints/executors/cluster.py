@@ -86,6 +86,8 @@ class Cluster:
 
         host, _, port = self.ray.get_runtime_context().gcs_address.rpartition(":")
         self._head = host.strip("[]"), int(port)
+        here = self.ray.get_runtime_context().get_node_id()
+        self._here = next(node["RayletSocketName"] for node in self.ray.nodes() if node["NodeID"] == here)
 
     def close(self) -> None:
         """End the cluster that was started here; one that was joined stays as it is."""
@@ -96,22 +98,28 @@ class Cluster:
         if not self._is_gone:
             self.ray.kill(actor)
 
-    def require_head(self) -> None:
-        """Raises InputError where the head of the cluster is gone, which Ray would take for the loss of every worker."""
+    def require_head(self, error: Exception | None = None) -> None:
+        """Raises InputError where the head of the cluster is gone, or Ray's process on this machine, which Ray would take
+        for the loss of every worker. error: with which a worker was lost.
+        """
+        # Nobody starts these again, and Ray is about to end this process, which it calls the owner of its workers.
+        if not _answers(self._here) or "owner has died" in str(error):
+            raise self._gone("Ray has ended on this machine")
         until = time.monotonic() + GONE_SECONDS
         while True:
             try:
-                socket.create_connection(self._head, timeout=REACH_SECONDS).close()
-                return
+                return socket.create_connection(self._head, timeout=REACH_SECONDS).close()
             except OSError as error:
                 if time.monotonic() > until:
-                    self._is_gone = True
-                    where = f"at {self._address}" if self._address else "that was started here"
-                    raise InputError(
-                        f"The Ray cluster {where} is gone ({error.strerror or error}): start it, and the same command goes "
-                        f"on from what is finished."
-                    ) from None
+                    raise self._gone(error.strerror or str(error)) from None
                 time.sleep(1)
+
+    def _gone(self, reason: str) -> InputError:
+        self._is_gone = True
+        where = f"at {self._address}" if self._address else "that was started here"
+        return InputError(
+            f"The Ray cluster {where} is gone ({reason}): start it, and the same command goes on from what is finished."
+        )
 
     def machines(self) -> list[dict[str, float]]:
         """The resources of each machine that is alive, whether in use or not."""
@@ -148,6 +156,12 @@ def _reach(address: str) -> None:
         raise InputError(f"The Ray cluster at {address} cannot be joined: {lines[-1]}") from None
     except subprocess.TimeoutExpired:
         raise InputError(f"What answers at {address} is no Ray cluster: {remedy}") from None
+
+
+def _answers(place: str) -> bool:
+    """Whether a process listens at a socket of this machine."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        return asking.connect_ex(place) == 0
 
 
 @contextlib.contextmanager

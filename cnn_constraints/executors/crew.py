@@ -117,7 +117,7 @@ class Crew:
                 raise error.cause from None
             raise
         except errors.RayError as error:
-            self._cluster.require_head()
+            self._cluster.require_head(error)
             return self._lose(member, error)
         if member.task is None:
             self._require_same(versions(said), said["host"])

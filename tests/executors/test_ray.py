@@ -139,10 +139,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.1)
 
 
-def test_a_cluster_whose_head_is_gone_is_told_soon(cluster, monkeypatch):
-    """Ray would wait for it for a minute, and then end this process."""
+@pytest.mark.parametrize("lost", [{"_head": ("127.0.0.1", 1)}, {"_here": "nowhere"}])
+def test_a_cluster_that_is_gone_is_told_soon(cluster, monkeypatch, lost):
+    """Ray would wait for its head for a minute, or not at all for its process here, and then end this one."""
     monkeypatch.setattr("cnn_constraints.executors.cluster.GONE_SECONDS", 0)
-    watch = Watch(lambda: monkeypatch.setattr(executor._cluster, "_head", ("127.0.0.1", 1)) or True)
+    ((name, nowhere),) = lost.items()
+    watch = Watch(lambda: monkeypatch.setattr(executor._cluster, name, nowhere) or True)
     with RayExecutor(watch, cluster.address) as executor:
         monkeypatch.setattr(executor._cluster.ray, "kill", lambda _: pytest.fail("the head was asked"))
         with pytest.raises(InputError, match=f"cluster at {cluster.address} is gone .*the same command goes on"):
