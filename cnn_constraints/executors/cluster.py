@@ -4,6 +4,7 @@ only.
 
 import contextlib
 import importlib
+import importlib.util
 import logging
 import os
 import signal
@@ -24,6 +25,8 @@ REACH_SECONDS = 5.0
 ANSWER_SECONDS = 20.0
 """How long Ray may take to answer there. Left alone, it waits for minutes and then ends the whole process."""
 
+MODE = "RAY_AUTH_MODE"
+"""The variable that tells Ray to show a token."""
 
 LAST_PORT = 65535
 
@@ -42,12 +45,13 @@ class Cluster:
     def __init__(self, address: str | None) -> None:
         # Ray reports to its makers unless it is told not to.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            import ray
-        except ImportError:
-            raise InputError(
-                "The executor ray needs Ray: pip install -e '.[ray]', or run without --executor ray."
-            ) from None
+        if importlib.util.find_spec("ray") is None:
+            raise InputError("The executor ray needs Ray: pip install -e '.[ray]', or run without --executor ray.")
+        if address is not None:
+            # Before Ray is imported, for then it reads its variables.
+            _reach(address)
+        import ray
+
         self.ray: Any = ray
         self._address = address
         self._is_gone = False
@@ -62,7 +66,6 @@ class Cluster:
                     "cannot be started here", address="local", num_cpus=_cores(), include_dashboard=False, **quiet
                 )
             else:
-                _reach(address)
                 # Other machines get this very package, whatever is installed there.
                 code = {"py_modules": [cnn_constraints]}
                 self._begin(f"at {address} cannot be joined", address=address, runtime_env=code, **quiet)
@@ -142,18 +145,13 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
     except OSError as error:
         raise InputError(f"There is no Ray cluster at {address} ({error}): {remedy}") from None
-    # In a process of its own, for where Ray does not find what it looks for it ends the process.
-    asks = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
-        subprocess.run(asks, capture_output=True, text=True, check=True, timeout=ANSWER_SECONDS)
+        _ask(address)
     except subprocess.CalledProcessError as error:
-        if "AuthenticationError" in error.stderr:
-            raise InputError(
-                f"The Ray cluster at {address} wants its token: set RAY_AUTH_MODE=token, and have the token in "
-                f"~/.ray/auth_token or in RAY_AUTH_TOKEN."
-            ) from None
         lines = error.stderr.strip().splitlines() or ["without a reason"]
-        raise InputError(f"The Ray cluster at {address} cannot be joined: {lines[-1]}") from None
+        if "AuthenticationError" not in error.stderr:
+            raise InputError(f"The Ray cluster at {address} cannot be joined: {lines[-1]}") from None
+        _show_token(address)
     except subprocess.TimeoutExpired:
         raise InputError(f"What answers at {address} is no Ray cluster: {remedy}") from None
 
@@ -162,6 +160,30 @@ def _answers(place: str) -> bool:
     """Whether a process listens at a socket of this machine."""
     with socket.socket(socket.AF_UNIX) as asking:
         return asking.connect_ex(place) == 0
+
+
+def _ask(address: str, **variables: str) -> None:
+    """In a process of its own, for where Ray does not find what it looks for it ends the process."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    environment = {**os.environ, **variables}
+    subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=ANSWER_SECONDS)
+
+
+def _show_token(address: str) -> None:
+    """`ray start` gives a cluster the token of whoever has one, and looks for it; a driver does not, unless it is told to.
+
+    Raises InputError where that is not the token that the cluster wants.
+    """
+    try:
+        if MODE in os.environ:
+            raise subprocess.SubprocessError("as it was asked already")
+        _ask(address, **{MODE: "token"})
+    except subprocess.SubprocessError:
+        raise InputError(
+            f"The Ray cluster at {address} wants its token: have the token in ~/.ray/auth_token or in RAY_AUTH_TOKEN, and "
+            f"{MODE} unset or token."
+        ) from None
+    os.environ[MODE] = "token"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -231,6 +233,26 @@ def test_auto_where_there_is_no_cluster_says_how_to_start_one(monkeypatch, tmp_p
     monkeypatch.setattr("ray.init", lambda **_: (_ for _ in ()).throw(ConnectionError("give --address")))
     with pytest.raises(InputError, match="part of no Ray cluster: start one with `ray start --head`"):
         RayExecutor(Silent(), "auto")
+
+
+@pytest.mark.parametrize(("set_to", "has_token"), [(None, True), (None, False), ("disabled", True), ("token", False)])
+def test_a_cluster_that_wants_a_token_is_shown_that_of_the_user_unless_told_otherwise(monkeypatch, set_to, has_token):
+    """As `ray start` gives a cluster the token of whoever has one, and no command looks for it."""
+
+    def answer(command: list[str], env: dict[str, str], **_: object) -> None:
+        if not (has_token and env.get("RAY_AUTH_MODE") == "token"):
+            raise subprocess.CalledProcessError(1, command, stderr="ray.exceptions.AuthenticationError: no token")
+
+    monkeypatch.setenv("RAY_AUTH_MODE", set_to or "")
+    if set_to is None:
+        monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.setattr("subprocess.run", answer)
+    monkeypatch.setattr("ray.init", lambda **_: (_ for _ in ()).throw(ConnectionError("it was joined")))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        joined = set_to is None and has_token
+        with pytest.raises(InputError, match="it was joined" if joined else "wants its token: have the token in"):
+            RayExecutor(Silent(), f"127.0.0.1:{listener.getsockname()[1]}")
+    assert os.environ.get("RAY_AUTH_MODE") == ("token" if joined else set_to)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
