@@ -24,14 +24,17 @@ class Timing(NamedTuple):
 
     @property
     def median(self) -> float:
+        """Seconds."""
         return float(np.median(self.seconds))
 
     @property
     def shortest(self) -> float:
+        """Seconds."""
         return min(self.seconds)
 
     @property
     def longest(self) -> float:
+        """Seconds."""
         return max(self.seconds)
 
 

@@ -75,6 +75,7 @@ EXAMPLES = {
 
 
 def main(arguments: list[str]) -> None:
+    """Run a suite, print its tables, and write rows and figure where asked to. Raises InputError for bad flags."""
     fields = [name for name in Command.__dataclass_fields__ if name != "suite"]
     check_flags(arguments, ["--" + name for name in fields])
     if not arguments or (arguments[0].startswith("--") and "--help" not in arguments):

@@ -73,6 +73,7 @@ class Session(NamedTuple):
 
 
 def main(arguments: list[str]) -> None:
+    """Measure, judge and record the claims of these names. Exit code 1 where one fails, 2 where one is not measured."""
     check_flags(arguments, ["--tier", "--seed", "--cifar10", "--output"])
     command = parse_flags(Command, arguments, EXAMPLES, prog="python -m experiments.claims")
     names = chosen_claims(command)

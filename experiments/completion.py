@@ -68,6 +68,7 @@ class Words(NamedTuple):
 
 
 def main(arguments: list[str]) -> None:
+    """Print the script for bash."""
     check_flags(arguments, [])
     parse_flags(Command, arguments, EXAMPLES, prog="python -m experiments.completion")
     print(script(commands()), end="")

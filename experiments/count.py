@@ -46,6 +46,7 @@ EXAMPLES = {
 
 
 def main(arguments: list[str]) -> None:
+    """Print what a layer has and costs. Raises InputError for bad flags."""
     check_flags(arguments, ["--" + name.replace("_", "-") for name in Command.__dataclass_fields__])
     command = parse_flags(Command, arguments, EXAMPLES, prog="python -m experiments.count")
     _check(command)

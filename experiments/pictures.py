@@ -34,6 +34,7 @@ class Command:
 
 
 def main(arguments: list[str]) -> None:
+    """Draw the pictures of these names and print their paths. Raises InputError before anything is trained."""
     check_flags(arguments, ["--source", "--output"])
     command = parse_flags(Command, arguments, EXAMPLES, prog="python -m experiments.pictures")
     names = list(dict.fromkeys(command.names)) or list(PICTURES)

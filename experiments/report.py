@@ -36,6 +36,7 @@ class Command:
 
 
 def main(arguments: list[str]) -> None:
+    """Report runs or a folder of claims. Raises InputError for bad flags, before anything is written."""
     check_flags(arguments, ["--page", "--figures", "--quiet"])
     if not arguments:
         raise InputError("Name a run folder, as in: python -m experiments.report runs/quickstart")

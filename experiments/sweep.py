@@ -107,6 +107,7 @@ OWN = ("output", "dry_run", "quiet", "json", "tensorboard", *(field.name for fie
 
 
 def main(arguments: list[str]) -> None:
+    """Run a sweep and report it, or print its plan. Raises InputError for a bad config or flag; exits as Command says."""
     request = parse(arguments)
     command = request.command
     with nothing_but_errors() if command.quiet else contextlib.nullcontext():
@@ -144,6 +145,7 @@ def report(folder: Path, names: list[str], done: Done, command: Command) -> None
 
 
 def all_diverged(results: pandas.DataFrame) -> bool:
+    """Whether no trial of a table of results has a finite validation loss in any lane."""
     return bool(analysis.prepare(results)["diverged"].all())
 
 

@@ -24,6 +24,7 @@ class Case(NamedTuple):
 
     @property
     def title(self) -> str:
+        """The case in words, for tables and figures."""
         reach = "all" if self.delta is None else str(self.delta)
         return f"{self.cell} {self.name}, delta {reach}, batch {self.batch}"
 

@@ -9,6 +9,8 @@ from cnn_constraints.ops import choose
 
 
 def ours(formulation: str | None) -> Maker:
+    """A maker of our layers: by the formulation of that name, or by the one that is chosen where it is None."""
+
     def make(case: Case, arrays: Arrays) -> Contender:
         def apply(x: jax.Array, weights: jax.Array) -> jax.Array:
             return choose.apply(case.cell, x, weights, case.geometry, case.delta, formulation)

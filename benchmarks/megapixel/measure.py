@@ -47,6 +47,7 @@ def peak_bytes() -> int:
 
 
 def apply_ours(case: Case) -> Any:
+    """Our layer, as it chooses its formulation."""
     return lambda x, weights: choose.apply(case.cell, x, weights, case.geometry, case.delta)
 
 
@@ -71,6 +72,7 @@ def draw(case: Case, seed: int) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def check(case: Case, arrays: tuple[jax.Array, ...], actual: Any, seed: int) -> None:
+    """Raises RuntimeError where what was computed is not what the definition gives at sites that are drawn."""
     x, weights, gradient = (np.asarray(array) for array in arrays)
     image = (case.geometry.height, case.geometry.width)
     flat = [np.asarray(array).ravel() for array in (actual if isinstance(actual, tuple) else (actual,))]

@@ -35,6 +35,8 @@ class Peer(nn.Module):
 
 @jax.jit
 def train_step(state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, jax.Array]:
+    """One update by Optax, and the loss before it."""
+
     def loss(parameters: Any) -> jax.Array:
         logits: Any = state.apply_fn({"params": parameters}, images)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
@@ -57,6 +59,7 @@ class FlaxLoop:
         )
 
     def train(self, updates: int) -> float:
+        """So many updates from the start; the mean of their losses."""
         state, losses = self._state, []
         for batch in self._problem.batches[:updates]:
             state, loss = train_step(state, self._images[batch], self._problem.labels[batch])

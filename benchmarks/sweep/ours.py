@@ -33,6 +33,7 @@ class Ours:
         self._programs: dict[int, ensemble.Program] = {}
 
     def train(self, updates: int) -> float:
+        """So many updates from the start; the mean of the first lane's losses."""
         problem = self._problem
         task = dataclasses.replace(problem.task, updates=updates)
         trial = Trial(

@@ -42,6 +42,7 @@ class Problem(NamedTuple):
 
     @property
     def network(self) -> Network:
+        """Of one layer and a classifier."""
         return self.task.network
 
     @property
@@ -51,14 +52,17 @@ class Problem(NamedTuple):
 
     @property
     def labels(self) -> Int32[np.ndarray, " examples"]:
+        """Classes of the examples."""
         return self.raw.labels
 
     @property
     def geometry(self) -> Geometry:
+        """Of the layer."""
         return self.network.layers[0].geometry
 
     @property
     def delta(self) -> int | None:
+        """Of the layer; None for all offsets."""
         return self.network.layers[0].delta
 
 

@@ -69,6 +69,7 @@ class TorchLoop:
         self._loss = torch.compile(loss) if way == "compile" else loss
 
     def train(self, updates: int) -> float:
+        """So many updates from the start; the mean of their losses."""
         parameters = parameters_of(self._problem)
         if self._vmapped:
             parameters = {name: leaf.repeat(self.models, *[1] * leaf.ndim) for name, leaf in parameters.items()}

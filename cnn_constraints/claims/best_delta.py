@@ -20,6 +20,7 @@ LINES = tuple(dict.fromkeys(SWEEPS.values()))
 
 
 def measure(laboratory: Laboratory) -> Measurement:
+    """The delta of the least mean test error over seeds, tied and untied, and what seeing everything costs in points."""
     tier = laboratory.tier
     factors = axis(READOUT, READOUTS), axis(CELL, ["conv", "local"]), axis(DELTA, DELTAS[tier])
     usual = base(laboratory.images["mnist"], tier)
@@ -48,10 +49,12 @@ def _best_delta(deltas: Int[np.ndarray, " deltas"], errors: Float[np.ndarray, "s
 
 
 def best(readout: str, line: str) -> str:
+    """Name of the quantity: the delta with the least error."""
     return f"best delta, pixels of 28 x 28, {line}, {readout}"
 
 
 def gain(readout: str, line: str) -> str:
+    """Name of the quantity: what a middle delta saves."""
     return f"error at all offsets minus error at delta {MIDDLE} of 28 pixels, {line}, {readout}, points"
 
 

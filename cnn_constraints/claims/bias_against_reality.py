@@ -25,6 +25,7 @@ INTERVENTIONS = {
 
 
 def measure(laboratory: Laboratory) -> Measurement:
+    """Test and training accuracies under each intervention, in points, as differences of cells paired by seed."""
     usual, seeds = base(laboratory.images["mnist"], laboratory.tier), laboratory.seeds
     factors = axis(READOUT, READOUTS), axis(CELL, CELLS), axis(INTERVENTION, INTERVENTIONS), axis("seed", seeds)
     results = laboratory.train(product(usual, *factors))

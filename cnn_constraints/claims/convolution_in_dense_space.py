@@ -38,6 +38,7 @@ def arms(laboratory: Laboratory) -> dict[float | None, Experiment]:
 
 
 def measure(laboratory: Laboratory) -> Measurement:
+    """Test accuracies of the arms and their distances from conv, as differences paired by seed."""
     of_switch, seeds = arms(laboratory), laboratory.seeds
     results = laboratory.train([trial for arm in of_switch.values() for trial in product(arm, axis("seed", seeds))])
     accuracy, violation = (
@@ -58,6 +59,7 @@ def measure(laboratory: Laboratory) -> Measurement:
 
 
 def over_dense(share: float) -> str:
+    """Name of the quantity: what starting as a convolution brings."""
     return f"accuracy of dense switched from conv after {share:.0%} of the updates minus dense, points"
 
 

@@ -117,6 +117,8 @@ def run(cell: str, patches: int, samples: int, seed: int, planted: bool = False)
 
 
 def measure(laboratory: Laboratory) -> Measurement:
+    """Errors of the four cells by the number of patches, and how local's samples to 10% error grow with it."""
+
     def outcomes(cell: str, patches: int, samples: int, planted: bool = False) -> Outcome:
         runs = [run(cell, patches, samples, seed, planted) for seed in laboratory.seeds]
         return Outcome(*(jnp.array(column) for column in zip(*runs, strict=True)))
@@ -153,14 +155,17 @@ def _local_at(found: dict, patches: int) -> Array:
 
 
 def conv_error(patches: int) -> str:
+    """Name of the quantity: conv needs no more samples for more patches."""
     return f"test error of conv, 16 samples, {patches} patches"
 
 
 def dense_error(patches: int) -> str:
+    """Name of the quantity: dense does not learn with sixty-four times as many."""
     return f"test error of dense, 1,024 samples, {patches} patches"
 
 
 def excess(patches: int) -> str:
+    """Name of the quantity: dense against local at equal samples."""
     return f"test error of dense minus that of local, 1,024 samples, {patches} patches"
 
 

@@ -73,6 +73,9 @@ def logit_error(task: Task, weights: Any, images: Float[np.ndarray, "..."], shif
 
 
 def measure(laboratory: Laboratory) -> Measurement:
+    """The largest error of what should be equivariant or invariant, and the smallest of what should not, over seeds,
+    shifts and moments.
+    """
     dataset = trials.build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
     images, split, seeds = real_images(dataset), trials.to_device(dataset.train), laboratory.seeds
     rows, of_logits = [], {arm: [] for arm in LOGITS}
@@ -108,11 +111,13 @@ INVARIANT = tuple((cell, "global_average") for cell in TIED)
 
 
 def layer_of(cell: str) -> str:
+    """Name of the quantity: of one layer, as `layer_error` measures it."""
     which = "largest" if cell in TIED else "smallest"
     return f"{which} relative difference between answer to moved image and moved answer, layer of {cell}"
 
 
 def network_of(cell: str, readout: str) -> str:
+    """Name of the quantity: of a whole network, as `logit_error` measures it."""
     which = "largest" if (cell, readout) in INVARIANT else "smallest"
     return f"{which} relative change of logits when the image moves, {cell}, {readout}, circular boundary"
 

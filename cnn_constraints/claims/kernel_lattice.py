@@ -82,6 +82,7 @@ def errors_of(cell: Cell, seed: int) -> Float[np.ndarray, "targets sizes"]:
 
 
 def measure(laboratory: Laboratory) -> Measurement:
+    """Samples to 10% error of each kernel, as ratios paired by seed, and errors on the target that is not invariant."""
     errors = {name: np.stack([errors_of(cell, seed) for seed in laboratory.seeds]) for name, cell in CELLS.items()}
     reached = {name: samples_of_seeds(cell.sizes, errors[name][:, 0], TARGET_ERROR) for name, cell in CELLS.items()}
     values = {LEAST_DENSE: mean_interval(errors["dense"][:, 0, -1])}
@@ -116,18 +117,22 @@ FINITE = ("conv", "local, pooled over 5", "shared", "local")
 
 
 def ratio_of(fewer: str, more: str) -> str:
+    """Name of the quantity: how many times as many samples."""
     return f"samples to 10% error, {more} over {fewer}"
 
 
 def against_theory(name: str) -> str:
+    """Name of the quantity: samples over the order that the paper's table 1 gives."""
     return f"samples to 10% error over the order of table 1, {name}"
 
 
 def oscillating_error(name: str) -> str:
+    """Name of the quantity: the error on a target that sharing does not fit."""
     return f"error of {name} on the oscillating target, most samples"
 
 
 def indifference(name: str) -> str:
+    """Name of the quantity: the oscillating target is as easy as the invariant one for what does not share."""
     return f"error on the oscillating minus on the invariant target, {name}, 1,000 samples"
 
 

@@ -43,6 +43,7 @@ def array_difference(cell: str, geometry: Geometry, delta: int) -> int:
 
 
 def measure(laboratory: Laboratory) -> Measurement:
+    """Exact counts, so that every interval is a single number."""
     kernel = max(abs(weights("conv", MEGAPIXEL, delta) - (2 * delta + 1) ** 2) for delta in range(11))
     values = {
         DENSE: exact(weights("dense", MEGAPIXEL, None)),

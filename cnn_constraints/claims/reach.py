@@ -86,6 +86,7 @@ def radius(field: Float[np.ndarray, "height width"]) -> float:
 
 
 def measure(laboratory: Laboratory) -> Measurement:
+    """How far units see and how far they look, by depth, before and after training."""
     dataset = trials.build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
     train_split, test_split = trials.to_device(dataset.train), trials.to_device(dataset.test)
     rows, differences, felt = [], [], []
@@ -118,6 +119,7 @@ FELT = "pixels that a unit of the first layer feels, least share, dense and shar
 
 
 def growth(cell: str, moment: str) -> str:
+    """Name of the quantity: 1/2 where the radius grows as the root of the depth."""
     return f"exponent of the effective radius in the depth, {cell}, {moment}"
 
 

@@ -58,6 +58,7 @@ def matched_arms(laboratory: Laboratory) -> dict[str, Experiment]:
 
 
 def measure(laboratory: Laboratory) -> Measurement:
+    """Samples to a target error as ratios paired by seed, and conv against dense at equal cost."""
     seeds, sizes = laboratory.seeds, SAMPLES[laboratory.tier]
     ladder, single = ladders(laboratory), matched_arms(laboratory)
     every_size = [product(arm, axis(N_TRAIN, sizes), axis("seed", seeds)) for arm in ladder.values()]
@@ -103,14 +104,17 @@ RATIOS = (
 
 
 def ratio_of(source: str, more: str, fewer: str) -> str:
+    """Name of the quantity: how many times as many samples."""
     return f"samples to {TARGETS[source]:.0%} error on {SOURCES[source]}, {more} over {fewer}, flatten"
 
 
 def samples_of_dense(source: str) -> str:
+    """Name of the quantity: at all, since ratios tell nothing where dense never arrives."""
     return f"samples to {TARGETS[source]:.0%} error on {SOURCES[source]}, dense, flatten"
 
 
 def matched_gain(quantity: str) -> str:
+    """Name of the quantity: conv against dense at equal cost."""
     return f"accuracy on MNIST of conv minus dense, 1,000 images, equal {quantity.replace('_', '-')}, points"
 
 

@@ -23,6 +23,7 @@ SAMPLES = {"cpu": 3000, "gpu": 40_000}
 
 
 def measure(laboratory: Laboratory) -> Measurement:
+    """What sharing brings in each setting, in points of test accuracy, and how that changes, paired by seed."""
     usual = config.replace(
         base(laboratory.images["cifar10"], laboratory.tier), {"data.n_train": SAMPLES[laboratory.tier]}
     )

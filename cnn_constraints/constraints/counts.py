@@ -22,6 +22,7 @@ class Count:
 
     @property
     def parameters(self) -> int:
+        """Weights and bias together."""
         return self.weights + self.bias
 
 

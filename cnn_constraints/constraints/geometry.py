@@ -31,6 +31,7 @@ class Axis:
 
     @property
     def outputs(self) -> int:
+        """How many outputs there are: ceil(size / stride)."""
         return -(-self.size // self.stride)
 
     def offsets(self, delta: int | None) -> range:
@@ -107,18 +108,22 @@ class Geometry:
 
     @property
     def rows(self) -> Axis:
+        """The axis of i and k."""
         return Axis(self.height, self.stride, self.boundary)
 
     @property
     def columns(self) -> Axis:
+        """The axis of j and l."""
         return Axis(self.width, self.stride, self.boundary)
 
     @property
     def output_height(self) -> int:
+        """Rows of H."""
         return self.rows.outputs
 
     @property
     def output_width(self) -> int:
+        """Columns of H."""
         return self.columns.outputs
 
     @property
@@ -128,10 +133,12 @@ class Geometry:
 
     @property
     def input_sites(self) -> int:
+        """Pixels (k, l)."""
         return self.height * self.width
 
     @property
     def output_sites(self) -> int:
+        """Sites (i, j)."""
         return self.output_height * self.output_width
 
     def check_delta(self, delta: int | None) -> None:

@@ -41,13 +41,17 @@ CHECKPOINT_SHARE = 0.01
 class Progress(Protocol):
     """Told what is going on; see progress.py."""
 
-    def compiling(self, group: Group) -> None: ...
+    def compiling(self, group: Group) -> None:
+        """The program of a group begins to be compiled."""
 
-    def compiled(self, seconds: float) -> None: ...
+    def compiled(self, seconds: float) -> None:
+        """It is, after so many seconds."""
 
-    def running(self, trials: Sequence[Experiment]) -> None: ...
+    def running(self, trials: Sequence[Experiment]) -> None:
+        """These trials begin to be trained side by side."""
 
-    def advanced(self, updates: int) -> None: ...
+    def advanced(self, updates: int) -> None:
+        """So many updates more are done, of all trials together; fewer than 0 where some were lost."""
 
 
 class Finished(NamedTuple):

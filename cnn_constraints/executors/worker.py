@@ -75,6 +75,7 @@ class ExecutorInWorker(LocalExecutor):
     _kept: tuple[tuple[str, int], ensemble.Program] | None = None
 
     def dataset(self, data: Data) -> Dataset:
+        """The one that came with the task, whatever is asked for: the driver alone reads data."""
         return self.given
 
     def _compile(self, group: Group, dataset: Dataset, stacked: ensemble.Trial) -> ensemble.Program:

@@ -36,6 +36,7 @@ def error_axis(axes: Axes, limits: Limits) -> None:
 
 
 def plain_ticks(axis: Axis, ticks: Sequence[int | float], labelled: Sequence[int | float]) -> None:
+    """Ticks at these places and no others, with plain numbers on some of them."""
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FixedFormatter([f"{tick:.9g}" if tick in labelled else "" for tick in ticks]))
     axis.set_minor_locator(NullLocator())
