@@ -11,13 +11,6 @@ Axis = list[dict[str, Any]]
 """A list of changes to dotted fields. Axes are chained with +."""
 
 
-ARRAYS = (
-    *("seed", "data.n_train", "data.intervention", "data.strength"),
-    *("training.learning_rates", "training.weight_decays", "training.penalty_strengths"),
-)
-"""Fields that are arrays to a program, so that trials of one group may differ in them."""
-
-
 class Group(NamedTuple):
     """Trials of one shape, in the order of the sweep. size: how many there were when the sweep was planned."""
 
@@ -78,11 +71,25 @@ def plan(trials: Iterable[Experiment]) -> list[Group]:
     """Groups of trials that differ only in what is an array to the program; lane counts must agree."""
     groups: dict[str, list[Experiment]] = {}
     for trial in trials:
-        training = trial.training
-        strengths = (0.0,) if training.penalty_strengths else ()
-        lanes = len(training.learning_rates) * len(training.weight_decays) * max(1, len(training.penalty_strengths))
-        rates = tuple(float(i + 1) for i in range(lanes))
-        neutral = (0, max(1, trial.training.batch_size), "none", None, rates, (0.0,), strengths)
-        shape = config.replace(trial, dict(zip(ARRAYS, neutral, strict=True)))
-        groups.setdefault(config.name(shape), []).append(trial)
+        groups.setdefault(config.name(config.replace(trial, _neutral(trial))), []).append(trial)
     return [Group(name, tuple(members), len(members)) for name, members in groups.items()]
+
+
+def _neutral(trial: Experiment) -> dict[str, Any]:
+    """One value for all trials of a group, of each field in which they may differ."""
+    training = trial.training
+    strengths = (0.0,) if training.penalty_strengths else ()
+    lanes = len(training.learning_rates) * len(training.weight_decays) * max(1, len(training.penalty_strengths))
+    return {
+        "seed": 0,
+        "data.n_train": max(1, training.batch_size),
+        "data.intervention": "none",
+        "data.strength": None,
+        "training.learning_rates": tuple(float(i + 1) for i in range(lanes)),
+        "training.weight_decays": (0.0,),
+        "training.penalty_strengths": strengths,
+    }
+
+
+ARRAYS = tuple(_neutral(Experiment()))
+"""Fields that are arrays to a program, so that trials of one group may differ in them."""

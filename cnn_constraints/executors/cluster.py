@@ -76,20 +76,18 @@ class Cluster:
                 # JAX fears for what goes on in a copy of its process; Ray's copies at once become other programs.
                 warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
                 self.ray.init(**settings)
-        except ConnectionError as error:
-            if settings["address"] == "auto":
+        except Exception as error:
+            if settings["address"] == "auto" and isinstance(error, ConnectionError):
                 raise InputError(
                     "This machine is part of no Ray cluster: start one with `ray start --head`, or give the address, "
                     "host:port, of another."
                 ) from None
-            raise InputError(f"The Ray cluster {fails}: {_first_sentence(error)}") from None
-        except Exception as error:
             # Whatever it is, a version or a token that does not fit or a full disk, Ray's own words say it best.
             raise InputError(f"The Ray cluster {fails}: {_first_sentence(error)}") from None
 
-        host, _, port = self.ray.get_runtime_context().gcs_address.rpartition(":")
-        self._head = host.strip("[]"), int(port)
-        here = self.ray.get_runtime_context().get_node_id()
+        context = self.ray.get_runtime_context()
+        self._head = context.gcs_address
+        here = context.get_node_id()
         self._here = next(node["RayletSocketName"] for node in self.ray.nodes() if node["NodeID"] == here)
 
     def close(self) -> None:
@@ -111,7 +109,7 @@ class Cluster:
         until = time.monotonic() + GONE_SECONDS
         while True:
             try:
-                return socket.create_connection(self._head, timeout=REACH_SECONDS).close()
+                return _knock(self._head)
             except OSError as error:
                 if time.monotonic() > until:
                     raise self._gone(error.strerror or str(error)) from None
@@ -141,8 +139,7 @@ def _reach(address: str) -> None:
         )
     remedy = "start it with `ray start --head`, or give the address that this has printed."
     try:
-        # The brackets of an address such as [::1] part it from the port and belong to neither.
-        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
+        _knock(address)
     except OSError as error:
         raise InputError(f"There is no Ray cluster at {address} ({error}): {remedy}") from None
     try:
@@ -154,6 +151,13 @@ def _reach(address: str) -> None:
         _show_token(address)
     except subprocess.TimeoutExpired:
         raise InputError(f"What answers at {address} is no Ray cluster: {remedy}") from None
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nothing answers at host:port."""
+    host, _, port = address.rpartition(":")
+    # The brackets of an address such as [::1] part it from the port and belong to neither.
+    socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
 
 
 def _answers(place: str) -> bool:
@@ -174,15 +178,17 @@ def _show_token(address: str) -> None:
 
     Raises InputError where that is not the token that the cluster wants.
     """
+    refusal = InputError(
+        f"The Ray cluster at {address} wants its token: have the token in ~/.ray/auth_token or in RAY_AUTH_TOKEN, and "
+        f"{MODE} unset or token."
+    )
+    if MODE in os.environ:
+        # So it was asked already.
+        raise refusal
     try:
-        if MODE in os.environ:
-            raise subprocess.SubprocessError("as it was asked already")
         _ask(address, **{MODE: "token"})
     except subprocess.SubprocessError:
-        raise InputError(
-            f"The Ray cluster at {address} wants its token: have the token in ~/.ray/auth_token or in RAY_AUTH_TOKEN, and "
-            f"{MODE} unset or token."
-        ) from None
+        raise refusal from None
     os.environ[MODE] = "token"
 
 

@@ -141,7 +141,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("lost", [{"_head": ("127.0.0.1", 1)}, {"_here": "nowhere"}])
+@pytest.mark.parametrize("lost", [{"_head": "127.0.0.1:1"}, {"_here": "nowhere"}])
 def test_a_cluster_that_is_gone_is_told_soon(cluster, monkeypatch, lost):
     """Ray would wait for its head for a minute, or not at all for its process here, and then end this one."""
     monkeypatch.setattr("cnn_constraints.executors.cluster.GONE_SECONDS", 0)
