@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cnn_constraints import config
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.constraints.counts import BYTES
-from cnn_constraints.data import sources
+from cnn_constraints.executors.learned import SOURCES
 from cnn_constraints.experiment import Experiment
 from cnn_constraints.report.pictures import PICTURES
 from experiments import benchmark, claims, count, pictures, report, sweep
@@ -90,7 +90,7 @@ def commands() -> dict[str, Words]:
         "claims": Words(CLAIMS, _flags(claims.Command)),
         "count": Words((), _flags(count.Command) | {"--boundary": names["model.boundary"], "--dtype": BYTES}),
         "benchmark": Words(benchmark.SUITES, _flags(benchmark.Command) | {"--cells": benchmark.Command.cells}),
-        "pictures": Words(PICTURES, _flags(pictures.Command) | {"--source": sources.SOURCES}),
+        "pictures": Words(PICTURES, _flags(pictures.Command) | {"--source": SOURCES}),
         "completion": Words((), {}),
     }
 

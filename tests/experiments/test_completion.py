@@ -15,7 +15,7 @@ from commands import call
 import experiments
 from cnn_constraints import config
 from cnn_constraints.claims.registry import CLAIMS
-from experiments import completion
+from experiments import completion, pictures
 
 
 class Bash:
@@ -103,3 +103,10 @@ def test_names_are_those_of_the_registries():
     assert list(words["claims"].first) == list(CLAIMS)
     for name, allowed in config.registries().items():
         assert set(words["sweep"].flags["--" + name.replace("_", "-")]) == set(allowed)
+
+
+@pytest.mark.parametrize("source", completion.commands()["pictures"].flags["--source"])
+def test_every_source_of_pictures_is_taken(source):
+    """And refused is what is asked for after it."""
+    assert "'no_such_picture'" in call(pictures.main, "no_such_picture", "--source", source).err
+    assert "Unknown source" not in call(pictures.main, "kernels", "--source", source, "--output", __file__).err
