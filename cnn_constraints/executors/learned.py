@@ -1,5 +1,6 @@
 """What networks of one layer learn under each constraint, for the pictures of the idea."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -48,14 +49,15 @@ class Learned(NamedTuple):
 def learn(source: str, say: Say, seeds: Sequence[int] = SEEDS, updates: int = UPDATES) -> Learned:
     """Train the four cells on 1,000 images of a source, one layer each; `say` is told which.
 
-    Raises InputError for a source that is none of SOURCES, or cannot be read.
+    Raises InputError for a source that is none of SOURCES, or cannot be read, before anything is trained.
     """
     check_source(source)
+    arms = {cell: [experiment(source, cell, seed, updates) for seed in seeds] for cell in STRONGER}
+    everything = list(itertools.chain.from_iterable(arms.values()))
+    dataset = trials.build_dataset(everything[0].data)
+    check_before_running(lambda _: dataset, plan(everything))
     layers, rows = {}, []
-    for cell in STRONGER:
-        arm = [experiment(source, cell, seed, updates) for seed in seeds]
-        dataset = trials.build_dataset(arm[0].data)
-        check_before_running(lambda _, dataset=dataset: dataset, plan(arm))
+    for cell, arm in arms.items():
         say(f"training {cell} on {source}: {len(arm)} seeds of {updates} updates")
         network = trials.build_task(arm[0], dataset).network
         for trial, update, initial, now in trained(arm, dataset):
@@ -134,10 +136,10 @@ def kernel(layer: tuple[Network, Any]) -> Float[np.ndarray, "channels rows colum
     shape, weights = network.layers[0], parameters["layer_0"]["weights"][0]
     geometry = shape.geometry
     table = ties.tie_table(network.constraint, geometry, shape.delta)
-    reach = max(geometry.height, geometry.width) - 1 if not ties.find(network.constraint).local else shape.delta or 0
-    found = np.zeros((2 * reach + 1, 2 * reach + 1, weights.shape[-1]), weights.dtype)
     outputs, inputs = np.nonzero(table >= 0)
     a = inputs // geometry.width - outputs // geometry.output_width
     b = inputs % geometry.width - outputs % geometry.output_width
+    reach = max(np.abs(a).max(), np.abs(b).max())
+    found = np.zeros((2 * reach + 1, 2 * reach + 1, weights.shape[-1]), weights.dtype)
     found[a + reach, b + reach] = weights[table[outputs, inputs]]
     return np.moveaxis(found, -1, 0)
