@@ -140,7 +140,9 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
             for place, line in enumerate(lines):
                 if line in set(of_panel["line"]):
                     shift = 0.12 * (place - (len(lines) - 1) / 2)
-                    _draw_line(axes, of_panel.loc[of_panel["line"] == line], picture, line, _style(line, lines), shift)
+                    _draw_line(
+                        axes, of_panel.loc[of_panel["line"] == line], picture, line, line_style(line, lines), shift
+                    )
             _share_height(axes, of_panel["y"].dropna().to_numpy(float), heights)
             axes.set_title(panel)
             axes.set_xlabel(picture.x)
@@ -203,7 +205,7 @@ def _plain_numbers(axis: Axis, values: np.ndarray) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def _style(line: str, lines: Sequence[str]) -> tuple[str, str]:
+def line_style(line: str, lines: Sequence[str]) -> tuple[str, str]:
     """A cell's own, for a line that is named after one alone; other lines take none of those, and each another one."""
     if line in STYLES:
         return STYLES[line]

@@ -158,8 +158,7 @@ def _filters(rows: pandas.DataFrame) -> dict[str, list[Any]]:
     """The values of what can be filtered by, where there are several."""
     filters = {name: list(dict.fromkeys(rows[name])) for name in ("run", "cell", "delta", "readout", "n", "seed")}
     # Where each cell has one delta, to choose cells is enough.
-    swept = any(len(set(of_cell["delta"])) > 1 for _, of_cell in rows.groupby("cell"))
-    filters["delta"] = list(dict.fromkeys(rows.sort_values("delta_rank")["delta"])) if swept else []
+    filters["delta"] = trials.deltas(rows) if trials.is_delta_sweep(rows) else []
     numbers = {name: sorted(int(value) for value in filters[name]) for name in ("n", "seed")}
     return {name: values for name, values in (filters | numbers).items() if len(values) > 1}
 

@@ -22,6 +22,7 @@ from cnn_constraints.report.page.encodings import (
     shape,
     with_field,
 )
+from cnn_constraints.report.page.trials import deltas, is_delta_sweep
 
 
 def specifications(trials: pandas.DataFrame, ratios: Sequence[Spec], curves: bool) -> dict[str, Spec]:
@@ -33,7 +34,7 @@ def specifications(trials: pandas.DataFrame, ratios: Sequence[Spec], curves: boo
         return charts
     if len(set(trials["n"])) > 1:
         charts["learning_curves"] = learning_curves(trials)
-    if any(len(set(of_cell["delta"])) > 1 for _, of_cell in trials.groupby("cell")):
+    if is_delta_sweep(trials):
         charts["delta_curve"] = delta_curve(trials)
     if not charts:
         charts["cells"] = cell_dots(trials)
@@ -56,8 +57,8 @@ def delta_curve(trials: pandas.DataFrame) -> Spec:
     """Test error against delta: tied and untied weights, with what else tells arms apart. The last place is that of all
     offsets, where conv has become shared, and local dense: a line goes on into its limit.
     """
-    deltas = list(dict.fromkeys(trials.sort_values("delta_rank")["delta"]))
-    axis = {"values": list(range(len(deltas))), "labelExpr": f"{deltas}[datum.value]", "labelOverlap": True}
+    names = deltas(trials)
+    axis = {"values": list(range(len(names))), "labelExpr": f"{names}[datum.value]", "labelOverlap": True}
     x = {"field": "delta_place", "type": "quantitative", "title": "delta, pixels to each side of a site", "axis": axis}
     x["scale"] = {"zero": False, "nice": False, "padding": 14}
     keys = ["cell", "arm", "n", "delta", "delta_place", "line", "leading", "panel"]

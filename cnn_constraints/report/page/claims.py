@@ -10,7 +10,7 @@ from cnn_constraints.claims import records
 from cnn_constraints.claims.claim import Picture
 from cnn_constraints.claims.records import Content, Record
 from cnn_constraints.claims.registry import CLAIMS
-from cnn_constraints.report.claims import criterion_in_words, is_categorical, measured_in_words
+from cnn_constraints.report.claims import criterion_in_words, is_categorical, line_style, measured_in_words
 from cnn_constraints.report.page import charts, encodings
 from cnn_constraints.report.page.build import assemble
 
@@ -59,7 +59,7 @@ def build(title: str, content: Content, curves: Mapping[str, pandas.DataFrame]) 
 def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame, categorical: bool) -> encodings.Spec:
     """What a claim was judged by: means over seeds with 95% intervals, geometric ones where y is logarithmic."""
     lines = list(dict.fromkeys(curves["line"]))
-    styles = {line: encodings.style(line, lines) for line in lines}
+    styles = {line: line_style(line, lines) for line in lines}
     colour = {"domain": lines, "range": [colour for colour, _ in styles.values()]}
     shape = {"domain": lines, "range": [encodings.SHAPES.get(marker, "cross") for _, marker in styles.values()]}
     logarithmic = {"type": "log", "nice": False, "padding": 10}

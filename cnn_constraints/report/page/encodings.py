@@ -7,8 +7,9 @@ import pandas
 from matplotlib.colors import to_hex
 from scipy import stats
 
-from cnn_constraints.analysis import cells
-from cnn_constraints.report.figures import OTHER_STYLES, STYLES, lighter
+from cnn_constraints.analysis import cell_rank
+from cnn_constraints.report.claims import line_style
+from cnn_constraints.report.figures import lighter
 
 Spec = dict[str, Any]
 
@@ -52,12 +53,14 @@ def mean_and_interval(trials: pandas.DataFrame, keys: Sequence[str]) -> list[Spe
 
 
 def logarithmic(field: str, title: str) -> Spec:
+    """A logarithmic y."""
     ticks = {"format": "~g", "tickCount": 6}
     scale = {"type": "log", "nice": False, "padding": 8}
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
 
 
 def with_field(channel: Spec, field: str) -> Spec:
+    """The same channel of another field."""
     return channel | {"field": field}
 
 
@@ -87,27 +90,19 @@ def _legend(names: Sequence[str]) -> Spec | None:
 
 def _names(trials: pandas.DataFrame, by: str) -> tuple[list[str], list[tuple[str, str]]]:
     """Arms or cells, and the colour and marker of each."""
-    found = _cells(trials)
+    found = sorted(set(trials["cell"]), key=cell_rank)
     if by == "cell":
-        return found, [style(cell, found) for cell in found]
+        return found, [line_style(cell, found) for cell in found]
     arms: dict[str, tuple[str, str]] = {}
     for cell in found:
-        colour, marker = style(cell, found)
+        colour, marker = line_style(cell, found)
         of_cell = dict.fromkeys(trials.loc[trials["cell"] == cell, "arm"])
         arms |= {arm: (to_hex(lighter(colour, variant)), marker) for variant, arm in enumerate(of_cell)}
     return list(arms), list(arms.values())
 
 
-def _cells(trials: pandas.DataFrame) -> list[str]:
-    return cells(trials.rename(columns={"cell": "model.constraint"}))
-
-
-def style(name: str, names: Sequence[str]) -> tuple[str, str]:
-    others = [other for other in names if other not in STYLES]
-    return STYLES[name] if name in STYLES else OTHER_STYLES[others.index(name) % len(OTHER_STYLES)]
-
-
 def dot() -> Spec:
+    """The mark of one trial."""
     return {"type": "point", "filled": True, "size": 22, "opacity": 0.35}
 
 
@@ -130,6 +125,7 @@ def fields(names: Sequence[str]) -> list[Spec]:
 
 
 def arm_tooltip() -> list[Spec]:
+    """What one sees who points at a mean."""
     return fields(["arm", "told", "seeds", "learning_rate"])
 
 

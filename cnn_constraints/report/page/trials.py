@@ -69,6 +69,16 @@ def describe(results: pandas.DataFrame, seconds: Mapping[str, float]) -> pandas.
     return rows.assign(place=_beside_each_other(rows), delta_place=_delta_places(rows))
 
 
+def is_delta_sweep(rows: pandas.DataFrame) -> bool:
+    """Whether a cell has several deltas."""
+    return any(len(set(of_cell["delta"])) > 1 for _, of_cell in rows.groupby("cell"))
+
+
+def deltas(rows: pandas.DataFrame) -> list[str]:
+    """The deltas, from the least to all offsets."""
+    return list(dict.fromkeys(rows.sort_values("delta_rank")["delta"]))
+
+
 def sample_ratios(trials: pandas.DataFrame) -> Rows:
     """How many times as many images an arm needs to reach the mean error that the most constrained arm has with n: the mean
     ratio over seeds with its 95% interval, `estimates.ratio_interval`. An arm that does not get there, at one seed or more,
