@@ -43,7 +43,7 @@ def report_run(folder: Path, trials: Iterable[str] | None = None, page: Path | N
     except InputError as error:
         failure = error
     print_tables(results)
-    for sentence in _about(run, results, names):
+    for sentence in _about(run, results):
         print(sentence)
     for path in written:
         print(path)
@@ -61,14 +61,14 @@ def _draw(run: pages.Run, results: pandas.DataFrame, names: list[str] | None, pa
         yield page
 
 
-def _about(run: pages.Run, results: pandas.DataFrame, names: list[str] | None) -> Iterator[str]:
+def _about(run: pages.Run, results: pandas.DataFrame) -> Iterator[str]:
     """What a reader of the tables would not see in them."""
     if unfinished := run.planned - len(run.results):
         yield f"{len(run.results)} of {run.planned} trials are finished; {unfinished} are not, or are being trained."
     if others := len(run.results) - len(results):
         yield f"{run.name} holds {others} trials of other settings too: `python -m experiments.report` shows all."
     if all(analysis.prepare(results)["diverged"]):
-        yield "Every trial diverged, so there is nothing to draw."
+        yield "Every trial diverged, so there is nothing to draw: try lower learning rates."
 
 
 def report_runs(folders: Sequence[Path], page: Path) -> None:
@@ -80,7 +80,7 @@ def report_runs(folders: Sequence[Path], page: Path) -> None:
     for run in runs:
         print(f"{run.name}:")
         print_tables(run.results)
-        for sentence in _about(run, run.results, None):
+        for sentence in _about(run, run.results):
             print(sentence)
     if write_page(lambda: pages.page(runs), page):
         print(page)
