@@ -1,18 +1,22 @@
 """Which formulation computes a cell where. One table, read from the top; every entry gives the same numbers."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.constraints.ties import find, sizes, tie_table
 from cnn_constraints.errors import InputError, unknown_name
+from cnn_constraints.lattice import constraints
+from cnn_constraints.lattice.counts import sizes
+from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops import conv, dense, local, shared, tiled
+from cnn_constraints.ops.storage import Order
 
-Formulation = Callable[[Inputs, FreeWeights, Geometry, int | None], Outputs]
+Formulation = Callable[..., Outputs]
+"""Of images, stored weights, geometry and delta; of a tiled convolution also the tile."""
 
 
 def _tiles(formulation: Callable, *sizes: tuple[int, int]) -> dict[str, Formulation]:
@@ -44,10 +48,32 @@ FORMULATIONS: dict[str, dict[str, Formulation]] = {
 """A constraint that is not listed here runs through its tie table (`dense.expanded`)."""
 
 
+ORDERS: dict[str, Callable[..., Order]] = {"dense": dense.order, "local": local.order, "tiled": tiled.order}
+"""In which order the formulations of a constraint want its weights, where that is not the canonical one."""
+
+
+@lru_cache(maxsize=64)
+def storage_order(constraint: str, geometry: Geometry, delta: int | None, tile: int | None = None) -> Order | None:
+    """order[w] is the canonical name of the weight that is stored w-th; None where both are the same."""
+    if constraint not in ORDERS:
+        return None
+    given = {"delta": delta, "tile": constraints.tile_of(constraint, tile)}
+    arguments = {name: given[name] for name in constraints.find(constraint).arguments}
+    return ORDERS[constraint](geometry, **arguments)
+
+
+def stored_ties(constraint: str, geometry: Geometry, delta: int | None, tile: int | None = None) -> constraints.Ties:
+    """The tie table of a constraint whose names are the places of weights in storage."""
+    table = constraints.ties(constraint, geometry, delta, tile)
+    order = storage_order(constraint, geometry, delta, tile)
+    # -1 names the last place, and stays.
+    return table if order is None else np.append(np.argsort(order), -1)[table]
+
+
 class Choice(NamedTuple):
     """Use `formulation` for the constraint on the backend, while delta, channels and input sites stay within bounds.
 
-    Lanes that are joined count with the output channels of all.
+    Candidates that are joined count with the output channels of all.
     """
 
     backends: tuple[str, ...]
@@ -104,11 +130,11 @@ def formulation_name(
     return "expanded"
 
 
-def joins_lanes(constraint: str) -> bool:
+def joins_candidates(constraint: str) -> bool:
     """Whether the first layers of networks on the same images are computed as one layer with the output channels of all.
 
     Dense and shared layers are bound by their weights and by the spectra of those: to write them side by side for all
-    lanes costs more than one product saves.
+    candidates costs more than one product saves.
     """
     return constraint not in ("dense", "shared")
 
@@ -119,35 +145,39 @@ def apply(
     weights: FreeWeights,
     geometry: Geometry,
     delta: int | None = None,
+    tile: int | None = None,
     formulation: str | None = None,
 ) -> Outputs:
     """H = W X for a constrained layer, without bias: D2L 7.1.2 with W = expand(weights).
 
-    formulation: None for the table's choice on the default backend, "expanded" for the definition, or a name from
-    FORMULATIONS. Raises InputError for a name the constraint does not have, and for an image or weights of another
-    shape than the geometry and the constraint ask for.
+    weights: in storage order. formulation: None for the table's choice on the default backend, "expanded" for the
+    definition, or a name from FORMULATIONS. Raises InputError for a name the constraint does not have, and for an image or
+    weights of another shape than the geometry and the constraint ask for.
     """
-    if not find(constraint).local:
+    if not constraints.find(constraint).local:
         delta = None
-    _check_shapes(constraint, x, weights, geometry, delta)
+    tile = constraints.tile_of(constraint, tile)
+    _check_shapes(constraint, x, weights, geometry, delta, tile)
     if formulation is None:
         channels = (x.shape[0], weights.shape[2])
         formulation = formulation_name(constraint, geometry, delta, *channels, jax.default_backend())
     if formulation == "expanded":
-        return dense.expanded(x, weights, tie_table(constraint, geometry, delta), geometry)
+        return dense.expanded(x, weights, stored_ties(constraint, geometry, delta, tile), geometry)
     available = FORMULATIONS.get(constraint, {})
     if formulation not in available:
         raise unknown_name(f"formulation of {constraint}", formulation, ["expanded", *available])
-    return available[formulation](x, weights, geometry, delta)
+    return available[formulation](x, weights, geometry, delta, **({} if tile is None else {"tile": tile}))
 
 
-def _check_shapes(constraint: str, x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> None:
+def _check_shapes(
+    constraint: str, x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None, tile: int | None
+) -> None:
     if x.ndim != 4 or x.shape[1:3] != (geometry.height, geometry.width):
         raise InputError(
             f"The images have the shape {x.shape}: for this geometry it must be (channels, {geometry.height}, "
             f"{geometry.width}, batch)."
         )
-    free = sizes(constraint, geometry, delta).weights
+    free = sizes(constraint, geometry, delta, tile).weights
     if weights.ndim != 3 or weights.shape[:2] != (x.shape[0], free):
         raise InputError(
             f"The weights have the shape {weights.shape}: for {constraint} on these images it must be "

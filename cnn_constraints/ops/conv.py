@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
-from cnn_constraints.constraints.geometry import Axis, Geometry
+from cnn_constraints.lattice.geometry import Axis, Geometry
 
 
 def kernel_of(weights: FreeWeights, geometry: Geometry, delta: int | None) -> jnp.ndarray:
@@ -18,12 +18,14 @@ def kernel_of(weights: FreeWeights, geometry: Geometry, delta: int | None) -> jn
 
 
 def pad_axis(x: jnp.ndarray, axis: Axis, delta: int | None, dimension: int) -> jnp.ndarray:
-    """Enough pixels on both sides that every output meets every offset inside the array."""
-    offsets = axis.offsets(delta)
-    last_centre = axis.stride * (axis.outputs - 1)
+    """Enough pixels on both sides that every output meets every offset inside the array, and none before the first."""
+    offsets, last_centre = axis.offsets(delta), int(axis.centres[-1])
+    first, last = axis.margin + offsets[0], last_centre + offsets[-1]
     widths = [(0, 0)] * x.ndim
-    widths[dimension] = (-offsets[0], max(0, last_centre + offsets[-1] - (axis.size - 1)))
-    return jnp.pad(x, widths, mode="wrap" if axis.boundary == "circular" else "constant")
+    widths[dimension] = (max(0, -first), max(0, last - (axis.size - 1)))
+    padded = jnp.pad(x, widths, mode="wrap" if axis.boundary == "circular" else "constant")
+    # With a margin the layer may not look at the border at all.
+    return lax.slice_in_dim(padded, max(0, first), None, axis=dimension) if first > 0 else padded
 
 
 def shifted(x: jnp.ndarray, axis: Axis, delta: int | None, dimension: int, stack_at: int) -> jnp.ndarray:
@@ -112,11 +114,13 @@ def row_toeplitz(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int
 
 
 def toeplitz_of_columns(kernel: jnp.ndarray, axis: Axis, delta: int | None) -> jnp.ndarray:
-    """T[c, a, l, j, d] = V[c, a, l - stride * j, d], 0 outside the kernel: V[c, a, b, d] as matrices over columns."""
+    """T[c, a, l, j, d] = V[c, a, l - centre of j, d], 0 outside the kernel: V[c, a, b, d] as matrices over columns."""
     full = _extend(kernel, axis, delta)
     lowest = axis.offsets(None)[0]
     # Slices, not one gather: the transpose of a gather is a scatter, which runs on one thread.
-    starts = [(-axis.stride * j - lowest) % axis.size for j in range(axis.outputs)]
+    starts = [-int(centre) - lowest for centre in axis.centres]
+    if axis.boundary == "circular":
+        starts = [start % axis.size for start in starts]
     return jnp.stack([lax.slice_in_dim(full, start, start + axis.size, axis=2) for start in starts], axis=3)
 
 
@@ -131,6 +135,7 @@ def library(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | No
     """XLA's own convolution: the winner on GPU and TPU; on CPU it is slow inside a scan (jax-ml/jax#12868)."""
     kernel = kernel_of(weights, geometry, delta)
     padded = pad_axis(pad_axis(x, geometry.rows, delta, 1), geometry.columns, delta, 2)
-    return lax.conv_general_dilated(
+    product = lax.conv_general_dilated(
         padded, kernel, (geometry.stride, geometry.stride), "VALID", dimension_numbers=("CHWN", "IHWO", "CHWN")
     )
+    return product[:, : geometry.output_height, : geometry.output_width]

@@ -1,7 +1,7 @@
 """Untied weights within delta: H[d, i, j, n] = sum_{a, b, c} V[i, j, a, b, c, d] X[c, i + a, j + b, n].
 
-At every site a small matrix product of its own weights with its own window. The free weights are stored without those
-that would point outside the image.
+At every site a small matrix product of its own weights with its own window. There are no weights that would point outside
+the image, so sites at the border have fewer.
 """
 
 from functools import lru_cache, partial
@@ -13,15 +13,36 @@ import numpy as np
 from jax import lax
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
-from cnn_constraints.constraints.geometry import Axis, Geometry
-from cnn_constraints.constraints.ties import write_untied
+from cnn_constraints.lattice.geometry import Axis, Geometry
 from cnn_constraints.ops import dense
 from cnn_constraints.ops.conv import pad_axis
+from cnn_constraints.ops.storage import Order, by_axes
+
+
+def order(geometry: Geometry, delta: int | None) -> Order:
+    """By (i, a, j, b), the product of the two axes: so a row of outputs finds its weights in one stretch."""
+    return by_axes(geometry.rows.input_of_offset(delta)[1], geometry.columns.input_of_offset(delta)[1])
+
+
+def stored_names(geometry: Geometry, delta: int | None) -> np.ndarray:
+    """The place in that order of the weight of each output p and input q; -1 where there is none."""
+    rows, columns = _axis_names(geometry.rows, delta), _axis_names(geometry.columns, delta)
+    row, column = rows[:, None, :, None], columns[None, :, None, :]
+    names = np.where((row < 0) | (column < 0), -1, row * (columns.max() + 1) + column)
+    return names.reshape(geometry.output_sites, geometry.input_sites)
+
+
+def _axis_names(axis: Axis, delta: int | None) -> np.ndarray:
+    """Connected pairs of one axis, numbered by output, then by offset."""
+    inputs, inside = axis.input_of_offset(delta)
+    names = np.full((axis.outputs, axis.size), -1)
+    names[np.nonzero(inside)[0], inputs[inside]] = np.arange(inside.sum())
+    return names
 
 
 def masked(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """W written out with its zeros, then the dense layer's product: the winner once most of W is not zero."""
-    names = write_untied(geometry, delta).T.ravel()
+    names = stored_names(geometry, delta).T.ravel()
     place_of_name = _places_by_name(names, names >= 0)
     names = np.where(names < 0, weights.shape[1], names).astype(np.int32)
     absolute = _take(weights.transpose(1, 0, 2), names, place_of_name).transpose(1, 0, 2)
@@ -93,7 +114,7 @@ def _tile_tables(geometry: Geometry, delta: int | None, rows: int, columns: int,
     pixel = _by_tile(row * geometry.width, column)
     output = _by_tile(row_outputs * geometry.output_width, column_outputs)
     beyond = _by_tile(row_outputs >= geometry.output_height, column_outputs >= geometry.output_width)
-    names = write_untied(geometry, delta)
+    names = stored_names(geometry, delta)
     free = int(names.max()) + 1
     names = names[np.where(beyond, 0, output)[:, None, :], pixel[:, :, None]]
     name = np.where(beyond[:, None, :], -1, names)
@@ -116,7 +137,7 @@ def _tile_windows(axis: Axis, delta: int | None, tile: int) -> tuple[np.ndarray,
     outputs = np.arange(-(-axis.outputs // tile) * tile).reshape(-1, tile)
     offsets = axis.offsets(delta)
     span = min(axis.size, axis.stride * (tile - 1) + len(offsets))
-    starts = axis.stride * outputs[:, :1] + offsets[0]
+    starts = axis.margin + axis.stride * outputs[:, :1] + offsets[0]
     if axis.boundary == "zero":
         starts = np.clip(starts, 0, axis.size - span)
     return (starts + np.arange(span)) % axis.size, outputs

@@ -9,7 +9,7 @@ from jax import lax
 from scipy.fft import next_fast_len
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
-from cnn_constraints.constraints.geometry import Axis, Geometry
+from cnn_constraints.lattice.geometry import Axis, Geometry
 from cnn_constraints.ops.conv import kernel_of, toeplitz_of_columns
 
 
@@ -21,7 +21,8 @@ def fourier(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | No
         x, weights = x.astype(jnp.float32), weights.astype(jnp.float32)
     kernel = kernel_of(weights, geometry, delta)
     kernel = jnp.pad(kernel, ((0, 0), (0, rows - kernel.shape[1]), (0, columns - kernel.shape[2]), (0, 0)))
-    lowest = (geometry.rows.offsets(delta)[0], geometry.columns.offsets(delta)[0])
+    # The first output, centred on the margin, comes first.
+    lowest = tuple(axis.offsets(delta)[0] + axis.margin for axis in (geometry.rows, geometry.columns))
     kernel = jnp.roll(kernel, lowest, axis=(1, 2)).transpose(0, 3, 1, 2)
     image_spectrum = jnp.fft.rfft2(x.transpose(0, 3, 1, 2), s=(rows, columns))
     kernel_spectrum = jnp.conj(jnp.fft.rfft2(kernel))
@@ -30,8 +31,8 @@ def fourier(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | No
         "cnij,cdij->ndij", image_spectrum, kernel_spectrum
     )  # fmt: skip
     activations = jnp.fft.irfft2(product, s=(rows, columns))
-    activations = activations[:, :, : geometry.height : geometry.stride, : geometry.width : geometry.stride]
-    return activations.transpose(1, 2, 3, 0)
+    height, width = (axis.size - 2 * axis.margin for axis in (geometry.rows, geometry.columns))
+    return activations[:, :, : height : geometry.stride, : width : geometry.stride].transpose(1, 2, 3, 0)
 
 
 def _period(axis: Axis, delta: int | None) -> int:
@@ -39,7 +40,7 @@ def _period(axis: Axis, delta: int | None) -> int:
     if axis.boundary == "circular":
         return axis.size
     offsets = axis.offsets(delta)
-    shortest = axis.size + max(-offsets[0], offsets[-1])
+    shortest = axis.size + max(-offsets[0], offsets[-1]) + max(0, -axis.margin)
     return next_fast_len(shortest, real=True) or shortest
 
 
@@ -66,7 +67,7 @@ def row_fourier(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int 
         [jnp.concatenate([real, imaginary], axis=2), jnp.concatenate([imaginary, -real], axis=2)], axis=1
     )
     product = jnp.einsum("fxy,fxn->fyn", toeplitz, columns).reshape(count, -1, 2, batch)
-    inverse = _inverse_transform(frequencies, axis.stride * np.arange(axis.outputs), period)
+    inverse = _inverse_transform(frequencies, axis.centres, period)
     rows = jnp.einsum("ifp,fypn->iyn", inverse.astype(x.dtype), product)
     return rows.reshape(axis.outputs, geometry.output_width, out_channels, batch).transpose(2, 0, 1, 3)
 
@@ -101,7 +102,8 @@ def row_scan(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | N
     image = x.transpose(1, 0, 2, 3).reshape(-1, batch)
 
     def output_row(carry: None, i: jnp.ndarray) -> tuple[None, jnp.ndarray]:
-        start = (-geometry.stride * i - every[0]) % height
+        start = -geometry.margin - geometry.stride * i - every[0]
+        start = start % height if geometry.boundary == "circular" else start
         matrix = lax.dynamic_slice_in_dim(toeplitz, start, height, axis=0).reshape(image.shape[0], -1)
         return carry, matrix.T @ image
 

@@ -4,19 +4,30 @@ Tiled convolution (Le, Ngiam et al. 2010, "Tiled convolutional neural networks",
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
-from cnn_constraints.constraints.geometry import Axis, Geometry
+from cnn_constraints.lattice.geometry import Axis, Geometry
 from cnn_constraints.ops.conv import tiled_windows
 from cnn_constraints.ops.local import insert_zeros, products
+from cnn_constraints.ops.storage import Order, by_axes
 
 
-def polyphase(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
+def order(geometry: Geometry, delta: int | None, tile: int) -> Order:
+    """By the row's phase and offset, then the column's."""
+    return by_axes(_met(geometry.rows, delta, tile), _met(geometry.columns, delta, tile))
+
+
+def _met(axis: Axis, delta: int | None, tile: int) -> np.ndarray:
+    return axis.met(delta, np.arange(axis.outputs) % tile)
+
+
+def polyphase(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None, tile: int) -> Outputs:
     """The sites of one phase are a convolution of stride k: a matrix product of their windows with their kernel, and one
     batch of products for all phases. From `conv.patches`, at k = 1, to a product for every site.
     """
-    row_tile, column_tile = (min(geometry.tile, axis.outputs) for axis in (geometry.rows, geometry.columns))
+    row_tile, column_tile = (min(tile, axis.outputs) for axis in (geometry.rows, geometry.columns))
     blocks = (-(-geometry.output_height // row_tile), -(-geometry.output_width // column_tile))
     by_column = _windows_of_phases(x, geometry.columns, delta, column_tile, dimension=2, stack_at=0)
     # Without the barrier XLA fuses both steps into one gather and recomputes the first for every row.
@@ -44,7 +55,7 @@ def _kernels(
     weights: FreeWeights, geometry: Geometry, delta: int | None, row_tile: int, column_tile: int
 ) -> jnp.ndarray:
     """The free weights as [phase, offset and input channel, d], zero where no pair of a phase has the offset."""
-    rows, columns = geometry.rows.phases(delta, row_tile), geometry.columns.phases(delta, column_tile)
+    rows, columns = _met(geometry.rows, delta, row_tile), _met(geometry.columns, delta, column_tile)
     free = weights.reshape(weights.shape[0], rows.sum(), columns.sum(), weights.shape[2])
     full = insert_zeros(insert_zeros(free, rows.ravel(), dimension=1), columns.ravel(), dimension=2)
     kernels = full.reshape(weights.shape[0], *rows.shape, *columns.shape, weights.shape[2]).transpose(1, 3, 2, 4, 0, 5)

@@ -1,4 +1,4 @@
-"""Between free weights and W: `expand` writes a constrained layer as a dense one, `project` is the way back.
+"""Between free weights, W and V: `expand` writes a constrained layer as a dense one, `project` is the way back.
 
 Both are linear. `project` is the orthogonal projection onto the constraint's subspace followed by reading its
 coordinates, hence project(expand(w)) = w, and expand . project is idempotent and self-adjoint.
@@ -11,10 +11,10 @@ import numpy as np
 from jax.ops import segment_sum
 from jaxtyping import Array, Float, Int
 
-from cnn_constraints.arrays import AbsoluteWeights, FreeWeights, OtherFreeWeights
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.constraints.ties import Ties, leq
+from cnn_constraints.arrays import AbsoluteWeights, Combining, FilterBanks, FreeWeights, OffsetWeights, OtherFreeWeights
 from cnn_constraints.errors import InputError
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.lattice.order import Ties, leq
 
 
 def expand(weights: FreeWeights, ties: Ties, geometry: Geometry) -> AbsoluteWeights:
@@ -28,9 +28,9 @@ def expand(weights: FreeWeights, ties: Ties, geometry: Geometry) -> AbsoluteWeig
 def project(absolute: AbsoluteWeights, ties: Ties) -> FreeWeights:
     """weights[c, t, d] = the mean of W over all pairs named t: the nearest constrained layer in the Euclidean norm.
 
-    >>> from cnn_constraints.constraints.ties import tie_table
+    >>> from cnn_constraints.lattice.constraints import ties
     >>> free = jnp.array([[[1.0], [2.0], [3.0]]])  # a kernel of three weights, from one channel to one
-    >>> conv = tie_table("conv", Geometry(1, 4), delta=1)
+    >>> conv = ties("conv", Geometry(1, 4), delta=1)
     >>> project(expand(free, conv, Geometry(1, 4)), conv).ravel().tolist()
     [1.0, 2.0, 3.0]
     """
@@ -86,11 +86,16 @@ def class_sums(weights: OtherFreeWeights, classes: Classes) -> FreeWeights:
     return jnp.moveaxis(sums[: classes.count], 0, 1)
 
 
-def nearest(weights: OtherFreeWeights, classes: Classes) -> OtherFreeWeights:
-    """The weights of the weaker constraint, within the stronger one, whose W is nearest: `expand . project`, without W."""
+def class_means(weights: OtherFreeWeights, classes: Classes) -> FreeWeights:
+    """The weights of the stronger constraint whose W is nearest: `project . expand`, without W."""
     pairs = classes.pairs.astype(weights.dtype)[:, None]
     members = np.bincount(classes.of_weight, classes.pairs, minlength=classes.count + 1)[: classes.count, None]
-    return spread(class_sums(weights * pairs, classes) / jnp.asarray(members, weights.dtype), classes)
+    return class_sums(weights * pairs, classes) / jnp.asarray(members, weights.dtype)
+
+
+def nearest(weights: OtherFreeWeights, classes: Classes) -> OtherFreeWeights:
+    """The weights of the weaker constraint, within the stronger one, whose W is nearest: `expand . project`, without W."""
+    return spread(class_means(weights, classes), classes)
 
 
 def excess(weights: OtherFreeWeights, classes: Classes) -> OtherFreeWeights:
@@ -109,3 +114,33 @@ def violation(absolute: AbsoluteWeights, ties: Ties, geometry: Geometry) -> Floa
     distance = jnp.linalg.norm(absolute - expand(project(absolute, ties), ties, geometry))
     norm = jnp.linalg.norm(absolute)
     return jnp.where(norm > 0, distance / jnp.where(norm > 0, norm, 1), 0.0)
+
+
+def expand_banks(banks: FilterBanks, combining: Combining, table: Ties, geometry: Geometry) -> AbsoluteWeights:
+    """W[i, j, k, l, c, d] = sum_r w[r, i, j] W_r[i, j, k, l, c, d] with every bank W_r tied by the table."""
+    absolute = expand(banks, table, geometry)
+    absolute = absolute.reshape(*absolute.shape[:-1], len(combining), -1)
+    return jnp.einsum("ijklcrd,rij->ijklcd", absolute, combining)
+
+
+def to_offsets(weights: AbsoluteWeights, geometry: Geometry) -> OffsetWeights:
+    """V[i, j, a, b] = W[i, j, i + a, j + b], and 0 where (i + a, j + b) lies outside the image (D2L 7.1.2).
+
+    >>> weights = jnp.ones((4, 5, 4, 5, 1, 1))
+    >>> to_offsets(weights, Geometry(4, 5)).shape  # a from -3 to 3, b from -4 to 4
+    (4, 5, 7, 9, 1, 1)
+    """
+    rows, row_inside = geometry.rows.input_of_offset(None)
+    columns, column_inside = geometry.columns.input_of_offset(None)
+    i, j, _, _ = np.ogrid[: geometry.output_height, : geometry.output_width, :1, :1]
+    gathered = weights[i, j, rows[:, None, :, None], columns[None, :, None, :]]
+    inside = row_inside[:, None, :, None] & column_inside[None, :, None, :]
+    return jnp.where(inside[..., None, None], gathered, 0)
+
+
+def to_absolute(weights: OffsetWeights, geometry: Geometry) -> AbsoluteWeights:
+    """W[i, j, k, l] = V[i, j, k - i, l - j] (D2L 7.1.2). Entries of V that point outside the image are dropped."""
+    rows = geometry.rows.offset_of_pair() - geometry.rows.offsets(None)[0]
+    columns = geometry.columns.offset_of_pair() - geometry.columns.offsets(None)[0]
+    i, j, _, _ = np.ogrid[: geometry.output_height, : geometry.output_width, :1, :1]
+    return jnp.asarray(weights)[i, j, rows[:, None, :, None], columns[None, :, None, :]]

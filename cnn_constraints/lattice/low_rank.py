@@ -9,11 +9,8 @@ The paper's own weights are those of a row plus those of a column, with or witho
 every site and not normalised: only so is every locally connected layer among these.
 """
 
-import jax.numpy as jnp
-
-from cnn_constraints.arrays import AbsoluteWeights, Combining, FilterBanks
-from cnn_constraints.constraints import maps, ties
-from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.lattice import constraints
+from cnn_constraints.lattice.geometry import Geometry
 
 BANKS = {"low_rank_local": "conv"}
 """Layers of this kind, and the registered constraint that each of their banks obeys."""
@@ -24,10 +21,10 @@ RANK = 2
 
 def names() -> list[str]:
     """What a layer may be: under a registered constraint, or of this kind."""
-    return [*ties.CONSTRAINTS, *BANKS]
+    return [*constraints.CONSTRAINTS, *BANKS]
 
 
-def constraint_of(name: str) -> str:
+def bank_of(name: str) -> str:
     """The registered constraint of a layer, or of its banks."""
     return BANKS.get(name, name)
 
@@ -42,10 +39,3 @@ def largest_rank(bank: int, geometry: Geometry) -> int:
     these.
     """
     return min(bank, geometry.output_sites)
-
-
-def expand(banks: FilterBanks, combining: Combining, table: ties.Ties, geometry: Geometry) -> AbsoluteWeights:
-    """W[i, j, k, l, c, d] = sum_r w[r, i, j] W_r[i, j, k, l, c, d] with every bank W_r tied by the table."""
-    absolute = maps.expand(banks, table, geometry)
-    absolute = absolute.reshape(*absolute.shape[:-1], len(combining), -1)
-    return jnp.einsum("ijklcrd,rij->ijklcd", absolute, combining)
