@@ -13,7 +13,7 @@ class InputError(ValueError):
 
 
 @contextlib.contextmanager
-def told(failure: str, remedy: str) -> Iterator[None]:
+def input_error(failure: str, remedy: str) -> Iterator[None]:
     """What the file system refuses becomes a sentence."""
     try:
         yield

@@ -1,6 +1,14 @@
-"""What one trial is: frozen dataclasses, whose defaults are a small experiment that runs anywhere."""
+"""What an experiment is: frozen dataclasses, whose defaults are small and run anywhere; fields by dotted name; grids."""
 
+import dataclasses
+import json
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from cnn_constraints.errors import InputError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -13,6 +21,8 @@ class Data:
     """
     folder: str | None = None
     """Where the images of `folder` lie, or the original archives (else the variable CNN_CONSTRAINTS_DATA says where)."""
+    digest: str | None = None
+    """SHA-256 of the images of `folder`; None for that of the images that lie there now."""
     size: int | None = None
     """Side of the images of a synthetic task, or its number of patches; None for its own."""
     reduce: int = 1
@@ -65,7 +75,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Training:
-    """One lane for every pair of learning rate and weight decay; the best on validation data is tested."""
+    """A candidate for every pair of learning rate and weight decay; the best on validation data is tested."""
 
     optimizer: str = "adam"
     """adam (with decoupled weight decay) or sgd (momentum 0.9)."""
@@ -78,7 +88,7 @@ class Training:
     batch_size: int = 32
     """Images an update."""
     updates: int = 400
-    """Updates of a lane, the same for every training-set size."""
+    """Updates of a candidate, the same for every training-set size."""
     evaluate_every: int = 40
     """Updates between two looks at the validation data."""
     switch_from: str | None = None
@@ -97,10 +107,94 @@ class Training:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One trial: a seed, and everything that its result depends on."""
+    """A seed, and everything else that a result depends on."""
 
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
     seed: int = 0
     """Draws the subset, the initial weights and the order of batches."""
+
+
+@cache
+def hints() -> Mapping[str, Any]:
+    """The type of every field of an experiment by dotted name."""
+    found: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(Experiment).items():
+        inner = typing.get_type_hints(hint) if dataclasses.is_dataclass(hint) else None
+        found |= {name: hint} if inner is None else {f"{name}.{leaf}": one for leaf, one in inner.items()}
+    return found
+
+
+def flat(experiment: Experiment) -> dict[str, Any]:
+    """All fields by dotted name."""
+    found = {}
+    for name in hints():
+        section, _, leaf = name.rpartition(".")
+        found[name] = getattr(getattr(experiment, section) if section else experiment, leaf)
+    return found
+
+
+DEFAULTS = flat(Experiment())
+
+
+def get(experiment: Experiment, name: str) -> Any:
+    """The value of a dotted field name, as in `model.delta`. Raises InputError with the nearest name."""
+    require_field(name)
+    section, _, leaf = name.rpartition(".")
+    return getattr(getattr(experiment, section) if section else experiment, leaf)
+
+
+def require_field(name: str) -> None:
+    """Raises InputError, with the nearest name, where no field has this dotted name."""
+    if name not in hints():
+        raise unknown_name("config field", name, hints())
+
+
+def replace(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """The experiment with some dotted fields changed. Raises InputError with the nearest name for an unknown field."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        require_field(name)
+        section, _, leaf = name.rpartition(".")
+        parts.setdefault(section, {})[leaf] = value
+    own = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(Experiment)} | parts.pop("", {})
+    return Experiment(**own | {name: dataclasses.replace(own[name], **leaves) for name, leaves in parts.items()})
+
+
+def to_json(experiment: Experiment) -> dict[str, Any]:
+    """Nested plain values, as stored with a run."""
+    own = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(Experiment)}
+    return json.loads(json.dumps(dataclasses.asdict(Experiment(**own))))
+
+
+Axis = list[dict[str, Any]]
+"""A list of changes to dotted fields. Axes are chained with +."""
+
+
+def axis(fields: str | Sequence[str], values: Iterable[Any]) -> Axis:
+    """One field taking each value; or several fields changing together (a zip), each value then being a sequence.
+
+    >>> axis("seed", [0, 1])
+    [{'seed': 0}, {'seed': 1}]
+    >>> axis(("model.constraint", "model.delta"), [("conv", 2), ("dense", None)])[1]
+    {'model.constraint': 'dense', 'model.delta': None}
+    """
+    if isinstance(fields, str):
+        return [{fields: value} for value in values]
+    changes = []
+    for value in values:
+        if len(value) != len(fields):
+            raise InputError(
+                f"The axis over {', '.join(fields)} has the entry {value!r}: it needs {len(fields)} values."
+            )
+        changes.append(dict(zip(fields, value, strict=True)))
+    return changes
+
+
+def product(base: Experiment, *axes: Axis) -> list[Experiment]:
+    """Every combination of the axes' entries; the last axis changes fastest. Raises InputError for an unknown field."""
+    experiments = [base]
+    for changes in axes:
+        experiments = [replace(experiment, change) for experiment in experiments for change in changes]
+    return experiments

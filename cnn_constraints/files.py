@@ -21,7 +21,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A place to write to, which takes that of `path` in the end; where writing fails, nothing of it is left.
 
     Once this is left the file is on the disk, and stays whatever happens to the machine. Several processes may write the
@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Whole or not at all. Raises ValueError for a number that is not finite."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -74,7 +74,8 @@ def digest(content: bytes) -> str:
 
 def digest_of_all(contents: Iterable[tuple[str, bytes]]) -> str:
     """SHA-256 of names and contents of files, in this order."""
-    return digest("".join(f"{name} {digest(content)}\n" for name, content in contents).encode())
+    # A name need be no text.
+    return digest("".join(f"{name} {digest(content)}\n" for name, content in contents).encode(errors="surrogateescape"))
 
 
 def folder_digest(folder: Path) -> str:
@@ -84,7 +85,7 @@ def folder_digest(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def alone(lock: Path) -> Iterator[None]:
+def locked(lock: Path) -> Iterator[None]:
     """Wait for other processes that hold this lock, a file of its own, and hold it. Raises OSError where that cannot be."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

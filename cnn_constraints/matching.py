@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from cnn_constraints import config, trials
 from cnn_constraints.arrays import Dataset
-from cnn_constraints.config import Experiment
 from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import Experiment, replace
+from cnn_constraints.plan import cost_of
 
 Quantity = Literal["parameters", "multiply_adds"]
 
@@ -23,10 +23,10 @@ def match_width(experiment: Experiment, dataset: Dataset, quantity: Quantity, ta
         """All channels, in proportion, for so many in the first layer."""
         factor = first / experiment.model.channels[0]
         channels = tuple(max(1, round(factor * channel)) for channel in experiment.model.channels)
-        return config.replace(experiment, {"model.channels": channels})
+        return replace(experiment, {"model.channels": channels})
 
     def cost(first: int) -> int:
-        return getattr(trials.cost(widened(first), dataset), quantity)
+        return getattr(cost_of(widened(first), dataset), quantity)
 
     low, high = 1, 2
     while cost(high) < target and high < WIDEST:

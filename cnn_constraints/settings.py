@@ -1,5 +1,6 @@
-"""What the environment variables of the user's machine say: where data lies, and where what is made once is kept."""
+"""What the user's machine says: where data lies, where what is made once is kept, and on which devices JAX computes."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -49,3 +50,40 @@ def keep_compiled_programs() -> None:
     make_cache_folder(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
+"""XLA's own way to say how many devices a CPU is."""
+
+
+def prepare_jax() -> None:
+    """Compiled programs are kept on disk, so that one is compiled once a machine and not once a process; and a CPU is
+    as many devices as this process may use cores, unless the user has said how many.
+
+    At least two, though: XLA compiles for one device otherwise than for several, and rounds otherwise. A process that has
+    computed with JAX before keeps the devices that it has.
+    Raises InputError for a cache folder that cannot be written, for a number of devices that is none, and where JAX finds
+    no device to compute on.
+    """
+    import jax
+
+    keep_compiled_programs()
+    if DEVICE_COUNT_FLAG not in os.environ.get("XLA_FLAGS", ""):
+        said = jax.config.values["jax_num_cpu_devices"]
+        if said == 0 or said < -1:
+            raise InputError(f"JAX_NUM_CPU_DEVICES is {said}: it must be at least 1, or unset.")
+        with contextlib.suppress(RuntimeError):  # devices are there already
+            jax.config.update("jax_num_cpu_devices", max(2, cores() if said < 0 else said))
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError):
+        named = os.environ.get("JAX_PLATFORMS", "")
+        raise InputError(
+            f"JAX_PLATFORMS is {named!r}, and JAX finds no device of that kind here: name one that is there, such as "
+            f"cpu, or unset it."
+        ) from None
+
+
+def cores() -> int:
+    """Those that this process may use; not every system can say which."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

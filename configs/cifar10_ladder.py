@@ -7,8 +7,7 @@ Expect:  dense has 19 million weights here and sets the time: hours on 2 CPU cor
 
 from collections.abc import Sequence
 
-from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
 
 
 def get_config() -> Experiment:

@@ -7,8 +7,7 @@ Expect:  both sweeps are best at a small delta and end in shared and dense; abou
 
 from collections.abc import Sequence
 
-from cnn_constraints.config import Experiment, replace
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import Experiment, axis, product, replace
 from configs import mnist_ladder
 
 

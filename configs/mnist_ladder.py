@@ -7,8 +7,7 @@ Expect:  see README, "What came out"; under 15 minutes on 2 CPU cores
 
 from collections.abc import Sequence
 
-from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
 
 
 def get_config() -> Experiment:

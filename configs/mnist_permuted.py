@@ -7,7 +7,7 @@ Expect:  dense as on the ladder, for it has no bias to lose; conv and local belo
 
 from collections.abc import Sequence
 
-from cnn_constraints.config import Experiment, replace
+from cnn_constraints.experiment import Experiment, replace
 from configs import mnist_ladder
 
 

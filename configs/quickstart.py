@@ -7,8 +7,7 @@ Expect:  all four near 90% at 100 images and 97% at 600: on 8 x 8 pixels the bia
 
 from collections.abc import Sequence
 
-from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
 
 
 def get_config() -> Experiment:

@@ -28,7 +28,7 @@ from PIL import Image
 
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.errors import InputError
-from cnn_constraints.files import alone
+from cnn_constraints.files import locked
 from cnn_constraints.settings import DATA_VARIABLE, cache_folder, make_cache_folder
 
 REACH_SECONDS = 5.0
@@ -59,7 +59,7 @@ def load_archives(name: str, folder: Path | None) -> Dataset:
         return dataset
     make_cache_folder(home)
     # Two processes must not prepare the same folder: the second one waits and finds the arrays of the first.
-    with alone(home / "lock"):
+    with locked(home / "lock"):
         dataset = _read_arrays(name, home / "arrays.npz")
         if dataset is None:
             dataset = _prepared(name, stock, home, folder)

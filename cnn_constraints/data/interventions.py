@@ -1,6 +1,6 @@
 """What is done to images and labels before a network sees them, to make a bias agree with reality or not.
 
-An intervention belongs to the task: it draws from a key of its own, and is the same for every seed of a trial.
+An intervention belongs to the task: it draws from a key of its own, and is the same for every seed of an experiment.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from jaxtyping import Shaped
 
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
-from cnn_constraints.errors import InputError
 
 Images = Shaped[np.ndarray, "examples height width channels"]
 
@@ -32,28 +31,14 @@ class Intervention(NamedTuple):
 
 
 def intervene(dataset: Dataset, name: str, strength: float | None = None) -> Dataset:
-    """The data set after the intervention of that name. Raises InputError for an unknown name or a wrong strength."""
+    """The data set after the intervention of that name. Raises InputError for an unknown name."""
     intervention = errors.find("intervention", name, INTERVENTIONS)
-    check_strength(name, strength)
     return intervention.apply(dataset, strength_of(name, strength) or 0.0)
 
 
 def strength_of(name: str, given: float | None) -> float | None:
     """The strength that an intervention has: the given one or its own, None where it has none."""
     return INTERVENTIONS[name].strength if given is None else float(given)
-
-
-def check_strength(name: str, strength: float | None) -> None:
-    """Raises InputError for a strength that is no fraction, or that the intervention does not have."""
-    if strength is None:
-        return
-    if INTERVENTIONS[name].strength is None:
-        having = ", ".join(other for other, entry in INTERVENTIONS.items() if entry.strength is not None)
-        raise InputError(
-            f"data.strength is {strength}: the intervention {name!r} takes no strength; those that do are {having}."
-        )
-    if not 0 <= strength <= 1:
-        raise InputError(f"data.strength is {strength}: it must lie between 0 and 1.")
 
 
 def permutation(sites: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data.archives import load_archives
-from cnn_constraints.data.tasks import MOST_BYTES, TASKS
+from cnn_constraints.data.tasks import TASKS
 from cnn_constraints.errors import InputError
 from cnn_constraints.files import digest_of_all
 from cnn_constraints.settings import DATA_VARIABLE
@@ -36,7 +36,6 @@ def load(name: str, folder: str | Path | None = None, size: int | None = None) -
     """
     if name in TASKS:
         _refuse_folder(name, folder)
-        check_size(name, size)
         return TASKS[name].draw(size or TASKS[name].size)
     return errors.find("data source", name, SOURCES)(None if folder is None else _existing(folder))
 
@@ -49,23 +48,6 @@ def names() -> list[str]:
 def size_of(name: str, given: int | None) -> int | None:
     """The size that the images of a task have: the given one or its own; None for other sources."""
     return TASKS[name].size if given is None and name in TASKS else given
-
-
-def check_size(name: str, size: int | None) -> None:
-    """Raises InputError for a size below 1, one whose images take more than MOST_BYTES, or of a source that has its own."""
-    if size is None:
-        return
-    if name not in TASKS:
-        raise InputError(
-            f"data.size is {size}: {name} has a size of its own; those that have none are {', '.join(TASKS)}."
-        )
-    if size < 1:
-        raise InputError(f"data.size is {size}: it must be at least 1.")
-    if (needed := TASKS[name].bytes(size)) > MOST_BYTES:
-        raise InputError(
-            f"data.size is {size}: the images of {name} would take {needed:,} bytes, and at most {MOST_BYTES:,} are "
-            f"allowed; make it smaller."
-        )
 
 
 def reduce_images(dataset: Dataset, side: int) -> Dataset:
@@ -189,7 +171,7 @@ def _content(path: Path) -> bytes:
 
 
 def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
-    return errors.told(f"{str(path)!r} cannot be read", "mend or remove it.")
+    return errors.input_error(f"{str(path)!r} cannot be read", "mend or remove it.")
 
 
 def _require_same_classes(folder: Path, train: dict[str, list[Path]], test: dict[str, list[Path]]) -> None:

@@ -1,4 +1,4 @@
-"""Which images a trial sees, and in which order. Everything is drawn on the host by NumPy, from named streams."""
+"""Which images an experiment sees, and in which order. Everything is drawn on the host by NumPy, from named streams."""
 
 import itertools
 from typing import NamedTuple
@@ -14,7 +14,7 @@ SUBSET, ORDER = 1, 2
 
 
 MOST_POSITIONS = 2**28
-"""In the order of a trial's images: an array of so many whole numbers is made for it."""
+"""In the order of an experiment's images: an array of so many whole numbers is made for it."""
 
 
 class Subset(NamedTuple):
@@ -59,15 +59,6 @@ def check_sizes(split: Split, n_train: int, n_validation: int) -> None:
         raise InputError(
             f"data.n_validation is {n_validation}: that takes up to {rounds} images of every class, and the smallest "
             f"class has {sizes[0]}, so that none would be left to train on; make it smaller, or give that class more."
-        )
-
-
-def check_length(batch_size: int, updates: int) -> None:
-    """Raises InputError where the order of a trial's images would be too long to be written."""
-    if batch_size * updates > MOST_POSITIONS:
-        raise InputError(
-            f"training.batch_size times training.updates is {batch_size:,} times {updates:,}: a trial may see "
-            f"{MOST_POSITIONS:,} images, each as often as wanted; make one of the two smaller."
         )
 
 
