@@ -1,8 +1,8 @@
-"""Many lanes, one compiled program: the lanes of a trial see the same batches and share the work on them; trials, which
-do not, train side by side on the devices of the machine.
+"""Many candidates, one compiled program: the candidates of an experiment see the same batches and share the work on them;
+experiments, which do not, train side by side on the devices of the machine.
 
 A program covers the updates from one look at the validation data to the next, that look, and, at the right moment, the
-drawing of initial weights and the one reading of the test set. So one shape is one program, whatever a trial's seed,
+drawing of initial weights and the one reading of the test set. So one shape is one program, whatever an experiment's seed,
 training-set size, learning rates and weight decays are.
 """
 
@@ -17,255 +17,239 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from cnn_constraints.model import logits_of_lanes
-from cnn_constraints.training import evaluation, hosts, run, soft_constraints
-from cnn_constraints.training.evaluation import Lanes, Test
+from cnn_constraints.training import candidates as kinds
+from cnn_constraints.training import evaluation, loop, soft_constraints
+from cnn_constraints.training.candidates import Candidates
+from cnn_constraints.training.evaluation import Test
+from cnn_constraints.training.loop import Candidate, Hyperparameters, Images, Standardisation, Task
 from cnn_constraints.training.metrics import Metrics, measure
-from cnn_constraints.training.run import Hyperparameters, Images, Lane, Standardisation, Task
 
 
-class Trial(NamedTuple):
-    """What one trial is trained on, or with a leading axis what several are. The images themselves are shared by all."""
+class Arrays(NamedTuple):
+    """What one experiment is trained on, or with a leading axis what several are. All share the images themselves."""
 
     key: jax.Array
     hyperparameters: Hyperparameters
-    batches: Int[Array, "*trials updates batch"]
-    validation: Int[Array, "*trials n_validation"]
+    batches: Int[Array, "*experiments updates batch"]
+    validation: Int[Array, "*experiments n_validation"]
     standardisation: Standardisation
 
 
 class Segment(NamedTuple):
-    """What happened between two looks at the validation data, for each lane of one trial. diverged: as in `run.Lane`."""
+    """What happened between two looks at the validation data, for each candidate of one experiment, on the host.
+
+    diverged: as in `loop.Candidate`.
+    """
 
     update: int
     train: Metrics
     validation: Metrics
     test: Test
-    diverged: Int[Array, " lanes"]
-    violations: dict[str, Float[Array, " lanes"]]
+    diverged: Int[np.ndarray, " candidates"]
+    violations: dict[str, Float[np.ndarray, " candidates"]]
 
 
 class State(NamedTuple):
-    """Trials in the middle: their lanes after an update that ends a segment. To be used, or copied, before the next segment
-    is computed: that takes the lanes' memory.
+    """Experiments in the middle: their candidates after an update that ends a segment. To be used, or copied, before the
+    next segment is computed: that takes the memory of these.
     """
 
     update: int
-    lanes: Lanes
+    candidates: Candidates
 
 
 Steps = Iterator[tuple[list[Segment], State]]
-"""What `train` yields: after each segment what happened, trial by trial, and the state that it led to."""
+"""What `train` yields: after each segment what happened, experiment by experiment, and the state that it led to."""
 
-
-def lane_axis(backend: str) -> str:
-    """On CPU lanes are unrolled: XLA still computes what they share once, and every product keeps the memory layout of
-    a single model, which a batch axis would destroy (measured: dense 2.5 times faster, conv 1.5 times). Elsewhere one
-    batched product is what keeps the machine busy.
-    """
-    return "unrolled" if backend == "cpu" else "vmapped"
-
-
-TRIALS = "trials"
-"""The axis of devices over which trials are spread."""
+SPREAD, WHOLE = PartitionSpec("experiments"), PartitionSpec()
+"""Over the devices: an axis of experiments is spread, everything else is on each."""
 
 
 class Program(NamedTuple):
-    """What a group shares: the compiled segment, the shapes of the lanes it takes, and how a trial is cut up."""
+    """What a group shares: the compiled segment, the shapes of the candidates it takes, and how training is cut up."""
 
     segment: Callable
-    lanes: Lanes
+    candidates: Candidates
     devices: Mesh
     updates: int
     evaluate_every: int
 
     @property
-    def trials(self) -> int:
-        """How many are trained side by side."""
-        return len(jax.tree.leaves(self.lanes)[0])
+    def side_by_side(self) -> int:
+        """How many experiments are trained at once."""
+        return len(jax.tree.leaves(self.candidates)[0])
 
 
-def stack(trials: Sequence[Trial]) -> Trial:
-    """Trials of one shape, to be trained side by side."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trials)
+def stack(experiments: Sequence[Arrays]) -> Arrays:
+    """Experiments of one shape, to be trained side by side."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *experiments)
 
 
 def compile_program(
     task: Task,
-    trials: Trial,
+    arrays: Arrays,
     train_split: Images,
     test_split: Images,
     evaluate_every: int,
-    axis: str | None = None,
+    kind: type[Candidates] | None = None,
 ) -> Program:
-    """The program of a group, compiled for stacked trials and splits shaped like these.
+    """The program of a group, compiled for stacked experiments and splits shaped like these.
 
-    Trials are spread evenly over as many of the job's devices as divide their number. On CPU a device computes
-    in one thread: trials side by side use the cores better than one trial on all of them (measured: conv and local 1.3
-    times, shared 1.25 times, dense the same), and no number depends on how many cores there are.
+    Experiments are spread evenly over as many devices as divide their number. On CPU a device computes in one thread:
+    experiments side by side use the cores better than one on all of them (measured: conv and local 1.3 times, shared 1.25
+    times, dense the same), and no number depends on how many cores there are.
     """
-    axis = axis or lane_axis(jax.default_backend())
-    devices = _devices_for(len(trials.batches))
-    lanes = jax.eval_shape(jax.vmap(partial(_start, task, axis)), trials.key, trials.hyperparameters)
-    spread, whole = PartitionSpec(TRIALS), PartitionSpec()
+    kind = kind or kinds.fastest_kind(jax.default_backend())
+    devices = _devices_for(len(arrays.batches))
+    candidates = jax.eval_shape(jax.vmap(partial(_start, task, kind)), arrays.key, arrays.hyperparameters)
     segment = jax.shard_map(
-        partial(_segments, task, axis),
+        partial(_segments, task, kind),
         mesh=devices,
-        in_specs=(spread, whole, spread, whole, whole),
-        out_specs=spread,
+        in_specs=(SPREAD, WHOLE, SPREAD, WHOLE, WHOLE),
+        out_specs=SPREAD,
         check_vma=False,
     )
-    part = trials._replace(batches=trials.batches[:, :evaluate_every])
-    placed = [(lanes, spread), (jnp.array(0), whole), (part, spread), (train_split, whole), (test_split, whole)]
+    part = arrays._replace(batches=arrays.batches[:, :evaluate_every])
+    placed = [(candidates, SPREAD), (jnp.array(0), WHOLE), (part, SPREAD), (train_split, WHOLE), (test_split, WHOLE)]
     arguments = [jax.tree.map(partial(_shape_on, NamedSharding(devices, where)), value) for value, where in placed]
     one_thread: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
     options = one_thread if jax.default_backend() == "cpu" else None
     compiled = jax.jit(segment, donate_argnums=0).lower(*arguments).compile(options)
-    return Program(compiled, lanes, devices, task.updates, evaluate_every)
+    return Program(compiled, candidates, devices, task.updates, evaluate_every)
 
 
-def _devices_for(trials: int) -> Mesh:
+def _devices_for(experiments: int) -> Mesh:
     devices = jax.devices()
-    count = max(n for n in range(1, len(devices) + 1) if trials % n == 0)
-    return Mesh(np.array(devices[:count]), (TRIALS,))
+    count = max(n for n in range(1, len(devices) + 1) if experiments % n == 0)
+    return Mesh(np.array(devices[:count]), ("experiments",))
 
 
 def _shape_on(sharding: NamedSharding, array: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
 
-def on_devices(program: Program, arrays: Any) -> Any:
-    """Arrays, a split for instance, on every device of the program; what is there already is not copied."""
-    return hosts.place(arrays, NamedSharding(program.devices, PartitionSpec()))
+def on_devices(program: Program, arrays: Any, spread: PartitionSpec = WHOLE) -> Any:
+    """Arrays on the devices of the program; what is there already is not copied."""
+    return jax.device_put(arrays, NamedSharding(program.devices, spread))
 
 
 def train(
-    program: Program, trials: Trial, train_split: Images, test_split: Images, state: State | None = None
+    program: Program, arrays: Arrays, train_split: Images, test_split: Images, state: State | None = None
 ) -> Steps:
-    """Train stacked trials with the program of their group, from the start or from a state on."""
-    spread = NamedSharding(program.devices, PartitionSpec(TRIALS))
+    """Train stacked experiments with the program of their group, from the start or from a state on."""
     splits = on_devices(program, train_split), on_devices(program, test_split)
-    done, lanes = state or State(0, _unwritten(program, spread))
+    done, candidates = state or State(0, _unwritten(program))
     for first in range(done, program.updates, program.evaluate_every):
-        part = trials._replace(batches=trials.batches[:, first : first + program.evaluate_every])
+        part = arrays._replace(batches=arrays.batches[:, first : first + program.evaluate_every])
         here = on_devices(program, jnp.array(first))
-        lanes, history = program.segment(lanes, here, hosts.place(part, spread), *splits)
-        history = hosts.gather(history)
-        state = State(first + program.evaluate_every, lanes)
-        of_trial = lambda i, history=history: jax.tree.map(lambda leaf: leaf[i], history)
-        yield [Segment(state.update, *of_trial(i)) for i in range(program.trials)], state
+        candidates, history = program.segment(candidates, here, on_devices(program, part, SPREAD), *splits)
+        history = jax.tree.map(np.asarray, history)
+        state = State(first + program.evaluate_every, candidates)
+        of_experiment = lambda i, history=history: jax.tree.map(lambda leaf: leaf[i], history)
+        yield [Segment(state.update, *of_experiment(i)) for i in range(program.side_by_side)], state
 
 
-def best_parameters(state: State, trial: int, lane: int) -> Any:
-    """Those of one lane that were best on validation data so far, on the host."""
-    return _of_lane(state, trial, lane, lambda lanes: lanes.best.parameters)
+def best_parameters(state: State, experiment: int, candidate: int) -> Any:
+    """Those of one candidate that were best on validation data so far, on the host."""
+    return jax.tree.map(np.asarray, state.candidates.on_host(experiment, candidate).best.parameters)
 
 
-def current_parameters(state: State, trial: int, lane: int) -> Any:
-    """Those of one lane after the state's update, on the host."""
-    return _of_lane(state, trial, lane, lambda lanes: lanes.parameters)
+def current_parameters(state: State, experiment: int, candidate: int) -> Any:
+    """Those of one candidate after the state's update, on the host."""
+    return jax.tree.map(np.asarray, state.candidates.on_host(experiment, candidate).parameters)
 
 
-def _of_lane(state: State, trial: int, lane: int, part: Callable[[Lane], Any]) -> Any:
-    """A part of one lane; with an axis of lanes, that follows the axis of trials."""
-    if isinstance(state.lanes, Lane):
-        return jax.tree.map(lambda leaf: np.asarray(leaf[trial, lane]), part(state.lanes))
-    return jax.tree.map(lambda leaf: np.asarray(leaf[trial]), part(state.lanes[lane]))
-
-
-def _unwritten(program: Program, spread: NamedSharding) -> Lanes:
-    """Zeros in the shape of the lanes: the first segment replaces them by initial weights."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=spread), program.lanes)
+def _unwritten(program: Program) -> Candidates:
+    """Zeros in the shape of the candidates: the first segment replaces them by initial weights."""
+    spread = NamedSharding(program.devices, SPREAD)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=spread), program.candidates)
 
 
 def load_state(program: Program, update: int, arrays: Sequence[np.ndarray]) -> State | None:
-    """A state from the arrays that `jax.tree.leaves` gave of its lanes, with one row a trial; the last row is repeated for
-    as many trials as the program takes. Of several hosts the first must have the arrays.
+    """A state from the arrays that `jax.tree.leaves` gave of its candidates, with one row an experiment; the last row is
+    repeated for as many experiments as the program takes.
 
     None where they are not those of this program.
     """
-    shapes, structure = jax.tree.flatten(program.lanes)
+    shapes, structure = jax.tree.flatten(program.candidates)
     given = [(array.shape[1:], array.dtype) for array in arrays]
-    fits = given == [(shape.shape[1:], shape.dtype) for shape in shapes] and 0 < len(arrays[0]) <= program.trials
-    if not hosts.agreed(np.array(fits)):
+    expected = [(shape.shape[1:], shape.dtype) for shape in shapes]
+    if given != expected or not 0 < len(arrays[0]) <= program.side_by_side:
         return None
-    rows = np.minimum(np.arange(program.trials), len(arrays[0]) - 1) if fits else None
-    whole = [np.zeros(shape.shape, shape.dtype) if rows is None else arrays[i][rows] for i, shape in enumerate(shapes)]
-    lanes = jax.tree.unflatten(structure, hosts.agreed(whole))
-    return State(update, hosts.place(lanes, NamedSharding(program.devices, PartitionSpec(TRIALS))))
+    rows = np.minimum(np.arange(program.side_by_side), len(arrays[0]) - 1)
+    whole = jax.tree.unflatten(structure, [array[rows] for array in arrays])
+    return State(update, on_devices(program, whole, SPREAD))
 
 
-def _segments(task: Task, axis: str, lanes: Lanes, first: Array, trials: Trial, *splits: Images) -> Any:
-    """The segments of the trials on one device. One alone is computed without an axis, which layouts would suffer from."""
-    segment = lambda lanes, trial: _segment(task, axis, lanes, first, trial, *splits)
-    if len(trials.batches) > 1:
-        return jax.vmap(segment)(lanes, trials)
-    alone = jax.tree.map(lambda leaf: leaf[0], (lanes, trials))
+def _segments(
+    task: Task, kind: type[Candidates], candidates: Candidates, first: Array, arrays: Arrays, *splits: Images
+) -> Any:
+    """The segments of the experiments on one device. One alone is computed without an axis, which layouts would suffer
+    from.
+    """
+    segment = lambda candidates, arrays: _segment(task, kind, candidates, first, arrays, *splits)
+    if len(arrays.batches) > 1:
+        return jax.vmap(segment)(candidates, arrays)
+    alone = jax.tree.map(lambda leaf: leaf[0], (candidates, arrays))
     return jax.tree.map(lambda leaf: leaf[None], segment(*alone))
 
 
-def _start(task: Task, axis: str, key: jax.Array, hyperparameters: Hyperparameters) -> Lanes:
-    count = len(hyperparameters.learning_rate)
-    lane = run.start(task, key)
-    if axis == "unrolled":
-        return (lane,) * count
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), lane)
+def _start(task: Task, kind: type[Candidates], key: jax.Array, hyperparameters: Hyperparameters) -> Candidates:
+    return kinds.alike(loop.start(task, key), jnp.size(hyperparameters.learning_rate), kind)
 
 
 def _segment(
     task: Task,
-    axis: str,
-    lanes: Lanes,
+    kind: type[Candidates],
+    candidates: Candidates,
     first: Int[Array, ""],
-    trial: Trial,
+    arrays: Arrays,
     train_split: Images,
     test_split: Images,
-) -> tuple[Lanes, tuple[Metrics, Metrics, Test, Int[Array, " lanes"], dict[str, Array]]]:
-    lanes = lax.cond(first == 0, lambda: _start(task, axis, trial.key, trial.hyperparameters), lambda: lanes)
+) -> tuple[Candidates, tuple[Metrics, Metrics, Test, Int[Array, " candidates"], dict[str, Array]]]:
+    start = lambda: _start(task, kind, arrays.key, arrays.hyperparameters)
+    candidates = lax.cond(first == 0, start, lambda: candidates)
 
-    def step(lanes: Lanes, batch: Int[Array, " batch"]) -> tuple[Lanes, Metrics]:
-        images, labels = run.prepare(train_split, batch, trial.standardisation)
-        if axis == "unrolled":
-            return _update_lanes(task, lanes, images, labels, trial.hyperparameters)
-        one = lambda lane, hyperparameters: run.update(task, lane, images, labels, hyperparameters)
-        return jax.vmap(one)(lanes, trial.hyperparameters)
+    def step(candidates: Candidates, batch: Int[Array, " batch"]) -> tuple[Candidates, Metrics]:
+        images, labels = loop.prepare(train_split, batch, arrays.standardisation)
+        return _update(task, candidates, images, labels, arrays.hyperparameters)
 
-    lanes, train_metrics = lax.scan(step, lanes, trial.batches)
-    done = first + len(trial.batches)
-    parameters = lanes.parameters if axis == "vmapped" else tuple(lane.parameters for lane in lanes)
-    validation = evaluation.evaluate(task, axis, parameters, train_split, trial.validation, trial.standardisation)
-    lanes, diverged = evaluation.over_lanes(partial(_look, first, done), axis, lanes, train_metrics.loss.T, validation)
+    candidates, train_metrics = lax.scan(step, candidates, arrays.batches)
+    done = first + len(arrays.batches)
+    parameters = candidates.map(lambda one: one.parameters)
+    validation = evaluation.evaluate(task, parameters, train_split, arrays.validation, arrays.standardisation)
+    candidates = candidates.map(partial(_look, first, done), train_metrics.loss.T, validation)
     test = lax.cond(
         done == task.updates,
-        lambda: evaluation.test(task, axis, lanes, test_split, trial.standardisation, read=True),
-        lambda: evaluation.test(task, axis, lanes, test_split, trial.standardisation, read=False),
+        lambda: evaluation.test(task, candidates, test_split, arrays.standardisation, read=True),
+        lambda: evaluation.test(task, candidates, test_split, arrays.standardisation, read=False),
     )
-    violations = lambda lane: (lane, soft_constraints.violations(task.network, task.soft, lane.parameters))
-    distances = evaluation.over_lanes(violations, axis, lanes)[1]
-    return lanes, (jax.tree.map(lambda leaf: leaf.mean(axis=0), train_metrics), validation, test, diverged, distances)
+    distances = candidates.map(lambda one: soft_constraints.violations(task.network, task.soft, one.parameters))
+    train = jax.tree.map(lambda leaf: leaf.mean(axis=0), train_metrics)
+    diverged = candidates.map(lambda one: one.diverged).arrays()
+    return candidates, (train, validation, test, diverged, distances.arrays())
 
 
 def _look(
-    first: Int[Array, ""], done: Int[Array, ""], lane: Lane, train: Float[Array, " updates"], validation: Metrics
-) -> tuple[Lane, Int[Array, ""]]:
-    lane = run.keep_best(run.note_divergence(lane, first, train, validation.loss), done, validation)
-    return lane, lane.diverged
+    first: Int[Array, ""], done: Int[Array, ""], candidate: Candidate, train: Float[Array, " updates"], now: Metrics
+) -> Candidate:
+    return loop.keep_best(loop.note_divergence(candidate, first, train, now.loss), done, now)
 
 
-def _update_lanes(
+def _update(
     task: Task,
-    lanes: tuple[Lane, ...],
+    candidates: Candidates,
     images: Float[Array, "batch height width channels"],
     labels: Int[Array, " batch"],
     hyperparameters: Hyperparameters,
-) -> tuple[tuple[Lane, ...], Metrics]:
-    """`run.update` for every lane. No loss depends on another lane, so the gradient of their sum is that of each."""
+) -> tuple[Candidates, Metrics]:
+    """`loop.update` for all. No loss depends on another candidate, so the gradient of their sum is that of each."""
 
-    def objective(parameters: tuple) -> tuple[Float[Array, ""], Metrics]:
-        logits = jnp.stack(logits_of_lanes(task.network, parameters, images))
-        metrics = jax.tree.map(lambda leaf: leaf.mean(axis=1), jax.vmap(measure, (0, None))(logits, labels))
+    def objective(parameters: Candidates) -> tuple[Float[Array, ""], Metrics]:
+        each = jax.vmap(measure, (0, None))(parameters.logits(task.network, images), labels)
+        metrics = jax.tree.map(lambda leaf: leaf.mean(axis=1), each)
         return metrics.loss.sum(), metrics
 
-    gradients, metrics = jax.grad(objective, has_aux=True)(tuple(lane.parameters for lane in lanes))
-    own = [jax.tree.map(lambda leaf, i=i: leaf[i], hyperparameters) for i in range(len(lanes))]
-    return tuple(run.descend(task, *lane) for lane in zip(lanes, gradients, own, strict=True)), metrics
+    gradients, metrics = jax.grad(objective, has_aux=True)(candidates.map(lambda one: one.parameters))
+    descend = lambda pair, own: loop.descend(task, pair[0], pair[1], own)
+    return candidates.pair(gradients).map(descend, hyperparameters), metrics

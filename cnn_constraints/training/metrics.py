@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 class Metrics(NamedTuple):
     """loss: cross-entropy in nats. accuracy: fraction of right answers, 0 to 1."""
 
-    loss: Float[Array, "*lanes"]
-    accuracy: Float[Array, "*lanes"]
+    loss: Float[Array, "*candidates"]
+    accuracy: Float[Array, "*candidates"]
 
 
 def measure(logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Metrics:
@@ -20,7 +20,7 @@ def measure(logits: Float[Array, "batch classes"], labels: Int[Array, " batch"])
     return Metrics(loss, (logits.argmax(axis=-1) == labels).astype(logits.dtype))
 
 
-def better(new: Metrics, old: Metrics) -> Bool[Array, "*lanes"]:
+def better(new: Metrics, old: Metrics) -> Bool[Array, "*candidates"]:
     """Higher accuracy, or the same with a lower loss. A loss that is not finite is never better."""
     higher = (new.accuracy > old.accuracy) | ((new.accuracy == old.accuracy) & (new.loss < old.loss))
     return higher & jnp.isfinite(new.loss)

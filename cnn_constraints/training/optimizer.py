@@ -1,4 +1,4 @@
-"""Optimisers whose hyper-parameters are arrays, so that lanes of one program may differ in them."""
+"""Optimisers whose hyper-parameters are arrays, so that candidates of one program may differ in them."""
 
 from collections.abc import Callable
 

@@ -4,6 +4,7 @@ A network may be held to a stronger constraint until some update and be free of 
 by a penalty; or its weights may be thinned out. How far it is from any stronger constraint is measured.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
@@ -13,9 +14,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from cnn_constraints.constraints import maps, ties
 from cnn_constraints.errors import InputError
-from cnn_constraints.model import LayerShape, Network
+from cnn_constraints.functional import Layer
+from cnn_constraints.lattice import constraints, projection
+from cnn_constraints.lattice.order import Ties, leq
+from cnn_constraints.network import Network, layer_name
+from cnn_constraints.ops.choose import stored_ties
 from cnn_constraints.training.optimizer import Scalar, only_weights
 
 BETA_LASSO = "beta_lasso"
@@ -23,7 +27,8 @@ BETA_LASSO = "beta_lasso"
 
 class SoftConstraints(NamedTuple):
     """switch_from: what the layers obey before update `switch_at`. penalty: BETA_LASSO, or what the layers are drawn to.
-    threshold: the beta of BETA_LASSO. violations: the constraints from which the distance is measured.
+    threshold: the beta of BETA_LASSO. violations: the constraints from which the distance is measured. own_bias: whether a
+    layer's bias is that of its constraint, so that one held to a stronger constraint has the bias of that.
     """
 
     switch_from: str | None = None
@@ -31,6 +36,7 @@ class SoftConstraints(NamedTuple):
     penalty: str | None = None
     threshold: float = 0.0
     violations: tuple[str, ...] = ()
+    own_bias: bool = True
 
     @property
     def stronger(self) -> set[str]:
@@ -47,12 +53,12 @@ WANTED = "training.switch_from, penalty and violations take constraints stronger
 
 def check(network: Network, soft: SoftConstraints) -> None:
     """Raises InputError for a constraint that the network's own does not contain, or whose table is too large to write."""
-    if network.rank is not None and soft.stronger:
+    if soft.stronger and any(layer.rank is not None for layer in network.layers):
         raise InputError(f"{WANTED}: low_rank_local is no tie of weights, and nothing is stronger than it.")
     for stronger in sorted(soft.stronger):
         for layer in network.layers:
-            if not _is_stronger(stronger, network.constraint, layer):
-                raise InputError(f"{WANTED}: {stronger} is not stronger than {network.constraint}.")
+            if not _is_stronger(stronger, layer):
+                raise InputError(f"{WANTED}: {stronger} is not stronger than {layer.constraint}.")
 
 
 def constrain(
@@ -66,7 +72,7 @@ def constrain(
     elif soft.penalty is not None:
         before.append(draw(network, soft.penalty, strength))
     if soft.switch_from is not None:
-        before.append(hold(network, soft.switch_from, soft.switch_at))
+        before.append(hold(network, soft.switch_from, soft.switch_at, soft.own_bias))
     return optax.chain(*before, optimizer, *after) if before else optimizer
 
 
@@ -88,24 +94,24 @@ def draw(network: Network, stronger: str, strength: Scalar) -> optax.GradientTra
     From local to conv it is the weight-sharing penalty, from dense to local a penalty on far weights.
     """
 
-    def add(layer: LayerShape, gradient: Any, parameters: Any) -> Any:
-        pull = maps.excess(parameters["weights"], _classes(stronger, network.constraint, layer))
+    def add(layer: Layer, gradient: Any, parameters: Any) -> Any:
+        pull = projection.excess(parameters["weights"], _classes(stronger, layer))
         return gradient | {"weights": gradient["weights"] + strength * pull}
 
     return optax.stateless(lambda gradients, parameters: _on_layers(network, add, gradients, parameters))
 
 
-def hold(network: Network, stronger: str, until: int) -> optax.GradientTransformation:
+def hold(network: Network, stronger: str, until: int, own_bias: bool = True) -> optax.GradientTransformation:
     """Before update `until` every weight's gradient becomes the sum over its class, and 0 where it has none.
 
     A network that starts under the stronger constraint is then trained as the stronger layer itself would be, by any
     optimiser that treats coordinates apart; the optimiser's state is that of the stronger layer, embedded.
     """
 
-    def tie(layer: LayerShape, gradient: Any) -> Any:
-        classes = _classes(stronger, network.constraint, layer)
-        tied = gradient | {"weights": maps.spread(maps.class_sums(gradient["weights"], classes), classes)}
-        if "bias" in gradient and _bias_is_tied(network, stronger):
+    def tie(layer: Layer, gradient: Any) -> Any:
+        classes = _classes(stronger, layer)
+        tied = gradient | {"weights": projection.spread(projection.class_sums(gradient["weights"], classes), classes)}
+        if own_bias and _bias_is_tied(layer, stronger):
             total = gradient["bias"].sum(axis=(1, 2), keepdims=True)
             tied |= {"bias": jnp.broadcast_to(total, gradient["bias"].shape)}
         return tied
@@ -125,16 +131,23 @@ def start(
     if soft.switch_from is None:
         return network.init(key, image)["params"]
     stronger = soft.switch_from
-    held = network.clone(constraint=stronger).init(key, image)["params"]
+    held = network.clone(layers=tuple(_under(stronger, layer, soft.own_bias) for layer in network.layers))
+    parameters = held.init(key, image)["params"]
 
-    def spread(layer: LayerShape, own: Any) -> Any:
-        spread_ = own | {"weights": maps.spread(own["weights"], _classes(stronger, network.constraint, layer))}
-        if "bias" in own and _bias_is_tied(network, stronger):
+    def spread(layer: Layer, own: Any) -> Any:
+        spread_ = own | {"weights": projection.spread(own["weights"], _classes(stronger, layer))}
+        if soft.own_bias and _bias_is_tied(layer, stronger):
             height, width = layer.geometry.output_height, layer.geometry.output_width
             spread_ |= {"bias": jnp.broadcast_to(own["bias"], (layer.out_channels, height, width, 1))}
         return spread_
 
-    return _on_layers(network, spread, held)
+    return _on_layers(network, spread, parameters)
+
+
+def _under(stronger: str, layer: Layer, own_bias: bool) -> Layer:
+    """The layer under a stronger constraint, with the bias of that if it has one of its own."""
+    bias = "channel" if own_bias and _bias_is_tied(layer, stronger) else layer.bias
+    return dataclasses.replace(layer, constraint=stronger, bias=bias)
 
 
 def violations(network: Network, soft: SoftConstraints, parameters: Any) -> dict[str, Float[Array, ""]]:
@@ -144,9 +157,9 @@ def violations(network: Network, soft: SoftConstraints, parameters: Any) -> dict
     def of(stronger: str) -> Float[Array, ""]:
         distance = norm = 0.0
         for layer, weights in own:
-            classes = _classes(stronger, network.constraint, layer)
+            classes = _classes(stronger, layer)
             pairs = classes.pairs.astype(weights.dtype)[:, None]
-            distance += (maps.excess(weights, classes) ** 2 / pairs).sum()
+            distance += (projection.excess(weights, classes) ** 2 / pairs).sum()
             norm += (weights**2 * pairs).sum()
         return jnp.sqrt(distance / jnp.where(norm > 0, norm, 1))
 
@@ -154,28 +167,28 @@ def violations(network: Network, soft: SoftConstraints, parameters: Any) -> dict
 
 
 @cache
-def _is_stronger(stronger: str, weaker: str, layer: LayerShape) -> bool:
-    return ties.leq(*_tables(stronger, weaker, layer))
+def _is_stronger(stronger: str, layer: Layer) -> bool:
+    return leq(*_tables(stronger, layer))
 
 
 @cache
-def _classes(stronger: str, weaker: str, layer: LayerShape) -> maps.Classes:
-    return maps.classes(*_tables(stronger, weaker, layer))
+def _classes(stronger: str, layer: Layer) -> projection.Classes:
+    """Of the weights of a layer as they are stored, for the weights of the stronger constraint as those are stored."""
+    return projection.classes(*_tables(stronger, layer))
 
 
-def _tables(stronger: str, weaker: str, layer: LayerShape) -> tuple[ties.Ties, ties.Ties]:
-    one, other = (ties.tie_table(name, layer.geometry, layer.delta) for name in (stronger, weaker))
+def _tables(stronger: str, layer: Layer) -> tuple[Ties, Ties]:
+    one, other = (stored_ties(name, layer.geometry, layer.delta, layer.tile) for name in (stronger, layer.constraint))
     return one, other
 
 
-def _bias_is_tied(network: Network, stronger: str) -> bool:
-    """Whether the stronger constraint has one constant a channel where the network's has one a site."""
-    own = ties.find(network.constraint).bias_per_site and not ties.find(stronger).bias_per_site
-    return network.bias == "own" and own
+def _bias_is_tied(layer: Layer, stronger: str) -> bool:
+    """Whether the stronger constraint has one constant a channel where the layer has one a site."""
+    return layer.bias == "site" and not constraints.find(stronger).bias_per_site
 
 
-def _layers(network: Network) -> Iterator[tuple[str, LayerShape]]:
-    return ((f"layer_{number}", layer) for number, layer in enumerate(network.layers))
+def _layers(network: Network) -> Iterator[tuple[str, Layer]]:
+    return ((layer_name(number), layer) for number, layer in enumerate(network.layers))
 
 
 def _on_layers(network: Network, change: Callable[..., Any], tree: Any, *others: Any) -> Any:

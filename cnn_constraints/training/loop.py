@@ -1,4 +1,4 @@
-"""One lane: a network, trained with one learning rate and weight decay. Pure functions of keys, data, hyper-parameters.
+"""One candidate: a network, trained with one learning rate and weight decay. Pure functions of key, data, hyper-parameters.
 
 `train` is the ordinary loop that anyone would write. It is the reference that the ensemble engine is tested against.
 """
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
-from cnn_constraints.model import Network
+from cnn_constraints.network import Network
 from cnn_constraints.training import soft_constraints
 from cnn_constraints.training.metrics import Metrics, better, measure, worst
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
@@ -37,11 +37,11 @@ class Task:
 
 
 class Hyperparameters(NamedTuple):
-    """What may differ from lane to lane without another program."""
+    """What may differ from candidate to candidate without another program."""
 
-    learning_rate: Float[Array, "*lanes"]
-    weight_decay: Float[Array, "*lanes"]
-    penalty_strength: Float[Array, "*lanes"]
+    learning_rate: Float[Array, "*candidates"] | float
+    weight_decay: Float[Array, "*candidates"] | float
+    penalty_strength: Float[Array, "*candidates"] | float
 
 
 class Images(NamedTuple):
@@ -67,11 +67,11 @@ class Best(NamedTuple):
 
 
 NEVER = -1
-"""Stands for the update at which a lane diverged, while it has not."""
+"""Stands on the device for the update at which a candidate diverged, while it has not."""
 
 
-class Lane(NamedTuple):
-    """The state of one lane between two updates. diverged: after how many updates its loss was not finite any more."""
+class Candidate(NamedTuple):
+    """The state of one candidate between two updates. diverged: after how many updates its loss was not finite any more."""
 
     parameters: Any
     optimizer_state: Any
@@ -79,13 +79,13 @@ class Lane(NamedTuple):
     diverged: Int[Array, ""]
 
 
-def start(task: Task, key: jax.Array) -> Lane:
-    """Initial weights from the trial's key, which lanes of one trial have in common."""
+def start(task: Task, key: jax.Array) -> Candidate:
+    """Initial weights from the experiment's key, which candidates of one experiment have in common."""
     image = jnp.zeros((1, *task.image_shape))
     parameters = soft_constraints.start(task.network, task.soft, jax.random.fold_in(key, INITIAL_WEIGHTS), image)
     # The structure of an optimiser's state does not depend on the values of its hyper-parameters.
     optimizer_state = _optimizer(task, Hyperparameters(*jnp.zeros(3))).init(parameters)
-    return Lane(parameters, optimizer_state, Best(parameters, jnp.array(0), worst()), jnp.array(NEVER))
+    return Candidate(parameters, optimizer_state, Best(parameters, jnp.array(0), worst()), jnp.array(NEVER))
 
 
 def prepare(
@@ -98,25 +98,26 @@ def prepare(
 
 def update(
     task: Task,
-    lane: Lane,
+    candidate: Candidate,
     images: Float[Array, "batch height width channels"],
     labels: Int[Array, " batch"],
     hyperparameters: Hyperparameters,
-) -> tuple[Lane, Metrics]:
+) -> tuple[Candidate, Metrics]:
     """One gradient step on the mean cross-entropy, and the metrics of the batch before it."""
 
     def objective(parameters: Any) -> tuple[Float[Array, ""], Metrics]:
         metrics = jax.tree.map(jnp.mean, evaluate(task, parameters, images, labels))
         return metrics.loss, metrics
 
-    gradient, metrics = jax.grad(objective, has_aux=True)(lane.parameters)
-    return descend(task, lane, gradient, hyperparameters), metrics
+    gradient, metrics = jax.grad(objective, has_aux=True)(candidate.parameters)
+    return descend(task, candidate, gradient, hyperparameters), metrics
 
 
-def descend(task: Task, lane: Lane, gradient: Any, hyperparameters: Hyperparameters) -> Lane:
+def descend(task: Task, candidate: Candidate, gradient: Any, hyperparameters: Hyperparameters) -> Candidate:
     """What the optimiser makes of a gradient."""
-    changes, optimizer_state = _optimizer(task, hyperparameters).update(gradient, lane.optimizer_state, lane.parameters)
-    return lane._replace(parameters=optax.apply_updates(lane.parameters, changes), optimizer_state=optimizer_state)
+    optimizer, parameters = _optimizer(task, hyperparameters), candidate.parameters
+    changes, optimizer_state = optimizer.update(gradient, candidate.optimizer_state, parameters)
+    return candidate._replace(parameters=optax.apply_updates(parameters, changes), optimizer_state=optimizer_state)
 
 
 def evaluate(
@@ -131,22 +132,22 @@ _jitted_update = jax.jit(update, static_argnums=0)
 _jitted_evaluate = jax.jit(evaluate, static_argnums=0)
 
 
-def keep_best(lane: Lane, update: Int[Array, ""] | int, validation: Metrics) -> Lane:
-    """The lane, remembering its present parameters if they are the best so far on validation data."""
-    now = Best(lane.parameters, jnp.asarray(update), validation)
-    keep = better(validation, lane.best.metrics)
-    return lane._replace(best=jax.tree.map(lambda new, old: jnp.where(keep, new, old), now, lane.best))
+def keep_best(candidate: Candidate, update: Int[Array, ""] | int, validation: Metrics) -> Candidate:
+    """The candidate, remembering its present parameters if they are the best so far on validation data."""
+    now = Best(candidate.parameters, jnp.asarray(update), validation)
+    keep = better(validation, candidate.best.metrics)
+    return candidate._replace(best=jax.tree.map(lambda new, old: jnp.where(keep, new, old), now, candidate.best))
 
 
 def note_divergence(
-    lane: Lane, first: Int[Array, ""] | int, train: Float[Array, " updates"], validation: Float[Array, ""]
-) -> Lane:
-    """The lane, remembering when its loss was first not finite. train: the losses before each update from `first` on;
+    candidate: Candidate, first: Int[Array, ""] | int, train: Float[Array, " updates"], validation: Float[Array, ""]
+) -> Candidate:
+    """The candidate, remembering when its loss was first not finite. train: the losses before each update from `first` on;
     validation: the loss after the last of them.
     """
     wrong = ~jnp.isfinite(jnp.append(train, validation))
     now = jnp.where(wrong.any(), first + wrong.argmax(), NEVER)
-    return lane._replace(diverged=jnp.where(lane.diverged == NEVER, now, lane.diverged))
+    return candidate._replace(diverged=jnp.where(candidate.diverged == NEVER, now, candidate.diverged))
 
 
 def train(
@@ -158,20 +159,20 @@ def train(
     validation: Int[Array, " n_validation"],
     standardisation: Standardisation,
     evaluate_every: int,
-) -> tuple[Lane, list[Metrics]]:
-    """The ordinary loop: one lane, one jitted update at a time. Returns the lane and its validation metrics."""
-    lane, history, losses = start(task, key), [], []
+) -> tuple[Candidate, list[Metrics]]:
+    """The ordinary loop: one candidate, one jitted update at a time. Returns the candidate and its validation metrics."""
+    candidate, history, losses = start(task, key), [], []
     for number, batch in enumerate(batches, start=1):
-        lane, of_batch = _jitted_update(task, lane, *prepare(split, batch, standardisation), hyperparameters)
+        candidate, of_batch = _jitted_update(task, candidate, *prepare(split, batch, standardisation), hyperparameters)
         losses.append(of_batch.loss)
         if number % evaluate_every == 0:
-            examples = _jitted_evaluate(task, lane.parameters, *prepare(split, validation, standardisation))
+            examples = _jitted_evaluate(task, candidate.parameters, *prepare(split, validation, standardisation))
             metrics = jax.tree.map(jnp.mean, examples)
-            lane = note_divergence(lane, number - len(losses), jnp.stack(losses), metrics.loss)
-            lane = keep_best(lane, number, metrics)
+            candidate = note_divergence(candidate, number - len(losses), jnp.stack(losses), metrics.loss)
+            candidate = keep_best(candidate, number, metrics)
             history.append(metrics)
             losses = []
-    return lane, history
+    return candidate, history
 
 
 def _optimizer(task: Task, hyperparameters: Hyperparameters) -> optax.GradientTransformation:
