@@ -1,95 +1,173 @@
-"""From a sweep to a plan: axes of fields, products of axes, and groups of trials that share one compiled program."""
+"""A sweep from its experiments to its results: resolved, planned, trained, kept. What every command and every user
+calls.
+"""
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from cnn_constraints import config
-from cnn_constraints.config import Experiment
-from cnn_constraints.errors import InputError
+import jax
+import pandas
 
-Axis = list[dict[str, Any]]
-"""A list of changes to dotted fields. Axes are chained with +."""
+from cnn_constraints import store
+from cnn_constraints.data.datasets import Datasets
+from cnn_constraints.environment import describe_environment
+from cnn_constraints.executors.interruption import Interruption
+from cnn_constraints.executors.local import CHECKPOINT_EVERY, LocalExecutor
+from cnn_constraints.executors.progress import ProgressBar, describe
+from cnn_constraints.executors.ray import RayExecutor, RaySettings
+from cnn_constraints.experiment import Experiment
+from cnn_constraints.plan import Group, plan
+from cnn_constraints.resolve import Resolved, resolve
+from cnn_constraints.settings import prepare_jax
+from cnn_constraints.store import RunFolder
+from cnn_constraints.training.records import Finished
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at whether another process has let go of a group."""
 
 
-class Group(NamedTuple):
-    """Trials of one shape, in the order of the sweep. size: how many there were when the sweep was planned."""
+@runtime_checkable
+class Observer(Protocol):
+    """Told what has been kept."""
 
-    name: str
-    trials: tuple[Experiment, ...]
-    size: int
+    def opened(self) -> None:
+        """The run folder is there, with what is finished already."""
+
+    def finished(self, found: Sequence[Finished]) -> None:
+        """What these experiments found is kept."""
 
 
-def axis(fields: str | Sequence[str], values: Iterable[Any]) -> Axis:
-    """One field taking each value; or several fields changing together (a zip), each value then being a sequence.
+class Ran(NamedTuple):
+    """What a run came to. results: the table of `store.read` for these experiments, in their order.
 
-    >>> axis("seed", [0, 1])
-    [{'seed': 0}, {'seed': 1}]
-    >>> axis(("model.constraint", "model.delta"), [("conv", 2), ("dense", None)])[1]
-    {'model.constraint': 'dense', 'model.delta': None}
+    run, already_finished: how many experiments. programs: how many were compiled. seconds: without the reading of results.
     """
-    if isinstance(fields, str):
-        return [{fields: value} for value in values]
-    changes = []
-    for value in values:
-        if len(value) != len(fields):
-            raise InputError(
-                f"The axis over {', '.join(fields)} has the entry {value!r}: it needs {len(fields)} values."
-            )
-        changes.append(dict(zip(fields, value, strict=True)))
-    return changes
+
+    results: pandas.DataFrame
+    run: int
+    already_finished: int
+    programs: int
+    seconds: float
 
 
-def product(base: Experiment, *axes: Axis) -> list[Experiment]:
-    """Every combination of the axes' entries; the last axis changes fastest. Raises InputError for an unknown field."""
-    experiments = [base]
-    for changes in axes:
-        experiments = [config.replace(experiment, change) for experiment in experiments for change in changes]
-    return experiments
+def run(
+    experiments: Iterable[Experiment],
+    folder: str | Path,
+    *,
+    checkpoint_every: float = CHECKPOINT_EVERY,
+    ray: RaySettings | None = None,
+    observer: Observer | None = None,
+    arguments: Sequence[str] = (),
+) -> Ran:
+    """Train and test every experiment that is not finished in the run folder, and keep what each found.
 
+    checkpoint_every: seconds of training between two checkpoints. ray: trains on a Ray cluster, and not here. arguments: of
+    a command, to be kept with the versions of everything. In the main thread the first Ctrl-C or SIGTERM stops with a
+    checkpoint, and the same call goes on from there.
 
-def resolve(experiments: Iterable[Experiment]) -> list[Experiment]:
-    """Checked, each written in its one way, and each once.
-
-    A delta-sweep at "all offsets" and the cell it ends in are the same trial. Raises InputError where nothing is left.
+    Raises InputError, before anything is trained or written, for what cannot be; KeyboardInterrupt where it is stopped.
     """
-    resolved = {config.name(trial): trial for trial in map(config.resolve, experiments)}
-    if not resolved:
-        raise InputError("The sweep is empty: get_sweep() returned no experiments.")
-    return list(resolved.values())
+    started = time.perf_counter()
+    if ray:
+        # Accelerators belong to the workers: a driver that only looks at one takes its memory.
+        jax.config.update("jax_platforms", "cpu")
+    prepare_jax()
+    load, folder = Datasets(), Path(folder)
+    resolved = resolve(experiments)
+    finished, is_whole = store.finished(folder), store.is_whole(folder, resolved)
+    groups = plan(resolved, load)
+    left = without(groups, finished)
+    count = programs = 0
+    if left or not is_whole or observer:
+        with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(Interruption()).asked
+            progress = stack.enter_context(ProgressBar(left))
+            if ray:
+                executor = stack.enter_context(
+                    RayExecutor(progress, load, ray, stop, receptive_fields=observer is not None)
+                )
+            else:
+                checkpoints = store.Checkpoints(folder)
+                executor = LocalExecutor(
+                    progress, load, checkpoints, checkpoint_every, stop, receptive_fields=observer is not None
+                )
+            opened = stack.enter_context(store.open_run(folder, resolved, describe_environment(list(arguments))))
+            if observer:
+                observer.opened()
+            for found in work(groups, opened, executor.run, stop):
+                count += len(found)
+                if observer:
+                    observer.finished(found)
+        programs = executor.programs
+    seconds = time.perf_counter() - started
+    print(
+        f"{counted(count, 'experiment')} run, {len(resolved) - count} already finished, {counted(programs, 'program')} "
+        f"compiled, {seconds:.0f} s. Results in {folder}",
+        file=sys.stderr,
+    )
+    return Ran(_results(folder, resolved), count, len(resolved) - count, programs, seconds)
+
+
+def work(
+    groups: Sequence[Group],
+    opened: RunFolder,
+    execute: Callable[[Iterable[Group]], Iterator[list[Finished]]],
+    stop: Callable[[], bool],
+) -> Iterator[list[Finished]]:
+    """Train what is not finished, and yield what has just been kept. Groups that other processes work on come last: one
+    whose process died is taken over, with its checkpoint.
+
+    Raises InputError where something cannot be kept, and KeyboardInterrupt where `stop` says so.
+    """
+    announced: set[str] = set()
+    group_of = {experiment.name: group.name for group in groups for experiment in group.experiments}
+    while without(groups, opened.finished()):
+        worked = False
+        for found in execute(_free(groups, opened)):
+            opened.commit(group_of[found[0].experiment], found)
+            worked = True
+            yield found
+        if not worked:
+            _wait(without(groups, opened.finished()), opened, announced)
+            if stop():
+                raise KeyboardInterrupt
+
+
+def _free(groups: Iterable[Group], opened: RunFolder) -> Iterator[Group]:
+    """The groups that this process can hold, each when it is asked for, with what is not finished of them then."""
+    for group in groups:
+        if without([group], opened.finished()) and opened.hold(group.name):
+            yield from without([group], opened.finished())
 
 
 def without(groups: Iterable[Group], finished: Collection[str]) -> list[Group]:
-    """The groups without the trials of these names, and without those that then are empty."""
+    """The groups without the experiments of these names, and without those that then are empty."""
     left = (
-        group._replace(trials=tuple(trial for trial in group.trials if config.name(trial) not in finished))
+        group._replace(experiments=tuple(one for one in group.experiments if one.name not in finished))
         for group in groups
     )
-    return [group for group in left if group.trials]
+    return [group for group in left if group.experiments]
 
 
-def plan(trials: Iterable[Experiment]) -> list[Group]:
-    """Groups of trials that differ only in what is an array to the program; lane counts must agree."""
-    groups: dict[str, list[Experiment]] = {}
-    for trial in trials:
-        groups.setdefault(config.name(config.replace(trial, _neutral(trial))), []).append(trial)
-    return [Group(name, tuple(members), len(members)) for name, members in groups.items()]
+def _wait(left: Iterable[Group], opened: RunFolder, announced: set[str]) -> None:
+    """Say once who works on what is left, and wait a moment."""
+    for group in left:
+        words = f"waiting for {opened.holder(group.name)}, which works on {describe(group.first)}"
+        if words not in announced:
+            print(words, file=sys.stderr, flush=True)
+        announced.add(words)
+    time.sleep(LOOK_EVERY)
 
 
-def _neutral(trial: Experiment) -> dict[str, Any]:
-    """One value for all trials of a group, of each field in which they may differ."""
-    training = trial.training
-    strengths = (0.0,) if training.penalty_strengths else ()
-    lanes = len(training.learning_rates) * len(training.weight_decays) * max(1, len(training.penalty_strengths))
-    return {
-        "seed": 0,
-        "data.n_train": max(1, training.batch_size),
-        "data.intervention": "none",
-        "data.strength": None,
-        "training.learning_rates": tuple(float(i + 1) for i in range(lanes)),
-        "training.weight_decays": (0.0,),
-        "training.penalty_strengths": strengths,
-    }
+def _results(folder: Path, resolved: Sequence[Resolved]) -> pandas.DataFrame:
+    table = store.read(folder).set_index("experiment")
+    return table.loc[[experiment.name for experiment in resolved]].reset_index()
 
 
-ARRAYS = tuple(_neutral(Experiment()))
-"""Fields that are arrays to a program, so that trials of one group may differ in them."""
+def counted(number: int, noun: str) -> str:
+    """1 experiment, 1,200 experiments."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import tyro
 
-from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.errors import InputError, unknown_name
+from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.report.terminal import save
-from experiments.entry import check_devices, check_flags, entry_point, parse_flags, prepare_jax
+from cnn_constraints.settings import prepare_jax
+from experiments.entry import check_flags, entry_point, parse_flags
 
 SUITES = ("layers", "sweep", "megapixel", "executors")
 
@@ -26,7 +27,7 @@ OWN_FLAGS = {
     "shapes": ("layers",),
     "deltas": ("layers", "megapixel"),
     "batch": ("layers",),
-    "lanes": ("sweep",),
+    "candidates": ("sweep",),
     "size": ("megapixel",),
     "formulations": ("layers",),
 }
@@ -46,15 +47,15 @@ class Command:
     """
     cells: tuple[str, ...] = ("dense", "shared", "local", "conv")
     shapes: tuple[str, ...] = ("28x28x1->16", "28x28x1->64", "32x32x3->32", "16x16x32->32")
-    """Of the suite layers, height x width x channels in and out: MNIST, for one network and for eight lanes joined,
+    """Of the suite layers, height x width x channels in and out: MNIST, for one network and for eight candidates joined,
     CIFAR-10, and halfway into a network.
     """
     deltas: tuple[int, ...] | None = None
     """Of the suites layers (by default 1 2 3 5 7) and megapixel (1 5 10)."""
     batch: int = 64
     """Images at once, in the suite layers."""
-    lanes: tuple[int, ...] = (8,)
-    """How many lanes our engine trains at once, in the suite sweep; the first entry is the one compared."""
+    candidates: tuple[int, ...] = (8,)
+    """How many candidates our engine trains at once, in the suite sweep; the first entry is the one compared."""
     size: int = 1000
     """Height and width of the image in the suite megapixel."""
     formulations: bool = False
@@ -84,23 +85,23 @@ def main(arguments: list[str]) -> None:
     _check(command)
     _check_effect(command, arguments)
     _check_cases(command)
-    from benchmarks import rows
+    from benchmarks import table
 
     measured = []
     for _, case in itertools.groupby(_measure(command), key=lambda row: row.case):
         measured += (finished := list(case))
-        rows.print_case(finished)
+        table.print_case(finished)
         if command.output:
-            rows.write_json(measured, command.output)
+            table.write_json(measured, command.output)
     if command.figure:
-        save(rows.figure(measured), command.figure)
+        save(table.figure(measured), command.figure)
 
 
 def _check(command: Command) -> None:
     if command.suite not in SUITES:
         raise unknown_name("suite", command.suite, SUITES)
     known = Command.__dataclass_fields__["cells"].default
-    for name in ("cells", "shapes", "deltas", "lanes"):
+    for name in ("cells", "shapes", "deltas", "candidates"):
         values = getattr(command, name)
         if values is not None and (not values or len(set(values)) < len(values)):
             given = " ".join(map(str, values)) or "empty"
@@ -111,7 +112,7 @@ def _check(command: Command) -> None:
     for name, least in (("rounds", 1), ("batch", 1), ("size", 1)):
         if getattr(command, name) < least:
             raise InputError(f"--{name} is {getattr(command, name)}: it must be at least {least}.")
-    for name, least in (("deltas", 0), ("lanes", 1)):
+    for name, least in (("deltas", 0), ("candidates", 1)):
         values = getattr(command, name)
         if values is not None and min(values) < least:
             raise InputError(f"--{name} is {values}: it needs one or more whole numbers, each at least {least}.")
@@ -184,7 +185,6 @@ def _measure(command: Command) -> Iterator:
             f"The benchmarks need {error.name}: run them in a checkout, after pip install -e '.[bench]'."
         ) from None
     prepare_jax()
-    check_devices()
     ceilings = measure_ceilings()
     seed = secrets.randbits(31)
     print(
@@ -193,7 +193,7 @@ def _measure(command: Command) -> Iterator:
         file=sys.stderr,
     )
     if command.suite == "sweep":
-        yield from sweep.measure(command.cells, command.lanes, command.rounds, ceilings, seed)
+        yield from sweep.measure(command.cells, command.candidates, command.rounds, ceilings, seed)
         return
     if command.suite == "executors":
         yield from executors.measure(command.rounds, ceilings)

@@ -14,20 +14,21 @@ import pandas
 import tyro
 from rich.console import Console
 
-from cnn_constraints import analysis, config, errors, store, trials
+from cnn_constraints import errors
 from cnn_constraints.claims import records
 from cnn_constraints.claims.claim import Laboratory, draw_seeds, judge
 from cnn_constraints.claims.records import Record, Terms
 from cnn_constraints.claims.registry import CLAIMS
-from cnn_constraints.config import Data, Experiment
+from cnn_constraints.data.datasets import build_dataset
 from cnn_constraints.data.sources import digest
 from cnn_constraints.environment import describe_environment
 from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import Data, Experiment
 from cnn_constraints.report.claims import WIDTH, draw_curves, print_claim, print_summary, title_of
 from cnn_constraints.report.terminal import report_claims, save
-from cnn_constraints.sweep import resolve
-from experiments import sweep
-from experiments.entry import check_devices, check_flags, entry_point, parse_flags, prepare_jax
+from cnn_constraints.settings import prepare_jax
+from cnn_constraints.sweep import run
+from experiments.entry import check_flags, entry_point, parse_flags
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,6 @@ def main(arguments: list[str]) -> None:
     images = find_images(command.cifar10, {data_set for name in names for data_set in CLAIMS[name].data_sets})
     folder = command.output or Path("runs") / f"claims-{command.tier}-{seed}"
     prepare_jax()
-    check_devices()
     known = records.open_folder(folder, command.tier, seed, describe_environment(arguments))
     print(f"Seed {seed}: --seed {seed} goes on from here, or repeats it. Results in {folder}", file=sys.stderr)
     console = Console(highlight=False)
@@ -128,7 +128,7 @@ def find_images(cifar10: str | None, needed: Iterable[str]) -> dict[str, Data]:
         images["cifar10"] = Data(source="folder", folder=cifar10)
     for data_set, data in images.items():
         try:
-            trials.build_dataset(data)
+            build_dataset(data)
         except InputError as error:
             if data_set != "cifar10" or cifar10 is not None:
                 raise
@@ -209,11 +209,11 @@ def train(experiments: Iterable[Experiment], folder: Path, arguments: list[str])
 
     How many diverged is told: their accuracy is NaN, and what is measured with them cannot be.
     """
-    resolved = resolve(experiments)
-    sweep.run(resolved, folder, arguments)
-    results = store.read(folder).set_index("trial").loc[[config.name(trial) for trial in resolved]].reset_index()
-    if diverged := sum(analysis.prepare(results)["diverged"]):
-        print(f"{diverged} of {len(results)} trials diverged at every learning rate: see {folder}", file=sys.stderr)
+    results = run(experiments, folder, arguments=arguments).results
+    if diverged := sum(results["test_accuracy"].isna().tolist()):
+        print(
+            f"{diverged} of {len(results)} experiments diverged at every learning rate: see {folder}", file=sys.stderr
+        )
     return results
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from cnn_constraints.constraints import low_rank, ties
-from cnn_constraints.constraints.counts import approximation_in_text, count
-from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.errors import InputError
+from cnn_constraints.lattice import constraints, low_rank
+from cnn_constraints.lattice.counts import approximation_in_text, count
+from cnn_constraints.lattice.geometry import Geometry
 from experiments.entry import check_flags, entry_point, parse_flags
 
 LARGEST_SIDE = 4096
@@ -25,7 +25,7 @@ class Command:
     """Pixels."""
     delta: int | None = 10
     """The radius of the local layers; None for all offsets."""
-    tile: int = ties.TILE
+    tile: int = constraints.TILE
     """Of tiled: output sites whose row and column agree modulo this share weights."""
     rank: int = low_rank.RANK
     """Of low_rank_local: how many filter banks every output site combines."""
@@ -50,19 +50,19 @@ def main(arguments: list[str]) -> None:
     check_flags(arguments, ["--" + name.replace("_", "-") for name in Command.__dataclass_fields__])
     command = parse_flags(Command, arguments, EXAMPLES, prog="python -m experiments.count")
     _check(command)
-    geometry = Geometry(command.height, command.width, command.stride, command.boundary, command.tile)
+    geometry = Geometry(command.height, command.width, command.stride, command.boundary)
     sizes = f"delta = {command.delta}, tile = {command.tile}, rank = {command.rank}"
     table = Table(title=f"One layer on {command.height} x {command.width} pixels, {sizes}", box=None)
     columns = ("constraint", "weights", "the text says", "bias", "multiply-adds", f"{command.dtype} bytes")
     for column in columns:
         table.add_column(column, justify="left" if column == "constraint" else "right", no_wrap=True)
     for name in low_rank.names():
-        constraint = low_rank.constraint_of(name)
-        if ties.find(constraint).sizes is None and not ties.table_fits(geometry):
+        known = constraints.find(low_rank.bank_of(name)) in constraints.LAWFUL
+        if not known and not constraints.table_fits(geometry):
             table.add_row(name, "only by its table, which is too large to write")
             continue
-        shape = (constraint, geometry, command.delta, command.in_channels, command.out_channels, command.dtype)
-        exact = count(*shape, rank=low_rank.rank_of(name, command.rank))
+        shape = (name, geometry, command.delta, command.in_channels, command.out_channels, command.dtype)
+        exact = count(*shape, tile=command.tile, rank=command.rank)
         text = approximation_in_text(name, geometry, command.delta)
         table.add_row(
             name,
@@ -83,9 +83,9 @@ def _check(command: Command) -> None:
     for name in ("height", "width"):
         if (side := getattr(command, name)) > LARGEST_SIDE:
             raise InputError(f"--{name} is {side:,}: at most {LARGEST_SIDE:,} pixels are counted.")
-    geometry = Geometry(command.height, command.width, command.stride, command.boundary, command.tile)
-    largest = geometry.largest_tile
-    if command.tile > largest and command.tile != ties.TILE:
+    geometry = Geometry(command.height, command.width, command.stride, command.boundary)
+    largest = max(geometry.output_height, geometry.output_width)
+    if command.tile > largest and command.tile != constraints.TILE:
         raise InputError(f"--tile is {command.tile}: with {largest} output sites a side, more would have no effect.")
     bank = count("conv", geometry, command.delta, command.in_channels, command.out_channels).weights
     largest = low_rank.largest_rank(bank, geometry)

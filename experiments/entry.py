@@ -1,7 +1,6 @@
-"""What all entry points share: one sentence and exit code 2 for bad input, config files, and settings of JAX."""
+"""What all entry points share: one sentence and exit code 2 for bad input, flags, and config files."""
 
 import contextlib
-import importlib.util
 import io
 import itertools
 import logging
@@ -13,14 +12,14 @@ import textwrap
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 import tyro
 
+from cnn_constraints.config_file import load_config as load_config
+from cnn_constraints.config_file import try_config as try_config
 from cnn_constraints.errors import InputError, nearest_name, unknown_name
-from cnn_constraints.settings import keep_compiled_programs
 from experiments import STOPPED, stop_at_once
 
 T = TypeVar("T")
@@ -39,9 +38,6 @@ METAVARS = {
 
 AGAIN_AFTER = 0.05
 """Seconds after which a Ctrl-C that was lost is repeated."""
-
-DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
-"""XLA's own way to say how many devices a CPU is."""
 
 
 def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
@@ -182,92 +178,3 @@ def _first_complaint(panel: str, arguments: list[str]) -> str:
     values = list(itertools.takewhile(lambda argument: not argument.startswith("--"), arguments[given + 1 :]))
     value = arguments[given].partition("=")[2] or " ".join(values if "several" in takes else values[:1])
     return f"{flag} is {value!r}: it takes {takes}."
-
-
-def load_config(path: Path) -> ModuleType:
-    """Run a config file. Raises InputError where it is missing, fails, or lacks get_config()."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        raise InputError(
-            f"The config file {path} cannot be read ({error.strerror}): mend that, or name another."
-        ) from None
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name one of its config files.")
-    if not path.is_file():
-        configs = sorted(str(other) for other in Path("configs").glob("*.py"))
-        near = nearest_name(str(path), configs)
-        raise InputError(f"There is no config file {path}" + (f": did you mean {near}?" if near else "."))
-    spec = importlib.util.spec_from_file_location("config_file", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path} is not a Python file: a config file ends in .py.")
-    module, loader = importlib.util.module_from_spec(spec), spec.loader
-    # A config may build on its neighbours (from configs import ...), wherever the command is started.
-    sys.path.insert(0, str(path.resolve().parent.parent))
-    try:
-        try_config(path, lambda: loader.exec_module(module))
-    finally:
-        sys.path.pop(0)
-    if not callable(getattr(module, "get_config", None)):
-        raise InputError(f"{path} lacks get_config(), which returns the Experiment it is about.")
-    if not callable(getattr(module, "get_sweep", list)):
-        raise InputError(f"{path} has a get_sweep that is no function: it must return the Experiments to run.")
-    return module
-
-
-def try_config(path: Path, call: Callable[[], T]) -> T:
-    """Call into a config file; what goes wrong there becomes a sentence that names the file."""
-    try:
-        return call()
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (Exception, SystemExit) as error:
-        # A config file is the user's program: whatever it raises is the user's to mend.
-        raise InputError(f"{path}: {_in_words(error)}") from None
-
-
-def _in_words(error: BaseException) -> str:
-    """A misspelt field of a config dataclass, with the nearest field; any other mistake as Python tells it."""
-    from cnn_constraints import config
-
-    match = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    section = getattr(config, match[1], None) if match else None
-    if match is None or section is None:
-        told = " ".join(str(error).split())
-        return f"{type(error).__name__}: {told}." if told else f"{type(error).__name__}."
-    return str(unknown_name(f"field of {match[1]}", match[2], section.__dataclass_fields__))
-
-
-def prepare_jax() -> None:
-    """Compiled programs are kept on disk, so that one is compiled once a machine and not once a command; and a CPU is
-    as many devices as this process may use cores, unless the user has said how many.
-
-    At least two, though: XLA compiles for one device otherwise than for several, and rounds otherwise.
-    Raises InputError for a cache folder that cannot be written, and for a number of devices that is none.
-    """
-    import jax
-
-    keep_compiled_programs()
-    if DEVICE_COUNT_FLAG not in os.environ.get("XLA_FLAGS", ""):
-        # Not every system can say which cores a process may use.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        said = jax.config.values["jax_num_cpu_devices"]
-        if said == 0 or said < -1:
-            raise InputError(f"JAX_NUM_CPU_DEVICES is {said}: it must be at least 1, or unset.")
-        jax.config.update("jax_num_cpu_devices", max(2, cores if said < 0 else said))
-
-
-def check_devices() -> None:
-    """Raises InputError where JAX finds none on which it could compute. In a job of several processes: once joined."""
-    import jax
-
-    try:
-        jax.devices()
-    except (RuntimeError, AssertionError):
-        named = os.environ.get("JAX_PLATFORMS", "")
-        raise InputError(
-            f"JAX_PLATFORMS is {named!r}, and JAX finds no device of that kind here: name one that is there, such as "
-            f"cpu, or unset it."
-        ) from None

@@ -9,10 +9,11 @@ import pandas
 import tyro
 
 from cnn_constraints import errors
-from cnn_constraints.executors.learned import SOURCES, Learned, check_source, learn
 from cnn_constraints.report.pictures import LEARNED, PICTURES, draw
 from cnn_constraints.report.terminal import make_folder, save
-from experiments.entry import check_devices, check_flags, entry_point, parse_flags, prepare_jax
+from cnn_constraints.report.trained_cells import SOURCES, TrainedCells, check_source, train_cells
+from cnn_constraints.settings import prepare_jax
+from experiments.entry import check_flags, entry_point, parse_flags
 
 EXAMPLES = {
     "python -m experiments.pictures": "all of them, in the folder pictures, of networks trained on digits",
@@ -43,9 +44,8 @@ def main(arguments: list[str]) -> None:
     check_source(command.source)
     make_folder("--output", command.output)
     prepare_jax()
-    check_devices()
     needed = set(names) & set(LEARNED)
-    learned = learn(command.source, _say) if needed else Learned(command.source, {}, pandas.DataFrame())
+    learned = train_cells(command.source, _say) if needed else TrainedCells(command.source, {}, pandas.DataFrame())
     for name in names:
         path = command.output / f"{name}.png"
         save(draw(name, learned), path)

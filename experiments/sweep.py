@@ -1,86 +1,85 @@
-"""Run the trials of a config file and report them: `python -m experiments.sweep configs/quickstart.py`."""
+"""Run the experiments of a config file and report them: `python -m experiments.sweep configs/quickstart.py`."""
 
 import contextlib
-import dataclasses
 import itertools
 import json
+import math
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-import jax
-import numpy as np
-import pandas
 import tyro
 
-from cnn_constraints import analysis, config, store, sweep
-from cnn_constraints.config import Data, Experiment
-from cnn_constraints.data import sources
-from cnn_constraints.environment import describe_environment
+from cnn_constraints import store
+from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.errors import InputError
-from cnn_constraints.executors.checks import check_before_running
-from cnn_constraints.executors.interruption import Interruption
-from cnn_constraints.executors.progress import ProgressBar, Silent
-from cnn_constraints.executors.work import work
+from cnn_constraints.executors.local import CHECKPOINT_EVERY
+from cnn_constraints.executors.ray import RaySettings
+from cnn_constraints.experiment import Experiment, flat
+from cnn_constraints.plan import plan
 from cnn_constraints.report import outcome
-from cnn_constraints.report.outcome import Done
-from cnn_constraints.report.plan import counted
+from cnn_constraints.report import plan as plans
 from cnn_constraints.report.tensorboard import EventFiles, require_library
 from cnn_constraints.report.terminal import report_run
-from cnn_constraints.training import hosts
-from experiments.entry import (
-    check_flags,
-    entry_point,
-    load_config,
-    nothing_but_errors,
-    parse_flags,
-    prepare_jax,
-    try_config,
-)
-from experiments.machines import THIS_MACHINE, Machines
-from experiments.plan import show_plan
+from cnn_constraints.resolve import Resolved, check, resolve
+from cnn_constraints.settings import prepare_jax
+from cnn_constraints.sweep import run
+from experiments.entry import check_flags, entry_point, load_config, nothing_but_errors, parse_flags, try_config
 
 
 @dataclass(frozen=True)
 class Command:
-    """Train and test every trial of a config file's sweep, skip those that are finished, and report the run.
+    """Train and test every experiment of a config file's sweep, skip those that are finished, and report the run.
 
     Flags such as --data.folder or --training.updates change the base config before the sweep is built from it. Exit code 0:
-    all is finished; 1: it is, and every trial diverged; 2: bad input, in one sentence; 130: stopped, and the same command
-    goes on.
+    all is finished; 1: it is, and every experiment diverged; 2: bad input, in one sentence; 130: stopped, and the same
+    command goes on.
     """
 
     config: tyro.conf.Positional[Path]
-    """The config file: get_config() returns an Experiment, get_sweep(base) the trials."""
+    """The config file: get_config() returns an Experiment, get_sweep(base) all of them."""
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     output: Path | None = None
     """The run folder; by default runs/<name of the config file>."""
     dry_run: bool = False
-    """Print what would be trained, in how many programs, with which memory and for how long, and train and keep nothing."""
+    """Print what would be trained, in how many programs and with which memory, and train and keep nothing."""
     quiet: bool = False
     """Print nothing but errors, and what --json or --dry-run asks for."""
     json: bool = False
     """Print the outcome, or the plan, as one JSON object and not as tables. Progress is told on standard error."""
     tensorboard: bool = False
-    """Write event files for TensorBoard into <run>/tensorboard as trials are finished (pip install -e '.[tensorboard]')."""
-    machines: Annotated[Machines, tyro.conf.arg(name="")] = THIS_MACHINE
+    """Write event files for TensorBoard into <run>/tensorboard as experiments are finished (pip install -e
+    '.[tensorboard]').
+    """
+    checkpoint_every: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = CHECKPOINT_EVERY
+    """Seconds of training between two checkpoints of a group; 0 for one after every look at the validation data."""
+    executor: Literal["local", "ray"] = "local"
+    """local: the devices of this machine; ray: the machines of a Ray cluster (pip install -e '.[ray]')."""
+    address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
+    """The Ray cluster to join, auto for the one that this machine is part of; without, one is started on this machine."""
+    worker_cpus: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """What a worker of Ray takes: by default two CPUs, or one beside a GPU."""
+    worker_gpus: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """By default one where the Ray cluster has any."""
 
-    def check(self) -> None:
+    def refuse_contradictions(self) -> None:
         """Raises InputError for flags that do not go together, and for an extra that is not installed."""
-        self.machines.check()
-        if self.dry_run:
-            for flag, given in (
-                ("--tensorboard", self.tensorboard),
-                ("--distributed", self.machines.distributed),
-                ("--executor ray", self.machines.executor == "ray"),
-            ):
-                if given:
-                    raise InputError(
-                        f"{flag} has no effect with --dry-run, which plans for this machine: leave it out."
-                    )
+        if not 0 <= self.checkpoint_every < math.inf:
+            raise InputError(f"--checkpoint-every is {self.checkpoint_every}: it must be a number from 0 on.")
+        of_ray = {"address": self.address, "worker-cpus": self.worker_cpus, "worker-gpus": self.worker_gpus}
+        for name, value in of_ray.items():
+            if value is not None and self.executor != "ray":
+                raise InputError(f"--{name} has no effect without --executor ray.")
+        for name, value, least in (("worker-cpus", self.worker_cpus, 1), ("worker-gpus", self.worker_gpus, 0)):
+            if value is not None and value < least:
+                raise InputError(f"--{name} is {value}: it must be at least {least}.")
+        if self.executor == "ray" and self.checkpoint_every != CHECKPOINT_EVERY:
+            raise InputError("--checkpoint-every has no effect with --executor ray, whose tasks are repeated whole.")
+        for flag, given in (("--tensorboard", self.tensorboard), ("--executor ray", self.executor == "ray")):
+            if self.dry_run and given:
+                raise InputError(f"{flag} has no effect with --dry-run, which plans for this machine: leave it out.")
         if self.tensorboard:
             require_library()
 
@@ -88,7 +87,7 @@ class Command:
 EXAMPLES = {
     "python -m experiments.sweep configs/quickstart.py": "The four cells on 8 x 8 digits, without a download, in a minute: "
     "a table of accuracies, a table of who beats whom, and a figure in runs/quickstart/figures.",
-    "python -m experiments.sweep configs/mnist_ladder.py --dry-run": "What it would train, and about how long that takes.",
+    "python -m experiments.sweep configs/mnist_ladder.py --dry-run": "What it would train, and with which memory.",
     "python -m experiments.sweep configs/mnist_ladder.py --training.updates 800 --output runs/longer": "The ladder with "
     "one field changed, in a run folder of its own.",
     "python -m experiments.sweep configs/quickstart.py --quiet --json > outcome.json": "For programs: every arm with "
@@ -97,12 +96,10 @@ EXAMPLES = {
     "runs/mnist_ladder/tensorboard",
 }
 
-LOST = "Another process of this job has ended or cannot be reached"
-
-MOST_TRIALS = 100_000
+MOST_EXPERIMENTS = 100_000
 """More take longer to be planned than anyone would wait, and a mistake in an axis may make endlessly many."""
 
-OWN = ("output", "dry_run", "quiet", "json", "tensorboard", *(field.name for field in dataclasses.fields(Machines)))
+OWN = tuple(name for name in Command.__dataclass_fields__ if name not in ("config", "experiment"))
 """Flags that are no config fields."""
 
 
@@ -111,42 +108,38 @@ def main(arguments: list[str]) -> None:
     request = parse(arguments)
     command = request.command
     with nothing_but_errors() if command.quiet else contextlib.nullcontext():
-        trials = build_sweep(request)
+        experiments = build_sweep(request)
+        command.refuse_contradictions()
         folder = command.output or Path("runs") / request.path.stem
-        command.check()
-        prepare_jax()
-        command.machines.prepare()
         if command.dry_run:
-            show_plan(trials, folder, image_digests(trials), command.json)
+            show_plan(experiments, folder, command.json)
             return
-        try:
-            done = run(trials, folder, arguments, command.machines, command.tensorboard)
-        except jax.errors.JaxRuntimeError as error:
-            if hosts.alone():
-                raise
-            raise InputError(
-                f"{LOST} ({str(error).splitlines()[0]}): start all of them again, and they go on."
-            ) from None
-        if hosts.first():
-            report(folder, [config.name(trial) for trial in trials], done, command)
+        ray = RaySettings(command.address, command.worker_cpus, command.worker_gpus)
+        ran = run(
+            experiments,
+            folder,
+            checkpoint_every=command.checkpoint_every,
+            ray=ray if command.executor == "ray" else None,
+            observer=EventFiles(folder, experiments) if command.tensorboard else None,
+            arguments=arguments,
+        )
+        with contextlib.redirect_stdout(None) if command.quiet or command.json else contextlib.nullcontext():
+            report_run(folder, [experiment.name for experiment in experiments])
+        if command.json:
+            print(json.dumps(outcome.as_json(folder, ran), allow_nan=False))
+        if all(ran.results["test_accuracy"].isna().tolist()):
+            print("every experiment diverged at every learning rate: try lower ones.", file=sys.stderr)
+            sys.exit(1)
 
 
-def report(folder: Path, names: list[str], done: Done, command: Command) -> None:
-    """Figures into the run folder, and what was asked for on standard output. Exit code 1 where every trial diverged."""
-    with contextlib.redirect_stdout(None) if command.quiet or command.json else contextlib.nullcontext():
-        report_run(folder, names)
-    results = store.read(folder)
-    results = results.loc[results["trial"].isin(names)]
-    if command.json:
-        print(json.dumps(outcome.as_json(folder, results, done), allow_nan=False))
-    if all_diverged(results):
-        print("every trial diverged at every learning rate: try lower ones.", file=sys.stderr)
-        sys.exit(1)
-
-
-def all_diverged(results: pandas.DataFrame) -> bool:
-    """Whether no trial of a table of results has a finite validation loss in any lane."""
-    return bool(analysis.prepare(results)["diverged"].all())
+def show_plan(experiments: list[Resolved], folder: Path, as_json: bool) -> None:
+    """Print what would be trained. Refuses all that the sweep itself would refuse before it trains."""
+    prepare_jax()
+    groups, finished = plan(experiments, Datasets()), store.finished(folder)
+    if as_json:
+        print(json.dumps(plans.as_json(groups, finished, folder), allow_nan=False))
+    else:
+        plans.print_plan(groups, finished, folder)
 
 
 class Request(NamedTuple):
@@ -165,10 +158,10 @@ def parse(arguments: list[str]) -> Request:
         path = Path(arguments[0])
         module = load_config(path)
         base, get_sweep = try_config(path, module.get_config), getattr(module, "get_sweep", get_sweep)
-        try_config(path, lambda: config.check(base))
+        try_config(path, lambda: check(base))
     elif not {"-h", "--help"} & set(arguments):
         raise InputError("Name a config file first, as in: python -m experiments.sweep configs/quickstart.py")
-    fields = {"--" + name.replace("_", "-"): name for name in config.flat(base)}
+    fields = {"--" + name.replace("_", "-"): name for name in flat(base)}
     check_flags(arguments, [*fields, *("--" + name.replace("_", "-") for name in OWN)])
     given = [argument.split("=")[0].replace("_", "-") for argument in arguments]
     default = Command(config=tyro.MISSING, experiment=base)
@@ -176,78 +169,33 @@ def parse(arguments: list[str]) -> Request:
     return Request(path, get_sweep, command, [fields[flag] for flag in given if flag in fields])
 
 
-def build_sweep(request: Request) -> list[Experiment]:
-    """The resolved trials. Raises InputError for an override of a field that the sweep varies: it would do nothing."""
+def build_sweep(request: Request) -> list[Resolved]:
+    """The resolved experiments. Raises InputError for an override of a field that the sweep varies: it would do nothing."""
     base = request.command.experiment
-    config.check(base)
-    trials = try_config(request.path, lambda: _listed(request.get_sweep(base)))
+
+    check(base)
+
+    def build() -> tuple[list[Experiment], list[Resolved]]:
+        experiments = _listed(request.get_sweep(base))
+        return experiments, resolve(experiments)
+
+    experiments, resolved = try_config(request.path, build)
+    given = flat(base)
     for name in request.overrides:
-        if any(config.get(trial, name) != config.get(base, name) for trial in trials):
+        if any(flat(experiment)[name] != given[name] for experiment in experiments):
             raise InputError(
                 f"--{name} has no effect: {request.path} sweeps over {name}; change the axis in its get_sweep()."
             )
-    return try_config(request.path, lambda: sweep.resolve(trials))
+    return resolved
 
 
-def _listed(trials: object) -> list[Experiment]:
-    if not isinstance(trials, Iterable):
-        raise InputError(f"get_sweep() must return Experiments, not {type(trials).__name__}.")
-    listed = list(itertools.islice(trials, MOST_TRIALS + 1))
-    if len(listed) > MOST_TRIALS:
-        raise InputError(f"get_sweep() returns more than {MOST_TRIALS:,} Experiments: split the sweep.")
+def _listed(experiments: object) -> list[Experiment]:
+    if not isinstance(experiments, Iterable):
+        raise InputError(f"get_sweep() must return Experiments, not {type(experiments).__name__}.")
+    listed = list(itertools.islice(experiments, MOST_EXPERIMENTS + 1))
+    if len(listed) > MOST_EXPERIMENTS:
+        raise InputError(f"get_sweep() returns more than {MOST_EXPERIMENTS:,} Experiments: split the sweep.")
     return listed
-
-
-def run(
-    trials: list[Experiment],
-    folder: Path,
-    arguments: list[str],
-    machines: Machines = THIS_MACHINE,
-    tensorboard: bool = False,
-) -> Done:
-    """Everything that is not finished yet. Checks all input before it writes or trains anything."""
-    started = time.perf_counter()
-    images = image_digests(trials)
-    groups = sweep.plan(trials)
-    # Hosts that do not read the run folder take it for empty, until the first says what is to be done.
-    left, is_whole = hosts.on_first(lambda: _look(groups, trials, folder, images)) or (groups, False)
-    with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(Interruption()).asked
-        progress = stack.enter_context(ProgressBar(left)) if hosts.first() else Silent()
-        checkpoints = store.Checkpoints(folder) if hosts.first() else None
-        executor = stack.enter_context(machines.make_executor(progress, checkpoints, stop, tensorboard))
-        check_before_running(executor.dataset, left)
-        run_now = 0
-        if hosts.agreed(np.array(bool(left or not is_whole or tensorboard))):
-            opened = hosts.on_first(lambda: store.open_run(folder, trials, describe_environment(arguments), images))
-            if opened:
-                stack.enter_context(opened)
-            events = EventFiles(folder, trials) if opened and tensorboard else None
-            if events:
-                events.catch_up()
-            run_now = work(groups, opened, executor, stop, events.write if events else lambda _: None)
-    done = Done(run_now, len(trials) - run_now, executor.programs, time.perf_counter() - started)
-    if hosts.first():
-        print(
-            f"{counted(done.trials_run, 'trial')} run, {done.trials_already_finished} already finished, "
-            f"{counted(done.programs_compiled, 'program')} compiled, {done.seconds:.0f} s. Results in {folder}",
-            file=sys.stderr,
-        )
-    return done
-
-
-def _look(
-    groups: list[sweep.Group], trials: list[Experiment], folder: Path, images: dict[str, str]
-) -> tuple[list[sweep.Group], bool]:
-    """What is not finished in a run folder, and whether nothing there is lost or damaged."""
-    store.check_images(folder, images)
-    return sweep.without(groups, store.finished(folder)), store.is_whole(folder, trials)
-
-
-def image_digests(trials: list[Experiment]) -> dict[str, str]:
-    """Of the user's own images, by their folder."""
-    own: set[Data] = {trial.data for trial in trials if trial.data.source == "folder"}
-    return {data.folder: sources.digest(data.folder) for data in own if data.folder}
 
 
 if __name__ == "__main__":

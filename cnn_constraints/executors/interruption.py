@@ -5,6 +5,7 @@ the middle.
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -14,7 +15,7 @@ class Interruption:
     """A context manager within which the first signal is a request, and the second ends the process at once. Signals that
     whoever started the process has it ignore, as `nohup` does, stay ignored.
 
-    Use it in the main thread, where alone Python takes signals.
+    Python takes signals in the main thread alone: in another, nothing is asked and no signal is touched.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,8 @@ class Interruption:
         return self._asked
 
     def __enter__(self) -> "Interruption":
+        if threading.current_thread() is not threading.main_thread():
+            return self
         heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._request) for number in heeded}
         return self

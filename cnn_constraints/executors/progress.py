@@ -9,22 +9,23 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from cnn_constraints.config import Experiment
-from cnn_constraints.sweep import Group
+from cnn_constraints.experiment import Experiment
+from cnn_constraints.plan import Group
+from cnn_constraints.resolve import Resolved
 
 LINE_EVERY = 10.0
 """Seconds between two plain lines."""
 
 SHOWN = 2
-"""Trials named in a line."""
+"""Experiments named in a line."""
 
 
 class ProgressBar:
-    """Counts the updates of all trials. A context manager; prints to standard error and nothing else."""
+    """Counts the updates of all experiments. A context manager; prints to standard error and nothing else."""
 
     def __init__(self, groups: list[Group]) -> None:
         self._console = Console(stderr=True)
-        self._total = sum(trial.training.updates for group in groups for trial in group.trials)
+        self._total = sum(one.training.updates for group in groups for one in group.experiments)
         self._done = 0
         self._training_seconds = 0.0
         self._programs_left = len(groups)
@@ -51,19 +52,19 @@ class ProgressBar:
         self._bar.stop()
 
     def compiling(self, group: Group) -> None:
-        self._say(f"compiling {describe(group.trials[0])}")
+        self._print(f"compiling {describe(group.first)}")
 
     def compiled(self, seconds: float) -> None:
         self._programs_left -= 1
         self._compile_seconds.append(seconds)
         self._last_event = time.monotonic()
 
-    def running(self, trials: Sequence[Experiment]) -> None:
-        """These trials, which are of one arm, side by side."""
+    def running(self, experiments: Sequence[Resolved]) -> None:
+        """These experiments, which are of one arm, side by side."""
         self._last_event = time.monotonic()
-        each = "; ".join(f"n = {trial.data.n_train}, seed {trial.seed}" for trial in trials[:SHOWN])
-        more = f" and {len(trials) - SHOWN} more" if len(trials) > SHOWN else ""
-        self._say(f"{describe(trials[0])}: {each}{more}", throttled=True)
+        each = "; ".join(f"n = {one.data.n_train}, seed {one.seed}" for one in experiments[:SHOWN])
+        more = f" and {len(experiments) - SHOWN} more" if len(experiments) > SHOWN else ""
+        self._print(f"{describe(experiments[0])}: {each}{more}", throttled=True)
 
     def advanced(self, updates: int) -> None:
         now = time.monotonic()
@@ -72,7 +73,7 @@ class ProgressBar:
         self._done += updates
         self._bar.update(self._task, advance=updates, left=self._time_left())
 
-    def _say(self, message: str, throttled: bool = False) -> None:
+    def _print(self, message: str, throttled: bool = False) -> None:
         self._bar.update(self._task, description=message)
         now = time.monotonic()
         if self._console.is_terminal or (throttled and now - self._last_line < LINE_EVERY):
@@ -90,21 +91,9 @@ class ProgressBar:
         return f"about {timedelta(seconds=round(training + compiling))} left"
 
 
-class Silent:
-    """No progress is shown: of several processes of one job, one does that."""
-
-    def compiling(self, group: Group) -> None: ...
-
-    def compiled(self, seconds: float) -> None: ...
-
-    def running(self, trials: Sequence[Experiment]) -> None: ...
-
-    def advanced(self, updates: int) -> None: ...
-
-
-def describe(trial: Experiment) -> str:
-    """The arm of a trial: its cell, sizes and readout."""
-    model = trial.model
+def describe(experiment: Experiment) -> str:
+    """The arm of an experiment, in short: its constraint, sizes and readout."""
+    model = experiment.model
     sizes = {"delta": model.delta, "tile": model.tile, "rank": model.rank}
     given = "".join(f" {name} {size}" for name, size in sizes.items() if size is not None)
     return f"{model.constraint}{given}, {model.readout}"

@@ -4,24 +4,35 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-from cnn_constraints import trials
 from cnn_constraints.arrays import Dataset
-from cnn_constraints.config import Data
+from cnn_constraints.data.datasets import images_of
 from cnn_constraints.errors import InputError
-from cnn_constraints.executors.cluster import Cluster
-from cnn_constraints.executors.crew import Crew, Task
-from cnn_constraints.executors.local import LANES_ON_ACCELERATOR, Finished, LocalExecutor, Progress
-from cnn_constraints.sweep import Group
+from cnn_constraints.executors.local import CANDIDATES_ON_ACCELERATOR, Progress
+from cnn_constraints.executors.ray_cluster import Cluster
+from cnn_constraints.executors.ray_workers import Crew, Task
+from cnn_constraints.experiment import Data
+from cnn_constraints.plan import Group
+from cnn_constraints.training.records import Finished
+
+
+class RaySettings(NamedTuple):
+    """address: of a cluster to join, host:port, or auto for the one that this machine is part of; without, one is
+    started on this machine. cpus, gpus: what a worker takes; by default one GPU where the cluster has any, and
+    otherwise two CPUs.
+    """
+
+    address: str | None = None
+    cpus: int | None = None
+    gpus: int | None = None
 
 
 class RayExecutor:
-    """A driver of Ray: loads data sets, hands out tasks, and repeats those that were lost with a worker or a machine.
+    """A driver of Ray: hands out tasks with their data sets, and repeats those that were lost with a worker or a machine.
 
-    address: of a cluster to join; without, one is started on this machine, and ended with this executor.
-    cpus, gpus: what a worker takes. By default one GPU where the cluster has any, and otherwise two CPUs.
-    stop: whether to stop, asked every second. look: whether to have a look at what the first layers have learned.
+    load: gives the data set of a config. stop: whether to stop, asked every second. receptive_fields: whether to look at
+    the receptive fields of first layers.
     This process should have JAX compute on its CPU: accelerators belong to the workers, and a driver that only looks at one
     takes its memory. Raises InputError where there is no such cluster, and where no machine of it has room for a worker.
     """
@@ -29,22 +40,21 @@ class RayExecutor:
     def __init__(
         self,
         progress: Progress,
-        address: str | None = None,
-        cpus: int | None = None,
-        gpus: int | None = None,
+        load: Callable[[Data], Dataset],
+        settings: RaySettings,
         stop: Callable[[], bool] = lambda: False,
-        look: bool = False,
+        receptive_fields: bool = False,
     ) -> None:
-        for name, given, least in (("CPUs", cpus, 1), ("GPUs", gpus, 0)):
+        for name, given, least in (("CPUs", settings.cpus, 1), ("GPUs", settings.gpus, 0)):
             if given is not None and given < least:
-                raise ValueError(f"a worker of Ray is given {given} {name}: it takes at least {least}")
+                raise InputError(f"A worker of Ray is given {given} {name}: it takes at least {least}.")
         self._stop = stop
-        self._loader = LocalExecutor(progress)
-        self._stored: dict[int, Any] = {}
-        self._cluster = Cluster(address)
+        self._load = load
+        self._stored: dict[Data, Any] = {}
+        self._cluster = Cluster(settings.address)
         try:
-            self._cpus, self._gpus = self._share(cpus, gpus)
-            self._crew = Crew(self._cluster, progress, self._cpus, self._gpus, look)
+            self._cpus, self._gpus = self._share(settings.cpus, settings.gpus)
+            self._crew = Crew(self._cluster, progress, self._cpus, self._gpus, receptive_fields)
         except BaseException:
             self.close()
             raise
@@ -66,12 +76,8 @@ class RayExecutor:
         """How many were compiled, by all workers together."""
         return self._crew.programs
 
-    def dataset(self, data: Data) -> Dataset:
-        """`trials.build_dataset`, once for each data set. Raises InputError for data that cannot be read."""
-        return self._loader.dataset(data)
-
-    def run(self, groups: Iterable[Group]) -> Iterator[Finished]:
-        """Train and test every trial of the groups; each is asked for when there is room for its tasks.
+    def run(self, groups: Iterable[Group]) -> Iterator[list[Finished]]:
+        """Train and test every experiment of the groups; each is asked for when there is room for its tasks.
 
         Raises InputError for what a worker refuses and for a task that is lost again and again, and KeyboardInterrupt where
         it is asked to stop: tasks that are not finished then are lost.
@@ -110,27 +116,28 @@ class RayExecutor:
         return self._crew.employ()
 
     def _cut(self, group: Group) -> Iterator[Task]:
-        """Tasks of one data set each, of as many trials as a worker trains side by side."""
-        width = trials_in_task(group, self._cpus, self._gpus)
-        for _, members in itertools.groupby(group.trials, key=lambda trial: id(self.dataset(trial.data))):
+        """Tasks of one data set each, of as many experiments as a worker trains side by side."""
+        width = experiments_in_task(group, self._cpus, self._gpus)
+        for _, members in itertools.groupby(group.experiments, key=lambda one: images_of(one.data)):
             together = tuple(members)
-            stored = self._store(self.dataset(together[0].data))
+            stored = self._store(together[0].data)
             for first in range(0, len(together), width):
-                yield Task(group._replace(trials=together[first : first + width]), stored)
+                yield Task(group._replace(experiments=together[first : first + width]), stored)
 
-    def _store(self, dataset: Dataset) -> Any:
+    def _store(self, data: Data) -> Any:
         """A data set in Ray's object store, once: workers need no archives."""
-        if id(dataset) not in self._stored:
-            self._stored[id(dataset)] = self._cluster.ray.put(dataset)
-        return self._stored[id(dataset)]
+        images = images_of(data)
+        if images not in self._stored:
+            self._stored[images] = self._cluster.ray.put(self._load(data))
+        return self._stored[images]
 
 
-def trials_in_task(group: Group, cpus: int, gpus: int) -> int:
-    """As many as a worker with these trains side by side; see `trials_side_by_side`, which heeds its memory too."""
+def experiments_in_task(group: Group, cpus: int, gpus: int) -> int:
+    """As many as a worker with these trains side by side; see `local.side_by_side`, which heeds its memory too."""
     if gpus:
         devices = min(gpus, group.size)
-        lanes = len(trials.lanes(group.trials[0]))
-        return devices * min(math.ceil(LANES_ON_ACCELERATOR / lanes), math.ceil(group.size / devices))
+        candidates = len(group.first.candidates)
+        return devices * min(math.ceil(CANDIDATES_ON_ACCELERATOR / candidates), math.ceil(group.size / devices))
     return math.ceil(group.size / math.ceil(group.size / max(2, cpus)))
 
 

@@ -1,6 +1,5 @@
-"""A group in the middle: the state of the lanes that are being trained, through Orbax, and what they found so far."""
+"""A group in the middle: the state of what is being trained, through Orbax, and what was found so far."""
 
-import math
 import re
 import shutil
 import warnings
@@ -8,14 +7,12 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from cnn_constraints.errors import InputError
 from cnn_constraints.files import folder_digest, require_room
 from cnn_constraints.store import documents
-
-Rows = list[dict[str, Any]]
+from cnn_constraints.training.records import Evaluation
 
 ANEW = "the group starts anew."
 
@@ -24,14 +21,13 @@ ORBAX_ADDS = 2**20
 
 
 class Checkpoint(NamedTuple):
-    """members: the names of the trials that are trained side by side, each a row of the arrays of `state`. rows: what they
-    found up to and with this update. seconds: how long that took.
+    """found: the evaluations up to and with this update of the experiments that are trained side by side, by name; each
+    is a row of the arrays of `state`. seconds: how long that took.
     """
 
-    members: list[str]
     update: int
     seconds: float
-    rows: Rows
+    found: dict[str, list[Evaluation]]
     state: list[np.ndarray]
 
 
@@ -56,13 +52,13 @@ class Checkpoints:
             with _orbax() as orbax:
                 orbax.save(place, {str(number): array for number, array in enumerate(checkpoint.state)})
             content = checkpoint._asdict() | {
-                "rows": [{key: _plain(value) for key, value in row.items()} for row in checkpoint.rows],
+                "found": {name: [one._asdict() for one in found] for name, found in checkpoint.found.items()},
                 "state": {"name": place.name, "digest": folder_digest(place)},
             }
             documents.write(self._folder / f"{group}.json", content)
             self._remove_states(group, but=place)
         except (OSError, ValueError, RuntimeError) as error:
-            # What is left of it would take the room of what finished trials found.
+            # What is left of it would take the room of what finished experiments found.
             shutil.rmtree(place, ignore_errors=True)
             self._remove_half_written(group)
             self._warn(error)
@@ -82,9 +78,9 @@ class Checkpoints:
             warnings.warn(str(error), stacklevel=2)
             self.drop(group)
             return None
-        rows = [{key: math.nan if value is None else value for key, value in row.items()} for row in content["rows"]]
+        found = {name: [Evaluation(**one) for one in each] for name, each in content["found"].items()}
         state = [np.asarray(arrays[str(number)]) for number in range(len(arrays))]
-        return Checkpoint(content["members"], content["update"], content["seconds"], rows, state)
+        return Checkpoint(content["update"], content["seconds"], found, state)
 
     def drop(self, group: str) -> None:
         """Delete what there is of a group, which is finished or starts anew."""
@@ -94,12 +90,12 @@ class Checkpoints:
         self._remove_states(group)
 
     def drop_if_finished(self, group: str, finished: Container[str]) -> None:
-        """Delete what there is of a group, unless it has a checkpoint of a trial that is not finished."""
+        """Delete what there is of a group, unless it has a checkpoint of an experiment that is not finished."""
         try:
-            members = documents.read(self._folder / f"{group}.json")["members"]
+            found = documents.read(self._folder / f"{group}.json")["found"]
         except InputError:
-            members = []
-        if all(member in finished for member in members):
+            found = {}
+        if all(name in finished for name in found):
             self.drop(group)
 
     def groups(self) -> set[str]:
@@ -126,10 +122,6 @@ class Checkpoints:
                 shutil.rmtree(place, ignore_errors=True)
 
 
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _in_brief(error: Exception) -> str:
     """What the system said, within the paragraphs of Orbax."""
     said = re.search(r"([^:]+) \[os_error_code=", str(error))
@@ -145,16 +137,7 @@ def _restore(place: Path) -> dict[str, np.ndarray]:
 
 
 def _orbax() -> Any:
-    """A checkpointer for this process, which waits for no other of its job: these have no part in a checkpoint. (That of
-    Orbax's version 1 waits.)
-
-    Orbax is imported when it is needed: that takes longer than many a group.
-    """
+    """Orbax is imported when it is needed: that takes longer than many a group."""
     import orbax.checkpoint as orbax
 
-    process = jax.process_index()
-    alone = orbax.options.MultiprocessingOptions(
-        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process_{process}"
-    )
-    handler = orbax.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    return orbax.Checkpointer(handler, multiprocessing_options=alone)
+    return orbax.PyTreeCheckpointer()

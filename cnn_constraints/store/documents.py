@@ -5,22 +5,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cnn_constraints.errors import InputError, nearest_name, told
+from cnn_constraints.errors import InputError, input_error, nearest_name
 from cnn_constraints.files import digest, write_json, write_with_room
 
 T = TypeVar("T")
 
 Document = dict[str, Any]
 
-FORMAT = 2
-"""Of a run folder. Format 1 had no checksums."""
+FORMAT = 3
+"""Of a run folder. Format 1 had no checksums; format 2 tables of mixed rows, and other names."""
 
 REMEDY = "restore it, or move it away and repeat the sweep, which keeps all results and writes it anew."
 
 SHOWN = 8
 """Run folders that are named."""
 
-ROOM = "finished trials are kept; make room, then run the same command again."
+ROOM = "finished experiments are kept; make room, then run the same command again."
 
 
 class OtherFormat(InputError):
@@ -33,7 +33,7 @@ def write(path: Path, content: Mapping[str, Any], make_room: Callable[[], bool] 
     """
     described = {"format": FORMAT, **content}
     whole = described | {"checksum": _checksum(described)}
-    with told(f"{path} cannot be written", ROOM):
+    with input_error(f"{path} cannot be written", ROOM):
         write_with_room(lambda: write_json(path, whole), make_room)
 
 

@@ -1,4 +1,4 @@
-"""The rows of a run as tables."""
+"""The records of a run as tables, one for each event."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,70 +6,104 @@ from typing import Any
 
 import numpy as np
 import pandas
+import pyarrow
+import pyarrow.compute as compute
 
 from cnn_constraints.errors import InputError, find
 from cnn_constraints.store import parts
-from cnn_constraints.store.run import read_config, read_index
-
-EVENTS = {
-    "result": ("train_", "validation_", "test_"),
-    "evaluation": ("train_", "validation_", "diverged_"),
-    "time": (),
-}
-"""What a trial has rows of: its one result; what each of its lanes measured at each look at the validation data; how long
-it took. With the beginnings of the columns that are kept even where no row has a number in them.
-"""
-
-COLUMNS = (
-    *("trial", "event", "lane", "learning_rate", "weight_decay", "penalty_strength", "update"),
-    *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"),
-    *("diverged_update", "diverged_lanes", "parameters", "multiply_adds", "seconds", "device"),
-)
-"""The order of what is measured; a violation of a constraint, which only some sweeps measure, comes last."""
-
-WHOLE_NUMBERS = ("lane", "update", "parameters", "multiply_adds", "diverged_lanes")
+from cnn_constraints.store.folder import read_config, read_index
+from cnn_constraints.training.records import Evaluation, Finished, Result
 
 
 def read(folder: str | Path, event: str = "result") -> pandas.DataFrame:
-    """The rows of a run as a table: "result", one row a trial; "evaluation", one row a trial, update and lane; or "time",
-    one row a trial.
+    """What a run found as a table: "result", one row an experiment; "evaluation", one row an experiment, look and
+    candidate; or "time", one row an experiment.
 
-    Columns are the trial's config fields by dotted name, then what was measured: accuracies as fractions 0 to 1, losses
-    in nats, times in seconds. Only finished trials are in it, in the order of the sweep; a run that was stopped and went on
-    gives the same tables, but for "time", as one that was not. Raises InputError, naming the file, where a part is missing,
-    damaged, altered or of another format.
+    Columns are the experiment's name and its config fields by dotted name, then what was measured (see `Result` and
+    `Evaluation` of `training.records`): accuracies as fractions 0 to 1, losses in nats, times in seconds, and
+    `violation_<constraint>`. Only finished experiments are in it, in the order of the sweep; a run that was stopped and
+    went on gives the same tables, but for "time", as one that was not. Raises InputError, naming the file, where a part is
+    missing, damaged, altered or of another format.
     """
-    find("event", event, EVENTS)
+    columns = find("event", event, EVENTS)
     folder = Path(folder)
-    described = read_config(folder)
-    rows = _rows(folder, event, list(described["trials"]))
-    fields = {name: _flatten(trial) for name, trial in described["trials"].items()}
-    configs = pandas.DataFrame([fields[trial] for trial in rows["trial"]], index=rows.index)
-    return pandas.concat([rows[["trial"]], configs, rows.drop(columns=["trial", "event"])], axis=1)
+    configs = read_config(folder)["experiments"]
+    found = _rows(folder, list(configs))
+    table = _numbers(columns(found))
+    fields = {name: _flatten(configs[name]) for name in found["experiment"].to_pylist()}
+    names = table.pop("experiment")
+    described = pandas.DataFrame([fields[name] for name in names], index=table.index)
+    return pandas.concat([names, described, table], axis=1)
 
 
-def _rows(folder: Path, event: str, order: list[str]) -> pandas.DataFrame:
-    """Rows of finished trials in the order of the sweep. A trial that was finished twice counts once."""
+def read_finished(folder: Path) -> list[Finished]:
+    """The records of a run's finished experiments. Raises InputError as `read` does."""
+    return [
+        Finished(
+            row["experiment"],
+            Result(**row["result"] | {"violations": dict(row["result"]["violations"] or ())}),
+            [Evaluation(**look | {"violations": dict(look["violations"] or ())}) for look in row["evaluations"]],
+            row["seconds"],
+        )
+        for row in _rows(folder, list(read_config(folder)["experiments"])).to_pylist()
+    ]
+
+
+def _results(found: pyarrow.Table) -> pyarrow.Table:
+    columns = pyarrow.Table.from_struct_array(found["result"].combine_chunks())
+    return columns.add_column(0, "experiment", found["experiment"])
+
+
+def _evaluations(found: pyarrow.Table) -> pyarrow.Table:
+    """One row for each entry of the lists of evaluations."""
+    lists = found["evaluations"].combine_chunks()
+    columns = pyarrow.Table.from_struct_array(lists.flatten())
+    return columns.add_column(0, "experiment", found["experiment"].take(_parents(lists)))
+
+
+def _parents(lists: pyarrow.ListArray) -> pyarrow.Array:
+    """For each entry of the lists, the number of the list that it is in."""
+    return compute.call_function("list_parent_indices", [lists])
+
+
+def _times(found: pyarrow.Table) -> pyarrow.Table:
+    return found.select(["experiment", "seconds"])
+
+
+EVENTS = {"result": _results, "evaluation": _evaluations, "time": _times}
+"""What an experiment has rows of: its one result; what each candidate measured at each look; how long it took."""
+
+
+def _numbers(table: pyarrow.Table) -> pandas.DataFrame:
+    """As pandas: missing numbers are NaN, missing whole numbers <NA>, and violations columns of their own."""
+    violations = table["violations"].to_pylist() if "violations" in table.column_names else []
+    table = table.drop_columns(["violations"] if "violations" in table.column_names else [])
+    nullable = {pyarrow.int64(): pandas.Int64Dtype()}
+    # In this thread alone, as `parts.read`.
+    whole = table.to_pandas(types_mapper=lambda kind: nullable.get(kind), use_threads=False)
+    plain = {name: "int64" for name in whole if whole[name].dtype == "Int64" and not whole[name].isna().any()}
+    of_constraints = sorted({name for row in violations for name, _ in row or ()})
+    rows = [dict(row or ()) for row in violations]
+    added = {f"violation_{name}": np.array([row.get(name) for row in rows], float) for name in of_constraints}
+    return whole.astype(plain).assign(**added)
+
+
+def _rows(folder: Path, order: list[str]) -> pyarrow.Table:
+    """Finished experiments in the order of the sweep. One that was finished twice counts once."""
+    found = pyarrow.concat_tables([parts.SCHEMA.empty_table(), *_parts(folder)])
     place = {name: number for number, name in enumerate(order)}
-    tables = _tables(folder)
-    unknown = {trial for table in tables for trial in table["trial"]} - set(place)
-    if unknown:
+    names = found["experiment"].to_pylist()
+    if unknown := set(names) - set(place):
         path = folder / "config.json"
-        raise InputError(f"{path} lacks the trial {min(unknown)}, which has metrics: repeat the sweep that it is of.")
-    seen: set[str] = set()
-    new = []
-    for table in tables:
-        new.append(table.loc[(table["event"] == event) & ~table["trial"].isin(list(seen))])
-        seen |= set(table["trial"])
-    if not new:
-        return pandas.DataFrame({"trial": [], "event": []})
-    rows = pandas.concat(new, ignore_index=True)
-    by_trial = np.argsort([place[trial] for trial in rows["trial"]], kind="stable")
-    columns = sorted(rows.columns, key=lambda name: (COLUMNS.index(name) if name in COLUMNS else len(COLUMNS), name))
-    return _columns_of(event, rows.iloc[by_trial].reset_index(drop=True)[columns])
+        raise InputError(
+            f"{path} lacks the experiment {min(unknown)}, which has metrics: repeat the sweep that it is of."
+        )
+    first = {name: row for row, name in reversed(list(enumerate(names)))}
+    rows = [first[name] for name in sorted(first, key=lambda name: place[name])]
+    return found.take(pyarrow.array(rows, pyarrow.int64()))
 
 
-def _tables(folder: Path) -> list[pandas.DataFrame]:
+def _parts(folder: Path) -> list[pyarrow.Table]:
     # The index first: parts are written before their names are.
     listed = set(read_index(folder))
     there = parts.present(folder)
@@ -78,20 +112,9 @@ def _tables(folder: Path) -> list[pandas.DataFrame]:
     return [parts.read(path) for path in there]
 
 
-def _columns_of(event: str, rows: pandas.DataFrame) -> pandas.DataFrame:
-    """Without the columns of other events, which share the file, and with whole numbers whole again."""
-    empty = [
-        name for name in rows.columns[rows.isna().all()] if not name.startswith((*EVENTS[event], "trial", "event"))
-    ]
-    whole = {
-        name: "int64" for name in WHOLE_NUMBERS if name in rows.columns and not rows[[name]].isna().to_numpy().any()
-    }
-    return rows.astype(whole).drop(columns=empty)
-
-
-def _flatten(trial: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(experiment: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for key, value in trial.items():
+    for key, value in experiment.items():
         # Tuples can be grouped by, lists cannot.
         single = {f"{prefix}{key}": tuple(value) if isinstance(value, list) else value}
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else single

@@ -10,13 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
-from cnn_constraints import config
-from cnn_constraints.config import Experiment
-from cnn_constraints.errors import InputError, told
-from cnn_constraints.files import PARTIAL, alone, foreign_entry
+from cnn_constraints.errors import InputError, input_error
+from cnn_constraints.experiment import to_json
+from cnn_constraints.files import PARTIAL, foreign_entry, locked
+from cnn_constraints.resolve import Resolved
 from cnn_constraints.store import documents, parts
 from cnn_constraints.store.checkpoints import Checkpoints
 from cnn_constraints.store.documents import entry
+from cnn_constraints.training.records import Finished
 
 DRAWN = ("figures", "report.html", "tensorboard")
 
@@ -28,7 +29,7 @@ LOCKS = "choose a folder on a file system that can lock files."
 WRITABLE = "see that it can be written, or choose another --output."
 
 
-class Run:
+class RunFolder:
     """Groups are held by this process until it ends, however it does; what they found is committed part by part."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,20 +62,20 @@ class Run:
         return (self.folder / "holds" / group).read_text() or "another process"
 
     def finished(self) -> set[str]:
-        """The names of the trials that have a result by now, whoever found it."""
+        """The names of the experiments that have a result by now, whoever found it."""
         return _results(self.folder, self._own)
 
-    def commit(self, group: str, rows: Collection[parts.Row]) -> None:
-        """Keep what finished trials of a group found, whose checkpoint then saves nothing. Raises InputError where the file
+    def commit(self, group: str, found: Collection[Finished]) -> None:
+        """Keep what experiments of a group found, whose checkpoint then saves nothing. Raises InputError where the file
         system refuses.
         """
         # All of it alone: a process that opens the run clears away what it finds half-written.
         with _changing(self.folder):
-            part = parts.write(self.folder, group, rows, lambda: _make_room(self.folder, self._held))
+            part = parts.write(self.folder, group, found, lambda: _make_room(self.folder, self._held))
             index = _read_index(self.folder)
             _write_index(self.folder, [*index, part], self._held)
         # Not read back: a report looks at every part again.
-        self._own[part] = frozenset(row["trial"] for row in rows if row["event"] == "result")
+        self._own[part] = frozenset(one.experiment for one in found)
         Checkpoints(self.folder).drop_if_finished(group, self.finished())
 
     def close(self) -> None:
@@ -83,44 +84,45 @@ class Run:
             lock.close()
         self._held.clear()
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def open_run(
-    folder: Path, trials: Iterable[Experiment], environment: Mapping[str, Any], images: Mapping[str, str] | None = None
-) -> Run:
+def open_run(folder: Path, experiments: Iterable[Resolved], environment: Mapping[str, Any]) -> RunFolder:
     """Create the run folder, or add to it.
 
-    images: digests of the user's own image folders, see `check_images`. Trials of earlier attempts stay. A part that is
-    damaged is put aside and a part that is missing is forgotten, both with a warning: their trials are not finished any
-    more. Raises InputError where the folder holds something else, or cannot be written.
+    Experiments of earlier attempts stay. A part that is damaged is put aside and a part that is missing is forgotten, both
+    with a warning: their experiments are not finished any more. Raises InputError where the folder holds something else, or
+    cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: a run needs a folder.")
     _refuse_other_folders(folder)
+    if (folder / "config.json").exists():
+        # A folder that cannot be understood stays as it is.
+        read_config(folder)
     _make_folders(folder)
     with _changing(folder):
-        described = read_config(folder) if (folder / "config.json").exists() else {"trials": {}, "images": {}}
-        named = {config.name(trial): config.to_json(trial) for trial in trials}
+        described = read_config(folder) if (folder / "config.json").exists() else {"experiments": {}}
+        named = {experiment.name: to_json(experiment) for experiment in experiments}
         attempts = read_attempts(folder)
         index = _read_index(folder) if (folder / "index.json").exists() or parts.present(folder) else []
-        # What is there is read before anything is written: a folder that cannot be understood stays as it is.
-        content = {"trials": described["trials"] | named, "images": described["images"] | dict(images or {})}
+        # What is there is read before anything is written, here too: another process may have written it just now.
+        content = {"experiments": described["experiments"] | named}
         for name, document in (
             ("config.json", content),
             ("environment.json", {"attempts": [*attempts, dict(environment)]}),
         ):
             documents.write(folder / name, document, lambda: _make_room(folder))
         _mend(folder, index)
-    return Run(folder)
+    return RunFolder(folder)
 
 
 def finished(folder: Path) -> set[str]:
-    """The names of the trials that have a result; those of damaged parts have none. Raises InputError for a run that
+    """The names of the experiments that have a result; those of damaged parts have none. Raises InputError for a run that
     cannot be read.
     """
     if (folder / "config.json").exists():
@@ -129,17 +131,17 @@ def finished(folder: Path) -> set[str]:
 
 
 def _results(folder: Path, known: Mapping[str, frozenset[str]] = MappingProxyType({})) -> set[str]:
-    """known: the trials of parts that need not be read, by the names of these."""
-    return set().union(*(known.get(path.name) or parts.trials(path) for path in parts.present(folder)))
+    """known: the experiments of parts that need not be read, by the names of these."""
+    return set().union(*(known.get(path.name) or parts.experiments(path) for path in parts.present(folder)))
 
 
-def is_whole(folder: Path, trials: Iterable[Experiment]) -> bool:
+def is_whole(folder: Path, experiments: Iterable[Resolved]) -> bool:
     """Whether nothing is lost or damaged: a report reads it, and `open_run` has nothing to mend. Raises InputError where
     that cannot be told, as of another format.
     """
     if not (folder / "config.json").exists():
         return False
-    if not {config.name(trial) for trial in trials} <= set(read_config(folder)["trials"]):
+    if not {experiment.name for experiment in experiments} <= set(read_config(folder)["experiments"]):
         return False
     try:
         index = read_index(folder)
@@ -148,30 +150,16 @@ def is_whole(folder: Path, trials: Iterable[Experiment]) -> bool:
     except InputError:
         return False
     there = parts.present(folder)
-    # A damaged part has no trials, and every other has some.
-    return set(index) <= {path.name for path in there} and all(map(parts.trials, there))
-
-
-def check_images(folder: Path, images: Mapping[str, str]) -> None:
-    """images: the digest of each image folder that trials read, by its path. Raises InputError where the trials of this
-    run were trained on other images at the same path: the names of trials do not tell them apart.
-    """
-    known = read_config(folder)["images"] if (folder / "config.json").exists() else {}
-    for path, digest in images.items():
-        if known.get(path, digest) != digest:
-            raise InputError(
-                f"The images in {path} are not those that {folder} was made from: put them back, or choose another "
-                f"--output."
-            )
+    # A damaged part has no experiments, and every other has some.
+    return set(index) <= {path.name for path in there} and all(map(parts.experiments, there))
 
 
 def read_config(folder: Path) -> documents.Document:
     """config.json. Raises InputError where it is missing, of another format, damaged or altered."""
     path = folder / "config.json"
     described = documents.read(path)
-    if not all(isinstance(trial, dict) for trial in entry(path, described, "trials", dict).values()):
-        raise InputError(f"{path} is damaged, since a trial is not an object: {documents.REMEDY}")
-    entry(path, described, "images", dict)
+    if not all(isinstance(one, dict) for one in entry(path, described, "experiments", dict).values()):
+        raise InputError(f"{path} is damaged, since an experiment is not an object: {documents.REMEDY}")
     return described
 
 
@@ -188,18 +176,18 @@ def _changing(folder: Path) -> Iterator[None]:
     """Wait for other processes that change a document, so that none overwrites what another has just added."""
     with contextlib.ExitStack() as stack:
         with _locking(folder / "holds" / "folder"):
-            stack.enter_context(alone(folder / "holds" / "folder"))
+            stack.enter_context(locked(folder / "holds" / "folder"))
         yield
 
 
 def _make_folders(folder: Path) -> None:
     """Raises InputError where that cannot be."""
-    with told(f"The run folder {folder} cannot be made", "choose another."):
+    with input_error(f"The run folder {folder} cannot be made", "choose another."):
         folder.mkdir(parents=True, exist_ok=True)
     for place in (folder / "metrics", folder / "checkpoints", folder / "holds"):
         if place.exists() and not place.is_dir():
             raise InputError(f"{place} is a file, where a run has a folder: move it away, or choose another --output.")
-        with told(f"The run folder {folder} cannot be written", WRITABLE):
+        with input_error(f"The run folder {folder} cannot be written", WRITABLE):
             place.mkdir(exist_ok=True)
 
 
@@ -216,15 +204,15 @@ def _locking(path: Path) -> Iterator[None]:
 
 def _mend(folder: Path, index: Iterable[str]) -> None:
     """Put damaged parts aside, and make the index that of the parts that are there."""
-    for path, error in list(parts.damaged(folder, "it is put aside, and its trials are computed again.")):
+    for path, error in list(parts.damaged(folder, "it is put aside, and its experiments are computed again.")):
         warnings.warn(str(error), stacklevel=3)
-        with told(f"{path} cannot be moved", documents.ROOM):
+        with input_error(f"{path} cannot be moved", documents.ROOM):
             path.replace(path.with_name(path.name + ".damaged"))
     there = [path.name for path in parts.present(folder)]
     for lost in sorted(set(index) - set(there)):
         if not (folder / "metrics" / f"{lost}.damaged").exists():
             path = folder / "metrics" / lost
-            warnings.warn(f"{path} is missing: its trials are computed again.", stacklevel=3)
+            warnings.warn(f"{path} is missing: its experiments are computed again.", stacklevel=3)
     _write_index(folder, there)
     for torn in [*folder.glob("*" + PARTIAL), *(folder / "metrics").glob("*" + PARTIAL)]:
         torn.unlink(missing_ok=True)

@@ -7,11 +7,12 @@ from typing import Any
 
 from cnn_constraints.environment import describe_environment
 from cnn_constraints.errors import InputError
-from cnn_constraints.executors.cluster import Cluster
-from cnn_constraints.executors.local import Finished, Progress
+from cnn_constraints.executors.local import Progress
 from cnn_constraints.executors.progress import describe
-from cnn_constraints.executors.worker import Message, Worker
-from cnn_constraints.sweep import Group
+from cnn_constraints.executors.ray_cluster import Cluster
+from cnn_constraints.executors.ray_worker import Message, Worker
+from cnn_constraints.plan import Group
+from cnn_constraints.training.records import Finished
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,9 @@ LOOK_EVERY = 1.0
 
 @dataclass(eq=False)
 class Task:
-    """Trials of one group and one data set, which lies in Ray's object store. updates: those told to Progress so far."""
+    """Experiments of one group and one data set, which lies in Ray's object store. updates: those told to Progress so
+    far.
+    """
 
     group: Group
     dataset: Any
@@ -44,15 +47,17 @@ class Member:
 
 
 class Crew:
-    """cpus, gpus: what each worker has, from its start to its end: JAX never changes its devices. look: see
+    """cpus, gpus: what each worker has, from its start to its end: JAX never changes its devices. receptive_fields: see
     LocalExecutor.
     """
 
-    def __init__(self, cluster: Cluster, progress: Progress, cpus: int, gpus: int, look: bool = False) -> None:
+    def __init__(
+        self, cluster: Cluster, progress: Progress, cpus: int, gpus: int, receptive_fields: bool = False
+    ) -> None:
         self._cluster = cluster
         self._progress = progress
         self._gpus = gpus
-        self._look = look
+        self._receptive_fields = receptive_fields
         # Two devices at least: no number may depend on how many there are.
         on_cpu = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(max(2, cpus))}
         self._actor = cluster.ray.remote(Worker).options(
@@ -75,7 +80,7 @@ class Crew:
         """Have a worker for each task, and give the waiting ones to those that have none. False where no task is left."""
         # Those for which there is no room yet tell a cluster that can grow that it should.
         for _ in range(len(self.waiting) - sum(member.task is None for member in self._members)):
-            actor = self._actor.remote(self._look)
+            actor = self._actor.remote(self._receptive_fields)
             self._members.append(Member(actor, actor.environment.remote(self._gpus)))
         for member in [member for member in self._members if member.task is None]:
             if not self.waiting:
@@ -85,8 +90,8 @@ class Crew:
                 self._assign(member)
         return bool(self._members)
 
-    def listen(self) -> Finished | None:
-        """Wait a moment for what a worker says. Rows, where these are what it said.
+    def listen(self) -> list[Finished] | None:
+        """Wait a moment for what a worker says, and return what it found where it said that.
 
         Raises InputError for what a worker refuses, and for a task that is lost again and again.
         """
@@ -108,7 +113,7 @@ class Crew:
         member.task, member.group = task, task.group.name
         member.says = member.actor.run.options(num_returns="streaming").remote(task.group, task.dataset)
 
-    def _hear(self, member: Member) -> Finished | None:
+    def _hear(self, member: Member) -> list[Finished] | None:
         errors = self._cluster.ray.exceptions
         try:
             said = self._cluster.ray.get(next(member.says) if member.task else member.says)
@@ -126,7 +131,7 @@ class Crew:
             return None
         return self._tell(member, member.task, said)
 
-    def _tell(self, member: Member, task: Task, message: Message) -> Finished | None:
+    def _tell(self, member: Member, task: Task, message: Message) -> list[Finished] | None:
         if message.what == "finished":
             member.task = None
             return message.value
@@ -139,7 +144,7 @@ class Crew:
                 self._progress.compiled(message.value / len(self._members))
             self._compiled.add(task.group.name)
         elif message.what == "running":
-            self._progress.running(task.group.trials)
+            self._progress.running(task.group.experiments)
         else:
             task.updates += message.value
             self._progress.advanced(message.value)
@@ -159,13 +164,14 @@ class Crew:
         self._progress.advanced(-task.updates)
         task.updates = 0
         task.losses += 1
-        arm = f"{describe(task.group.trials[0])} (group {task.group.name})"
+        arm = f"{describe(task.group.first)} (group {task.group.name})"
         if task.losses > LOSSES:
             raise InputError(
-                f"Trials of {arm} were lost with their worker {task.losses} times, at last since {reason}: give a worker "
-                f"more CPUs, so that fewer share the memory of a machine, and repeat the command; what is finished is kept."
+                f"Experiments of {arm} were lost with their worker {task.losses} times, at last since {reason}: give a "
+                f"worker more CPUs, so that fewer share the memory of a machine, and repeat the command; what is finished "
+                f"is kept."
             )
-        logger.warning("trials of %s were lost with their worker, since %s: they start anew", arm, reason)
+        logger.warning("experiments of %s were lost with their worker, since %s: they start anew", arm, reason)
         self.waiting.insert(0, task)
 
     def _dismiss(self, member: Member) -> None:

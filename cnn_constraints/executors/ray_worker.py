@@ -9,14 +9,15 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from cnn_constraints.arrays import Dataset
-from cnn_constraints.config import Data, Experiment
 from cnn_constraints.environment import describe_environment
 from cnn_constraints.errors import InputError
-from cnn_constraints.executors.checks import check_before_running
-from cnn_constraints.executors.local import Finished, LocalExecutor, Progress
+from cnn_constraints.executors.local import LocalExecutor, Progress
+from cnn_constraints.plan import Group, plan
+from cnn_constraints.resolve import Resolved
 from cnn_constraints.settings import keep_compiled_programs
-from cnn_constraints.sweep import Group
 from cnn_constraints.training import ensemble
+from cnn_constraints.training.ensemble import Arrays
+from cnn_constraints.training.records import Finished
 
 
 class Message(NamedTuple):
@@ -27,11 +28,17 @@ class Message(NamedTuple):
 
 
 class Worker:
-    """A Ray actor. It writes nothing: rows go to the driver, which alone knows the run folder. look: see LocalExecutor."""
+    """A Ray actor. It writes nothing: what it finds goes to the driver, which alone knows the run folder.
+    receptive_fields: see LocalExecutor.
+    """
 
-    def __init__(self, look: bool = False) -> None:
+    def __init__(self, receptive_fields: bool = False) -> None:
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self._executor = ExecutorInWorker(Messages(self._messages), look=look)
+        self._dataset: Dataset | None = None
+        # Whatever is asked for, it is what came with the task: the driver alone reads data.
+        self._executor = ExecutorInWorker(
+            Messages(self._messages), lambda _: self._given(), receptive_fields=receptive_fields
+        )
 
     def environment(self, gpus: int) -> dict[str, Any]:
         """That of this process, and its host. Asked for before any task.
@@ -47,11 +54,11 @@ class Worker:
         return {"host": socket.gethostname(), **describe_environment([])}
 
     def run(self, group: Group, dataset: Dataset) -> Iterator[Message]:
-        """Train and test these trials of one group and one data set. The rows come last and all at once: a task that is
-        lost has left none.
+        """Train and test these experiments of one group and one data set. What they found comes last and all at once: a
+        task that is lost has left nothing.
         """
-        self._executor.given = dataset
-        # Ray sends what this yields, and the executor yields only rows: it trains in a thread of its own.
+        self._dataset = dataset
+        # Ray sends what this yields, and the executor yields only results: it trains in a thread of its own.
         with ThreadPoolExecutor(1) as thread:
             found = thread.submit(self._train, group)
             found.add_done_callback(lambda _: self._messages.put(None))
@@ -59,30 +66,27 @@ class Worker:
                 yield message
             yield Message("finished", found.result())
 
-    def _train(self, group: Group) -> Finished:
+    def _given(self) -> Dataset:
+        assert self._dataset is not None
+        return self._dataset
+
+    def _train(self, group: Group) -> list[Finished]:
         # What the driver has checked, but for the memory of the devices here.
-        check_before_running(self._executor.dataset, [group])
+        plan(group.experiments, lambda _: self._given())
         # Checkpoints of a task that takes long would be made, and found again by the worker that comes after, here.
-        parts = list(self._executor.run([group]))
-        rows = [row for finished in parts for row in finished.rows]
-        return Finished(group.name, rows, {name: fields for part in parts for name, fields in part.fields.items()})
+        return [one for found in self._executor.run([group]) for one in found]
 
 
 class ExecutorInWorker(LocalExecutor):
-    """Takes the data set that comes with a task, and keeps the last program: the next task is often of the same group."""
+    """Keeps the last program: the next task is often of the same group."""
 
-    given: Dataset
     _kept: tuple[tuple[str, int], ensemble.Program] | None = None
 
-    def dataset(self, data: Data) -> Dataset:
-        """The one that came with the task, whatever is asked for: the driver alone reads data."""
-        return self.given
-
-    def _compile(self, group: Group, dataset: Dataset, stacked: ensemble.Trial) -> ensemble.Program:
-        key = group.name, len(stacked.batches)
+    def _compile(self, group: Group, dataset: Dataset, arrays: Arrays) -> ensemble.Program:
+        key = group.name, len(arrays.batches)
         if self._kept is None or self._kept[0] != key:
             self._kept = None
-            self._kept = key, super()._compile(group, dataset, stacked)
+            self._kept = key, super()._compile(group, dataset, arrays)
         return self._kept[1]
 
 
@@ -98,7 +102,7 @@ class Messages(Progress):
     def compiled(self, seconds: float) -> None:
         self._messages.put(Message("compiled", seconds))
 
-    def running(self, trials: Sequence[Experiment]) -> None:
+    def running(self, experiments: Sequence[Resolved]) -> None:
         self._messages.put(Message("running"))
 
     def advanced(self, updates: int) -> None:
