@@ -7,17 +7,19 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from benchmarks.rows import Row, row
+from benchmarks.table import Row, row
 from benchmarks.timing import Ceilings, side_by_side
-from cnn_constraints import config, sweep
-from cnn_constraints.config import Experiment
-from cnn_constraints.executors.checks import check_before_running
+from cnn_constraints.config_file import load_config
+from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.executors.local import LocalExecutor
 from cnn_constraints.executors.progress import ProgressBar
-from experiments import sweep as command
-from experiments.entry import load_config
-from experiments.machines import THIS_MACHINE, Machines
+from cnn_constraints.executors.ray import RaySettings
+from cnn_constraints.experiment import Experiment, axis, product, replace
+from cnn_constraints.plan import plan
+from cnn_constraints.resolve import Resolved, resolve
+from cnn_constraints.sweep import run
 
 CONFIG = Path("configs/quickstart.py")
 
@@ -27,44 +29,43 @@ DELTAS = (1, 2, 3)
 def measure(rounds: int, ceilings: Ceilings) -> Iterator[Row]:
     """Rows of the suite `executors`: seconds of a sweep, without its report. Raises InputError where Ray is missing."""
     quickstart = load_config(CONFIG)
-    trials = sweep.resolve(quickstart.get_sweep(quickstart.get_config()))
+    experiments = resolve(quickstart.get_sweep(quickstart.get_config()))
     groups = eight_groups(quickstart.get_config())
     kept = {
-        "no run folder": lambda: forget(trials),
-        "run folder": lambda: keep(trials),
-        "checkpoint every second": lambda: keep(trials, Machines(checkpoint_every=1.0)),
+        "no run folder": lambda: forget(experiments),
+        "run folder": lambda: keep(experiments),
+        "checkpoint every second": lambda: keep(experiments, checkpoint_every=1.0),
     }
     handed_out = {
         "local": lambda: keep(groups),
-        "Ray, two CPUs a worker": lambda: keep(groups, Machines(executor="ray")),
-        "Ray, one CPU a worker": lambda: keep(groups, Machines(executor="ray", worker_cpus=1)),
+        "Ray, two CPUs a worker": lambda: keep(groups, ray=RaySettings()),
+        "Ray, one CPU a worker": lambda: keep(groups, ray=RaySettings(cpus=1)),
     }
     yield from _case("quickstart, 4 groups", kept, rounds, ceilings)
     yield from _case("8 groups", handed_out, rounds, ceilings)
 
 
-def eight_groups(base: Experiment) -> list[Experiment]:
-    """Trials of eight programs: conv and local with three deltas, and their two limits."""
-    within = sweep.product(base, sweep.axis("model.constraint", ["local", "conv"]), sweep.axis("model.delta", DELTAS))
-    everywhere = sweep.product(base, sweep.axis("model.constraint", ["dense", "shared"]))
-    seeds = [config.replace(trial, {"seed": seed}) for trial in (*within, *everywhere) for seed in range(4)]
-    return sweep.resolve(seeds)
+def eight_groups(base: Experiment) -> list[Resolved]:
+    """Experiments of eight programs: conv and local with three deltas, and their two limits."""
+    within = product(base, axis("model.constraint", ["local", "conv"]), axis("model.delta", DELTAS))
+    everywhere = product(base, axis("model.constraint", ["dense", "shared"]))
+    seeds = [replace(experiment, {"seed": seed}) for experiment in (*within, *everywhere) for seed in range(4)]
+    return resolve(seeds)
 
 
-def forget(trials: list[Experiment]) -> None:
+def forget(experiments: list[Resolved]) -> None:
     """Train and test, and keep nothing."""
-    groups = sweep.plan(trials)
+    load = Datasets()
+    groups = plan(experiments, load)
     with ProgressBar(groups) as progress:
-        executor = LocalExecutor(progress)
-        check_before_running(executor.dataset, groups)
-        for _ in executor.run(groups):
+        for _ in LocalExecutor(progress, load).run(groups):
             pass
 
 
-def keep(trials: list[Experiment], machines: Machines = THIS_MACHINE) -> None:
+def keep(experiments: list[Resolved], **options: Any) -> None:
     """What `python -m experiments.sweep` does, but for its report."""
     with tempfile.TemporaryDirectory() as folder:
-        command.run(trials, Path(folder) / "run", [], machines)
+        run(experiments, Path(folder) / "run", **options)
 
 
 def _case(name: str, contenders: Mapping[str, Callable[[], object]], rounds: int, ceilings: Ceilings) -> Iterator[Row]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.layers.definition import Products
-from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.lattice.geometry import Geometry
 
 
 class Case(NamedTuple):

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.constraints.ties import tie_table
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.ops.choose import stored_ties
 
 
 class Products(NamedTuple):
@@ -29,7 +29,7 @@ def kernel_of(cell: str, weights: np.ndarray, geometry: Geometry, delta: int | N
         return by_pixel.transpose(1, 0, 2, 3)
     if cell in ("shared", "conv"):
         return weights.reshape(weights.shape[0], len(rows), len(columns), -1).transpose(1, 2, 0, 3)
-    names = tie_table(cell, geometry, delta)
+    names = stored_ties(cell, geometry, delta)
     i, j, a, b = np.ix_(range(geometry.height), range(geometry.width), rows, columns)
     k, l = i + a, j + b  # noqa: E741
     inside = (k >= 0) & (k < geometry.height) & (l >= 0) & (l < geometry.width)

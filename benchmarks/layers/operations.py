@@ -3,7 +3,7 @@
 import math
 
 from benchmarks.layers.contender import Case
-from cnn_constraints.constraints import counts
+from cnn_constraints.lattice import counts
 
 
 def least_operations(case: Case) -> float:

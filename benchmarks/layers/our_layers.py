@@ -13,7 +13,7 @@ def ours(formulation: str | None) -> Maker:
 
     def make(case: Case, arrays: Arrays) -> Contender:
         def apply(x: jax.Array, weights: jax.Array) -> jax.Array:
-            return choose.apply(case.cell, x, weights, case.geometry, case.delta, formulation)
+            return choose.apply(case.cell, x, weights, case.geometry, case.delta, formulation=formulation)
 
         def common(h: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Products:
             kernel = kernel_of(case.cell, weights, case.geometry, case.delta)

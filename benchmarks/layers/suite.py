@@ -12,10 +12,10 @@ from benchmarks.layers.contender import Arrays, Case, Maker
 from benchmarks.layers.definition import Products, kernel_of
 from benchmarks.layers.operations import least_operations
 from benchmarks.layers.our_layers import ours
-from benchmarks.rows import OURS, Row, row
+from benchmarks.table import OURS, Row, row
 from benchmarks.timing import Ceilings, side_by_side, torch_is_installed
-from cnn_constraints.constraints import counts, ties
-from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.lattice import counts
+from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops import choose
 
 TOLERANCE = 1e-4
@@ -66,7 +66,7 @@ def least_work(case: Case, direction: str) -> tuple[float, float]:
 def _draw(case: Case, seed: int) -> Arrays:
     generator = np.random.default_rng(seed)
     sites = (case.batch, case.geometry.height, case.geometry.width)
-    free = ties.sizes(case.cell, case.geometry, case.delta).weights
+    free = counts.sizes(case.cell, case.geometry, case.delta).weights
     shapes = ((*sites, case.in_channels), (case.in_channels, free, case.out_channels), (*sites, case.out_channels))
     return Arrays(*(generator.standard_normal(shape, np.float32) for shape in shapes))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.layers.contender import Arrays, Case
 from benchmarks.layers.definition import overlap
-from cnn_constraints.constraints.geometry import Axis
+from cnn_constraints.lattice.geometry import Axis
 
 Site = int | np.ndarray
 

@@ -16,9 +16,9 @@ from jax import lax
 from benchmarks.layers.contender import Arrays, Case, with_gradients
 from benchmarks.layers.suite import make_case
 from benchmarks.megapixel import definition
-from benchmarks.rows import OURS
+from benchmarks.table import OURS
 from benchmarks.timing import side_by_side
-from cnn_constraints.constraints import ties
+from cnn_constraints.lattice.counts import sizes
 from cnn_constraints.ops import choose
 
 TOLERANCE = 1e-3
@@ -65,7 +65,7 @@ def apply_library(case: Case) -> Any:
 def draw(case: Case, seed: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Uniform in -0.5 to 0.5: at half a billion weights, normal numbers take longer than the layer."""
     image = (1, case.geometry.height, case.geometry.width, 1)
-    free = ties.sizes(case.cell, case.geometry, case.delta).weights
+    free = sizes(case.cell, case.geometry, case.delta).weights
     generator = np.random.default_rng(seed)
     shapes = (image, (1, free, 1), image)
     return tuple(jnp.asarray(generator.random(shape, np.float32) - np.float32(0.5)) for shape in shapes)  # type: ignore[return-value]

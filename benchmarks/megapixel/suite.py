@@ -8,11 +8,11 @@ from typing import Any
 
 from benchmarks.layers.contender import Case
 from benchmarks.layers.suite import DIRECTIONS, least_work, make_case
-from benchmarks.rows import OURS, Row, row
+from benchmarks.table import OURS, Row, row
 from benchmarks.timing import Ceilings, Timing
-from cnn_constraints.constraints import counts
 from cnn_constraints.environment import device_memory
 from cnn_constraints.errors import InputError
+from cnn_constraints.lattice import counts
 
 ARRAYS_OF_A_STEP = 2
 """Weights and their gradient: the least that a forward and backward pass holds."""

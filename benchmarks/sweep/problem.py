@@ -16,13 +16,13 @@ from benchmarks.layers.contender import Case
 from benchmarks.layers.definition import kernel_of
 from benchmarks.layers.operations import least_operations
 from cnn_constraints.arrays import Split
-from cnn_constraints.constraints import counts
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.constraints.ties import tie_table
-from cnn_constraints.model import LayerShape, Network, flatten, mean_pool
+from cnn_constraints.functional import Layer
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.network import Network, flatten, mean_pool
 from cnn_constraints.ops import dense
-from cnn_constraints.training import run
-from cnn_constraints.training.run import Task
+from cnn_constraints.ops.choose import stored_ties
+from cnn_constraints.training import loop
+from cnn_constraints.training.loop import Task
 
 SIZE, CLASSES, POOL, LEARNING_RATE = 28, 10, 4, 1e-3
 EXAMPLES, MEAN, DEVIATION = 1024, np.float32(127.5), np.float32(73.9)
@@ -80,19 +80,22 @@ def make_problem(cell: str, channels: int, delta: int, batch: int, updates: int,
     """Random images in the shape of MNIST: speed does not depend on what they show."""
     generator = np.random.default_rng(seed)
     geometry = Geometry(SIZE, SIZE)
-    layer = LayerShape(geometry, channels, delta if cell in ("local", "conv") else None, POOL)
-    task = Task(Network(cell, (layer,), CLASSES), (SIZE, SIZE, 1), "adam", "constant", updates)
+    local, per_site = cell in ("local", "conv"), cell in ("dense", "local")
+    layer = Layer(
+        cell, geometry, 1, channels, delta if local else None, bias="site" if per_site else "channel", gain=2.0
+    )
+    task = Task(Network((layer,), (POOL,), CLASSES, stored=True), (SIZE, SIZE, 1), "adam", "constant", updates)
     key = jax.random.key(seed)
     images = generator.integers(0, 256, (EXAMPLES, SIZE, SIZE, 1)).astype(np.uint8)
     labels = generator.integers(0, CLASSES, EXAMPLES).astype(np.int32)
     batches = generator.integers(0, EXAMPLES, (updates, batch)).astype(np.int32)
-    parameters = jax.tree.map(np.asarray, run.start(task, key).parameters)
+    parameters = jax.tree.map(np.asarray, loop.start(task, key).parameters)
     return Problem(cell, task, key, parameters, Split(images, labels), batches)
 
 
 def loss_of_definition(problem: Problem, updates: int) -> float:
     """W from the tie table, one product, in 64 bits."""
-    ties = tie_table(problem.cell, problem.geometry, problem.delta)
+    ties = stored_ties(problem.cell, problem.geometry, problem.delta)
 
     def loss(parameters: dict[str, Any], images: jax.Array, labels: jax.Array) -> jax.Array:
         layer, classifier = parameters["layer_0"], parameters["classifier"]
@@ -132,5 +135,4 @@ def least_work(problem: Problem) -> tuple[float, float]:
     layer = problem.network.layers[0]
     batch = problem.batches.shape[1]
     case = Case("", problem.cell, layer.geometry, 1, layer.out_channels, layer.delta, batch)
-    count = counts.count(problem.cell, layer.geometry, layer.delta, 1, layer.out_channels)
-    return 2 * least_operations(case), 6 * 4 * count.parameters
+    return 2 * least_operations(case), 6 * 4 * layer.count.parameters

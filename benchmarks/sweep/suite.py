@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from benchmarks.rows import OURS, Row, row
 from benchmarks.sweep.flax_loop import FlaxLoop
 from benchmarks.sweep.ours import Ours
 from benchmarks.sweep.problem import Contender, Problem, follows_definition, least_work, make_problem
+from benchmarks.table import OURS, Row, row
 from benchmarks.timing import Ceilings, side_by_side, torch_is_installed
 
 CHANNELS, DELTA, BATCH = 8, 2, 64
@@ -16,11 +16,13 @@ in hundreds of updates, does not count.
 """
 
 
-def measure(cells: Sequence[str], lanes: Sequence[int], rounds: int, ceilings: Ceilings, seed: int) -> Iterator[Row]:
+def measure(
+    cells: Sequence[str], candidates: Sequence[int], rounds: int, ceilings: Ceilings, seed: int
+) -> Iterator[Row]:
     """Rows of the suite `sweep`, a case a cell. Raises RuntimeError for a contender that trains something else."""
     for cell in cells:
         problem = make_problem(cell, CHANNELS, DELTA, BATCH, MOST_UPDATES, seed)
-        contenders = _contenders(problem, lanes)
+        contenders = _contenders(problem, candidates)
         for name, contender in contenders.items():
             if not follows_definition(contender, problem, CHECKED_UPDATES):
                 raise RuntimeError(f"{name} does not follow the losses of the definition of {cell}")
@@ -31,9 +33,9 @@ def measure(cells: Sequence[str], lanes: Sequence[int], rounds: int, ceilings: C
             yield row("sweep", cell, name, timing, units, least_work(problem), ceilings)
 
 
-def _contenders(problem: Problem, lanes: Sequence[int]) -> dict[str, Contender]:
-    contenders: dict[str, Contender] = {OURS: Ours(problem, lanes[0])}
-    contenders |= {f"ours, {count} lanes": Ours(problem, count) for count in lanes[1:]}
+def _contenders(problem: Problem, candidates: Sequence[int]) -> dict[str, Contender]:
+    contenders: dict[str, Contender] = {OURS: Ours(problem, candidates[0])}
+    contenders |= {f"ours, {count} candidates": Ours(problem, count) for count in candidates[1:]}
     contenders["flax_loop"] = FlaxLoop(problem)
     if torch_is_installed():
         from benchmarks.sweep.torch_loops import TorchLoop

@@ -5,11 +5,11 @@ import datetime
 import numpy as np
 from jaxtyping import Float, Int
 
-from cnn_constraints.analysis import CELL, DELTA, READOUT, SWEEPS
 from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Criterion, Laboratory, Measurement, Picture
 from cnn_constraints.claims.networks import READOUTS, REDUCE, base
-from cnn_constraints.estimates import Interval, bootstrap_interval, mean_interval
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import axis, product
+from cnn_constraints.statistics import Interval, bootstrap_interval, mean_interval
+from cnn_constraints.summaries import CELL, DELTA, READOUT, SWEEPS
 
 SIDE = 28
 MIDDLE = 4

@@ -5,12 +5,11 @@ import datetime
 import numpy as np
 from jaxtyping import Float
 
-from cnn_constraints import config
-from cnn_constraints.analysis import CELL, READOUT
 from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Criterion, Laboratory, Measurement, Picture
 from cnn_constraints.claims.networks import CELLS, READOUTS, base, by_seed
-from cnn_constraints.estimates import mean_interval
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import axis, product, replace
+from cnn_constraints.statistics import mean_interval
+from cnn_constraints.summaries import CELL, READOUT
 
 PerSeed = Float[np.ndarray, " seeds"]
 
@@ -32,7 +31,7 @@ def measure(laboratory: Laboratory) -> Measurement:
 
     def points(cell: str, readout: str, intervention: str, value: str = "test_accuracy") -> PerSeed:
         """Percent, one number a seed."""
-        arm = config.replace(usual, {CELL: cell, READOUT: readout, INTERVENTION: intervention})
+        arm = replace(usual, {CELL: cell, READOUT: readout, INTERVENTION: intervention})
         return 100 * by_seed(results, arm, seeds, value)
 
     def change(cell: str, readout: str, intervention: str, value: str = "test_accuracy") -> PerSeed:

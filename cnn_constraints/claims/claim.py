@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import pandas
 
-from cnn_constraints.config import Data, Experiment
 from cnn_constraints.errors import InputError
-from cnn_constraints.estimates import Interval
+from cnn_constraints.experiment import Data, Experiment
+from cnn_constraints.statistics import Interval
 
 TIERS = ("cpu", "gpu")
 """cpu: minutes on two cores. gpu: the protocol in full."""

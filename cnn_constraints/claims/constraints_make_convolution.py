@@ -8,12 +8,12 @@ import numpy as np
 from scipy.signal import correlate2d
 
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
-from cnn_constraints.constraints import ties
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.constraints.maps import expand, project
-from cnn_constraints.constraints.ties import tie_table
-from cnn_constraints.estimates import Interval
+from cnn_constraints.lattice.constraints import ties
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.lattice.order import equal, meet
+from cnn_constraints.lattice.projection import expand, project
 from cnn_constraints.ops import choose
+from cnn_constraints.statistics import Interval
 
 SIDES, DELTAS = (6, 8, 10), (0, 1, 2, 3)
 
@@ -27,7 +27,7 @@ def differences(seed: int, side: int, delta: int) -> dict[str, float]:
     """A random dense layer, made translation invariant and then local: what is left of it, against what it should be."""
     generator = np.random.default_rng((seed, side, delta))
     geometry = Geometry(side, side)
-    shared, local, conv = (tie_table(name, geometry, delta) for name in ("shared", "local", "conv"))
+    shared, local, conv = (ties(name, geometry, delta) for name in ("shared", "local", "conv"))
     dense = generator.standard_normal((side, side, side, side, 1, 1))
     image = generator.standard_normal((side, side))
 
@@ -48,7 +48,7 @@ def differences(seed: int, side: int, delta: int) -> dict[str, float]:
         FUNCTION: difference(output, convolution),
         FAST: difference(np.asarray(fast)[0, :, :, 0], convolution),
         ORDER: difference(np.asarray(other_order), np.asarray(constrained)),
-        MEET: float(not np.array_equal(ties.meet(shared, local), ties.canonical(conv))),
+        MEET: float(not equal(meet(shared, local), conv)),
     }
 
 

@@ -2,13 +2,11 @@
 
 import datetime
 
-from cnn_constraints import config
-from cnn_constraints.analysis import CELL
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.networks import base, by_seed
-from cnn_constraints.config import Experiment
-from cnn_constraints.estimates import mean_interval
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import Experiment, axis, product, replace
+from cnn_constraints.statistics import mean_interval
+from cnn_constraints.summaries import CELL
 
 SAMPLES = {"cpu": 3000, "gpu": 45_000}
 UPDATES = {"cpu": 800, "gpu": 20_000}
@@ -29,9 +27,9 @@ def arms(laboratory: Laboratory) -> dict[float | None, Experiment]:
         "training.evaluate_every": updates // 8,
         "training.violations": ("conv",),
     }
-    dense = config.replace(base(laboratory.images["cifar10"], tier), changes)
+    dense = replace(base(laboratory.images["cifar10"], tier), changes)
     switched = {
-        share: config.replace(dense, {"training.switch_from": "conv", "training.switch_at": round(share * updates)})
+        share: replace(dense, {"training.switch_from": "conv", "training.switch_at": round(share * updates)})
         for share in (*SWITCHES, 1.0)
     }
     return {None: dense, **switched}
@@ -40,7 +38,9 @@ def arms(laboratory: Laboratory) -> dict[float | None, Experiment]:
 def measure(laboratory: Laboratory) -> Measurement:
     """Test accuracies of the arms and their distances from conv, as differences paired by seed."""
     of_switch, seeds = arms(laboratory), laboratory.seeds
-    results = laboratory.train([trial for arm in of_switch.values() for trial in product(arm, axis("seed", seeds))])
+    results = laboratory.train(
+        [experiment for arm in of_switch.values() for experiment in product(arm, axis("seed", seeds))]
+    )
     accuracy, violation = (
         {switch: 100 * by_seed(results, arm, seeds, value) for switch, arm in of_switch.items()}
         for value in ("test_accuracy", "violation_conv")

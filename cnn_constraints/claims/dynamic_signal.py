@@ -17,11 +17,10 @@ from jaxtyping import Array, Float
 
 from cnn_constraints.arrays import FreeWeights
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
-from cnn_constraints.constraints import ties
-from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.data import tasks
-from cnn_constraints.estimates import geometric_mean_interval, mean_interval, power_law, samples_of_seeds
+from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops import choose
+from cnn_constraints.statistics import geometric_mean_interval, mean_interval, power_law, samples_of_seeds
 
 NOISE, DIMENSION, STEPS, SCALE, HELD_OUT = 0.2, 8, 100, 5.0, 1000
 THRESHOLDS = (0.0, 0.25, 0.5)
@@ -105,7 +104,7 @@ def run(cell: str, patches: int, samples: int, seed: int, planted: bool = False)
         inputs, labels = tasks.signal_patches(generator, examples, patches, signal, NOISE)
         return Sample(jnp.asarray(inputs.transpose(2, 1, 0)[:, :, None], jnp.float32), jnp.asarray(labels, jnp.float32))
 
-    table = ties.tie_table(cell, Geometry(patches, 1, boundary="circular"), 0)
+    table = choose.stored_ties(cell, Geometry(patches, 1, boundary="circular"), 0)
     # A unit's filter has a norm of about 1: the shorter the weights, the larger a step turns them.
     fan_in = DIMENSION * (table[0] >= 0).sum()
     weights = generator.standard_normal((DIMENSION, int(table.max()) + 1, 1)) / np.sqrt(fan_in)

@@ -7,21 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from cnn_constraints import config, trials
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.networks import CELLS, base, train_one
-from cnn_constraints.config import Experiment
-from cnn_constraints.constraints.geometry import BOUNDARIES
-from cnn_constraints.estimates import Interval
-from cnn_constraints.model import ConstrainedLayer
-from cnn_constraints.training.run import Task
+from cnn_constraints.data.datasets import build_dataset
+from cnn_constraints.experiment import replace
+from cnn_constraints.functional import respond
+from cnn_constraints.lattice.geometry import BOUNDARIES
+from cnn_constraints.plan import build_task, to_device
+from cnn_constraints.resolve import Resolved, resolve
+from cnn_constraints.statistics import Interval
+from cnn_constraints.training.loop import Task
 
 IMAGES, SHIFTS, MARGIN = 64, (0, 1, 2, 3), 3
 """Images move by up to three pixels, and are black for as far at their border: nothing leaves, nothing enters."""
 
 
-def network(laboratory: Laboratory, cell: str, readout: str, boundary: str, seed: int) -> Experiment:
+def network(laboratory: Laboratory, cell: str, readout: str, boundary: str, seed: int) -> Resolved:
     """One layer without pooling, whose strides would tell where an image lies."""
     changes = {
         "model.constraint": cell,
@@ -34,7 +36,8 @@ def network(laboratory: Laboratory, cell: str, readout: str, boundary: str, seed
         "training.learning_rates": (4e-3,),
         "seed": seed,
     }
-    return config.resolve(config.replace(base(laboratory.images["mnist"], laboratory.tier), changes))
+    [resolved] = resolve([replace(base(laboratory.images["mnist"], laboratory.tier), changes)])
+    return resolved
 
 
 def real_images(dataset: Dataset) -> Float[np.ndarray, "images height width channels"]:
@@ -50,15 +53,14 @@ def layer_error(task: Task, weights: Any, images: Float[np.ndarray, "..."], shif
 
     On a torus they do everywhere; in a zero boundary all but the rows and columns that T L(x) lacks.
     """
-    shape = task.network.layers[0]
-    layer = ConstrainedLayer(task.network.constraint, shape.geometry, shape.out_channels, shape.delta)
+    layer = task.network.layers[0]
 
-    def respond(x: np.ndarray) -> np.ndarray:
-        return np.asarray(layer.apply({"params": weights["layer_0"]}, jnp.asarray(x.transpose(3, 1, 2, 0))))
+    def answer(x: np.ndarray) -> np.ndarray:
+        return np.asarray(respond(layer, jnp.asarray(x.transpose(3, 1, 2, 0)), [weights["layer_0"]]))
 
-    moved = respond(np.roll(images, (shift, shift), axis=(1, 2)))
-    expected = np.roll(respond(images), (shift, shift), axis=(1, 2))
-    known = np.s_[:, shift:, shift:] if shape.geometry.boundary == "zero" else np.s_[:]
+    moved = answer(np.roll(images, (shift, shift), axis=(1, 2)))
+    expected = np.roll(answer(images), (shift, shift), axis=(1, 2))
+    known = np.s_[:, shift:, shift:] if layer.geometry.boundary == "zero" else np.s_[:]
     return float(np.linalg.norm((moved - expected)[known]) / np.linalg.norm((expected - expected.mean())[known]))
 
 
@@ -76,14 +78,14 @@ def measure(laboratory: Laboratory) -> Measurement:
     """The largest error of what should be equivariant or invariant, and the smallest of what should not, over seeds,
     shifts and moments.
     """
-    dataset = trials.build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
-    images, split, seeds = real_images(dataset), trials.to_device(dataset.train), laboratory.seeds
+    dataset = build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
+    images, split, seeds = real_images(dataset), to_device(dataset.train), laboratory.seeds
     rows, of_logits = [], {arm: [] for arm in LOGITS}
     arms = [(cell, "global_average", boundary) for cell in CELLS for boundary in BOUNDARIES]
     for cell, readout, boundary in [*arms, ("conv", "flatten", "circular")]:
         for seed in seeds:
             experiment = network(laboratory, cell, readout, boundary, seed)
-            task = trials.build_task(experiment, dataset)
+            task = build_task(experiment, dataset)
             for moment, weights in train_one(experiment, dataset, split).items():
                 if readout == "global_average":
                     panel = f"{boundary} boundary, {moment}"

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.kernels import learning_curves, mean_over_windows
 from cnn_constraints.data import tasks
-from cnn_constraints.estimates import geometric_mean_interval, mean_interval, ratio_interval, samples_of_seeds
+from cnn_constraints.statistics import geometric_mean_interval, mean_interval, ratio_interval, samples_of_seeds
 
 SITES, WINDOW, RIDGE, TEST_EXAMPLES, TARGET_ERROR = 30, 10, 1e-6, 1000, 0.1
 

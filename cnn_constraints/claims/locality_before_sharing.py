@@ -5,13 +5,11 @@ import datetime
 import numpy as np
 from jaxtyping import Float
 
-from cnn_constraints import config
-from cnn_constraints.analysis import CELL, N_TRAIN
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.networks import base, by_seed
-from cnn_constraints.config import Experiment, Model, Training
-from cnn_constraints.estimates import mean_interval
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import Experiment, Model, Training, axis, product, replace
+from cnn_constraints.statistics import mean_interval
+from cnn_constraints.summaries import CELL, N_TRAIN
 
 SAMPLES = {"cpu": (1000, 3000), "gpu": (500, 5000, 45_000)}
 CHANNELS = {"cpu": 16, "gpu": 64}
@@ -29,13 +27,13 @@ def arms(laboratory: Laboratory) -> dict[str, Experiment]:
         Training("sgd", (0.003, 0.01, 0.03), (0.0,), "cosine", 32, updates, updates // 10),
     )
     lasso = {"training.penalty": "beta_lasso", "training.penalty_strengths": (1e-4, 3e-4)}
-    dense = config.replace(usual, {CELL: "dense", "training.violations": ("local",)})
+    dense = replace(usual, {CELL: "dense", "training.violations": ("local",)})
     return {
         "conv": usual,
-        "local": config.replace(usual, {CELL: "local"}),
-        "shared": config.replace(usual, {CELL: "shared"}),
+        "local": replace(usual, {CELL: "local"}),
+        "shared": replace(usual, {CELL: "shared"}),
         "dense": dense,
-        LASSO: config.replace(dense, lasso),
+        LASSO: replace(dense, lasso),
     }
 
 
@@ -46,10 +44,10 @@ def measure(laboratory: Laboratory) -> Measurement:
     sizes, seeds = SAMPLES[laboratory.tier], laboratory.seeds
     of_line = arms(laboratory)
     factors = axis(N_TRAIN, sizes), axis("seed", seeds)
-    results = laboratory.train([trial for arm in of_line.values() for trial in product(arm, *factors)])
+    results = laboratory.train([experiment for arm in of_line.values() for experiment in product(arm, *factors)])
 
     def read(line: str, n: int, value: str = "test_accuracy") -> Float[np.ndarray, " seeds"]:
-        return by_seed(results, config.replace(of_line[line], {N_TRAIN: n}), seeds, value)
+        return by_seed(results, replace(of_line[line], {N_TRAIN: n}), seeds, value)
 
     conv, local, dense, lasso = (100 * read(line, sizes[-1]) for line in ("conv", "local", "dense", LASSO))
     far = [read(line, sizes[-1], "violation_local") ** 2 for line in (LASSO, "dense")]

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.kernels import learning_curves, mean_over_windows
 from cnn_constraints.data import tasks
-from cnn_constraints.estimates import PowerLaw, geometric_mean_interval, mean_interval, power_law
+from cnn_constraints.statistics import PowerLaw, geometric_mean_interval, mean_interval, power_law
 
 SIZES, FIRST_FITTED, TEST_EXAMPLES, RIDGE = (64, 128, 256, 512, 1024, 2048), 2, 1000, 1e-10
 TEACHERS = 16

@@ -9,12 +9,12 @@ import numpy as np
 import pandas
 from jaxtyping import Float
 
-from cnn_constraints import config, trials
 from cnn_constraints.arrays import Dataset
-from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.sweep import axis, product, resolve
-from cnn_constraints.training import run
-from cnn_constraints.training.run import Images
+from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
+from cnn_constraints.plan import build_arrays, build_task
+from cnn_constraints.resolve import Resolved, resolve
+from cnn_constraints.training import loop
+from cnn_constraints.training.loop import Images
 
 CELLS = ("dense", "shared", "local", "conv")
 READOUTS = ("flatten", "global_average")
@@ -40,17 +40,17 @@ def by_seed(
     results: pandas.DataFrame, arm: Experiment, seeds: Sequence[int], value: str = "test_accuracy"
 ) -> Float[np.ndarray, " seeds"]:
     """The values of an arm in a table of results, in the order of the seeds."""
-    named = [config.name(trial) for trial in resolve(product(arm, axis("seed", seeds)))]
-    return results.set_index("trial")[value].loc[named].to_numpy(float)
+    named = [experiment.name for experiment in resolve(product(arm, axis("seed", seeds)))]
+    return results.set_index("experiment")[value].loc[named].to_numpy(float)
 
 
-def train_one(experiment: Experiment, dataset: Dataset, train_split: Images) -> dict[str, Any]:
+def train_one(experiment: Resolved, dataset: Dataset, train_split: Images) -> dict[str, Any]:
     """The parameters of a network of one learning rate at each of the MOMENTS, by the ordinary loop.
 
     train_split: that of the data set, on the device already.
     """
-    task, trial = trials.build_task(experiment, dataset), trials.build_trial(experiment, dataset)
-    lane = jax.tree.map(lambda lanes: lanes[0], trial.hyperparameters)
-    arrays = (train_split, trial.batches, trial.validation, trial.standardisation)
-    trained, _ = run.train(task, trial.key, lane, *arrays, evaluate_every=len(trial.batches))
-    return dict(zip(MOMENTS, (run.start(task, trial.key).parameters, trained.parameters), strict=True))
+    task, arrays = build_task(experiment, dataset), build_arrays(experiment, dataset)
+    first = jax.tree.map(lambda candidates: candidates[0], arrays.hyperparameters)
+    seen = (train_split, arrays.batches, arrays.validation, arrays.standardisation)
+    trained, _ = loop.train(task, arrays.key, first, *seen, evaluate_every=len(arrays.batches))
+    return dict(zip(MOMENTS, (loop.start(task, arrays.key).parameters, trained.parameters), strict=True))

@@ -8,10 +8,12 @@ import numpy as np
 
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.networks import CELLS
-from cnn_constraints.constraints import counts, ties
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.estimates import exact
-from cnn_constraints.model import ConstrainedLayer
+from cnn_constraints.functional import Layer
+from cnn_constraints.lattice import counts
+from cnn_constraints.lattice.constraints import ties
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.layer import ConstrainedLayer
+from cnn_constraints.statistics import exact
 
 MEGAPIXEL = Geometry(1000, 1000)
 SIDES = (100, 200, 400, 700, 1000)
@@ -33,12 +35,11 @@ def weights(cell: str, geometry: Geometry, delta: int | None) -> int:
 
 def array_difference(cell: str, geometry: Geometry, delta: int) -> int:
     """How far the count is from the parameter array of a layer, or from the names that its tie table uses."""
-    reach = delta if ties.find(cell).local else None
-    layer = ConstrainedLayer(cell, geometry, out_channels=1, delta=reach, bias="none")
-    image = jax.ShapeDtypeStruct((1, geometry.height, geometry.width, 1), jnp.float32)
-    array = jax.eval_shape(layer.init, jax.eval_shape(lambda: jax.random.key(0)), image)["params"]["weights"]
-    named = len(np.setdiff1d(ties.tie_table(cell, geometry, reach), [-1]))
-    counted = weights(cell, geometry, reach)
+    layer = ConstrainedLayer.of(Layer(cell, geometry, 1, 1, delta, bias=None))
+    image = jax.ShapeDtypeStruct((geometry.height, geometry.width, 1), jnp.float32)
+    array = jax.eval_shape(layer.init, jax.eval_shape(lambda: jax.random.key(0)), image)["params"]["kernel"]
+    named = len(np.setdiff1d(ties(cell, geometry, delta), [-1]))
+    counted = weights(cell, geometry, delta)
     return max(abs(array.size - counted), abs(named - counted))
 
 
@@ -52,11 +53,7 @@ def measure(laboratory: Laboratory) -> Measurement:
         LOCAL: exact(weights("local", MEGAPIXEL, 10) / weights("conv", MEGAPIXEL, 10) / 1e6),
         ARRAYS: exact(max(array_difference(cell, *case) for cell in CELLS for case in SMALL)),
     }
-    rows = [
-        ("delta 10", cell, side, 0, weights(cell, Geometry(side, side), 10 if ties.find(cell).local else None))
-        for cell in CELLS
-        for side in SIDES
-    ]
+    rows = [("delta 10", cell, side, 0, weights(cell, Geometry(side, side), 10)) for cell in CELLS for side in SIDES]
     return Measurement(values, curves_of(rows))
 
 

@@ -6,11 +6,10 @@ import numpy as np
 import pandas
 from jaxtyping import Float
 
-from cnn_constraints.analysis import N_TRAIN
 from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Criterion, Laboratory, Measurement, Picture
-from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.estimates import geometric_mean_interval, mean_interval, power_law, samples_of_seeds
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
+from cnn_constraints.statistics import geometric_mean_interval, mean_interval, power_law, samples_of_seeds
+from cnn_constraints.summaries import N_TRAIN
 
 DENSE_SIDES, CONV_SIDES = (3, 4, 5), (3, 4, 5, 6)
 DENSE_SAMPLES, CONV_SAMPLES = (256, 512, 1024, 2048, 4096, 8192, 16384), 256

@@ -9,20 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from cnn_constraints import config, trials
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.networks import MOMENTS, base, train_one
-from cnn_constraints.config import Experiment
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.estimates import Interval, exact, power_law
-from cnn_constraints.model import ConstrainedLayer, LayerShape, Network, hand_on
-from cnn_constraints.training import run
+from cnn_constraints.data.datasets import build_dataset
+from cnn_constraints.experiment import replace
+from cnn_constraints.functional import Layer, respond
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.network import Network, activate_and_pool, layer_name
+from cnn_constraints.plan import build_arrays, build_task, to_device
+from cnn_constraints.resolve import Resolved, resolve
+from cnn_constraints.statistics import Interval, exact, power_law
+from cnn_constraints.training import loop
 
 DEPTH, DELTA, IMAGES = 6, 1, 32
 LOCAL, GLOBAL = ("local", "conv"), ("dense", "shared")
 
 
-def network(laboratory: Laboratory, cell: str, seed: int) -> Experiment:
+def network(laboratory: Laboratory, cell: str, seed: int) -> Resolved:
     """DEPTH layers of delta 1, without pooling; of a cell that sees everything, one."""
     depth = DEPTH if cell in LOCAL else 1
     changes = {
@@ -35,7 +38,8 @@ def network(laboratory: Laboratory, cell: str, seed: int) -> Experiment:
         "training.learning_rates": (4e-3,),
         "seed": seed,
     }
-    return config.resolve(config.replace(base(laboratory.images["mnist"], laboratory.tier), changes))
+    [resolved] = resolve([replace(base(laboratory.images["mnist"], laboratory.tier), changes)])
+    return resolved
 
 
 @partial(jax.jit, static_argnames=("network", "depth"))
@@ -47,11 +51,10 @@ def sensitivity(
     def middle(image: Array) -> Array:
         x = image.transpose(2, 0, 1)[..., None]
         for number, layer in enumerate(network.layers[:depth]):
-            shape = (network.constraint, layer.geometry, layer.out_channels, layer.delta)
-            h = ConstrainedLayer(*shape).apply({"params": weights[f"layer_{number}"]}, x)
-            x = hand_on(network, layer, h)  # type: ignore[arg-type]
-        row, column = (size // 2 for size in h.shape[1:3])  # type: ignore[union-attr]
-        return h[:, row, column, 0]  # type: ignore[index]
+            h = respond(layer, x, [weights[layer_name(number)]])
+            x = activate_and_pool(network, number, h)
+        row, column = (size // 2 for size in h.shape[1:3])
+        return h[:, row, column, 0]
 
     derivative = jax.vmap(jax.jacrev(middle))(images)
     return (derivative**2).mean(axis=(0, 1)).sum(axis=-1)
@@ -59,8 +62,8 @@ def sensitivity(
 
 def felt(side: int, depth: int, seeds: int) -> Float[np.ndarray, "height width"]:
     """Root mean square over seeds of the derivative of the middle unit of a layer by each pixel."""
-    layers = tuple(LayerShape(Geometry(side, side), 8, 1, 1) for _ in range(depth))
-    network = Network("conv", layers, 2)
+    layers = tuple(Layer("conv", Geometry(side, side), 8 if n else 1, 8, 1, gain=2.0) for n in range(depth))
+    network = Network(layers, (1,) * depth, 2, stored=True)
     image = jnp.asarray(np.random.default_rng(0).standard_normal((1, side, side, 1)), jnp.float32)
     squares = []
     for seed in range(seeds):
@@ -87,15 +90,15 @@ def radius(field: Float[np.ndarray, "height width"]) -> float:
 
 def measure(laboratory: Laboratory) -> Measurement:
     """How far units see and how far they look, by depth, before and after training."""
-    dataset = trials.build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
-    train_split, test_split = trials.to_device(dataset.train), trials.to_device(dataset.test)
+    dataset = build_dataset(base(laboratory.images["mnist"], laboratory.tier).data)
+    train_split, test_split = to_device(dataset.train), to_device(dataset.test)
     rows, differences, felt = [], [], []
     for cell in (*LOCAL, *GLOBAL):
         for seed in laboratory.seeds:
             experiment = network(laboratory, cell, seed)
-            trained = trials.build_task(experiment, dataset).network
-            standardisation = trials.build_trial(experiment, dataset).standardisation
-            images, _ = run.prepare(test_split, jnp.arange(IMAGES), standardisation)
+            trained = build_task(experiment, dataset).network
+            standardisation = build_arrays(experiment, dataset).standardisation
+            images, _ = loop.prepare(test_split, jnp.arange(IMAGES), standardisation)
             for moment, weights in train_one(experiment, dataset, train_split).items():
                 for depth in range(1, len(trained.layers) + 1):
                     field = np.asarray(sensitivity(trained, weights, images, depth))  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from typeguard import CollectionCheckStrategy
 
 from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Finding, Verdict, overall
 from cnn_constraints.errors import InputError
-from cnn_constraints.files import alone, foreign_entry, replacing, write_json
+from cnn_constraints.files import atomic_write, foreign_entry, locked, write_json
 
 FORMAT = 2
 
@@ -141,7 +141,7 @@ def open_folder(folder: Path, tier: str, entropy: int, environment: Mapping[str,
                 f"{folder} holds {name} and no claims.json, so it is not of claims: choose an empty or a new --output."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder / LOCK):
+        with locked(folder / LOCK):
             if not path.exists():
                 header = {"format": FORMAT, "tier": tier, "entropy": entropy, "environment": environment}
                 write_json(path, {**header, "claims": {}, "superseded": {}})
@@ -164,9 +164,9 @@ def write(folder: Path, name: str, record: Record, curves: pandas.DataFrame) -> 
     path, place = folder / CLAIMS_FILE, folder / "curves" / f"{name}.csv"
     try:
         place.parent.mkdir(exist_ok=True)
-        with replacing(place) as temporary:
+        with atomic_write(place) as temporary:
             curves.to_csv(temporary, index=False)
-        with alone(folder / LOCK):
+        with locked(folder / LOCK):
             content = _read(path)
             if name in content["claims"]:
                 content["superseded"].setdefault(name, []).append(content["claims"][name])
@@ -198,7 +198,9 @@ def read_curves(folder: Path, name: str) -> pandas.DataFrame:
 
 
 def _read(path: Path) -> Content:
-    damaged = InputError(f"{path} is damaged: restore it, or move it away to judge its claims again from their trials.")
+    damaged = InputError(
+        f"{path} is damaged: restore it, or move it away to judge its claims again from their experiments."
+    )
     try:
         content = json.loads(path.read_bytes())
     except ValueError:

@@ -4,15 +4,21 @@ import datetime
 
 import numpy as np
 
-from cnn_constraints import config, trials
-from cnn_constraints.analysis import CELL, N_TRAIN, READOUT
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.networks import CELLS, READOUTS, base, by_seed
-from cnn_constraints.config import Experiment
-from cnn_constraints.estimates import Interval, geometric_mean_interval, mean_interval, ratio_interval, samples_of_seeds
+from cnn_constraints.data.datasets import build_dataset
+from cnn_constraints.experiment import Experiment, axis, product, replace
 from cnn_constraints.matching import Quantity, match_width
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.plan import cost_of
+from cnn_constraints.statistics import (
+    Interval,
+    geometric_mean_interval,
+    mean_interval,
+    ratio_interval,
+    samples_of_seeds,
+)
+from cnn_constraints.summaries import CELL, N_TRAIN, READOUT
 
 SAMPLES = {"cpu": (100, 300, 1000, 3000), "gpu": (100, 300, 1000, 3000, 10_000, 30_000)}
 SOURCES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
@@ -37,23 +43,23 @@ def ladders(laboratory: Laboratory) -> Arms:
         usual = base(laboratory.images[source], laboratory.tier)
         for readout in READOUTS if source == "mnist" else READOUTS[:1]:
             for cell in CELLS:
-                arms[source, readout, cell] = config.replace(usual, {CELL: cell, READOUT: readout})
+                arms[source, readout, cell] = replace(usual, {CELL: cell, READOUT: readout})
     dense = arms["cifar10", "flatten", "dense"]
-    arms["cifar10", "flatten", WIDE_CONV] = matched(dense, trials.build_dataset(dense.data), "multiply_adds")
+    arms["cifar10", "flatten", WIDE_CONV] = matched(dense, build_dataset(dense.data), "multiply_adds")
     return arms
 
 
 def matched(dense: Experiment, dataset: Dataset, quantity: Quantity) -> Experiment:
     """The convolution that costs as much as a dense network."""
-    target = getattr(trials.cost(config.resolve(dense), dataset), quantity)
-    return match_width(config.replace(dense, {CELL: "conv"}), dataset, quantity, target)
+    target = getattr(cost_of(dense, dataset), quantity)
+    return match_width(replace(dense, {CELL: "conv"}), dataset, quantity, target)
 
 
 def matched_arms(laboratory: Laboratory) -> dict[str, Experiment]:
     """A narrow dense network on MNIST, and convolutions with as many parameters and as many multiply-adds."""
     dense = base(laboratory.images["mnist"], laboratory.tier)
-    dense = config.replace(dense, {CELL: "dense", "model.channels": NARROW})
-    dataset = trials.build_dataset(dense.data)
+    dense = replace(dense, {CELL: "dense", "model.channels": NARROW})
+    dataset = build_dataset(dense.data)
     return {"dense": dense, **{quantity: matched(dense, dataset, quantity) for quantity in MATCHED}}
 
 
@@ -63,9 +69,9 @@ def measure(laboratory: Laboratory) -> Measurement:
     ladder, single = ladders(laboratory), matched_arms(laboratory)
     every_size = [product(arm, axis(N_TRAIN, sizes), axis("seed", seeds)) for arm in ladder.values()]
     one_size = [product(arm, axis("seed", seeds)) for arm in single.values()]
-    results = laboratory.train([trial for trials_ in every_size + one_size for trial in trials_])
+    results = laboratory.train([experiment for experiments_ in every_size + one_size for experiment in experiments_])
     curves = {
-        key: 1 - np.stack([by_seed(results, config.replace(arm, {N_TRAIN: n}), seeds) for n in sizes], axis=1)
+        key: 1 - np.stack([by_seed(results, replace(arm, {N_TRAIN: n}), seeds) for n in sizes], axis=1)
         for key, arm in ladder.items()
     }
 

@@ -5,12 +5,11 @@ import datetime
 import numpy as np
 from jaxtyping import Float
 
-from cnn_constraints import config
-from cnn_constraints.analysis import CELL
 from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Criterion, Laboratory, Measurement, Picture
 from cnn_constraints.claims.networks import CELLS, base, by_seed
-from cnn_constraints.estimates import mean_interval
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import axis, product, replace
+from cnn_constraints.statistics import mean_interval
+from cnn_constraints.summaries import CELL
 
 INTERVENTION = "data.intervention"
 SETTINGS = {
@@ -24,14 +23,12 @@ SAMPLES = {"cpu": 3000, "gpu": 40_000}
 
 def measure(laboratory: Laboratory) -> Measurement:
     """What sharing brings in each setting, in points of test accuracy, and how that changes, paired by seed."""
-    usual = config.replace(
-        base(laboratory.images["cifar10"], laboratory.tier), {"data.n_train": SAMPLES[laboratory.tier]}
-    )
+    usual = replace(base(laboratory.images["cifar10"], laboratory.tier), {"data.n_train": SAMPLES[laboratory.tier]})
     factors = axis(CELL, CELLS), axis(INTERVENTION, SETTINGS), axis("seed", laboratory.seeds)
     results = laboratory.train(product(usual, *factors))
 
     def points(cell: str, intervention: str) -> Float[np.ndarray, " seeds"]:
-        arm = config.replace(usual, {CELL: cell, INTERVENTION: intervention})
+        arm = replace(usual, {CELL: cell, INTERVENTION: intervention})
         return 100 * by_seed(results, arm, laboratory.seeds)
 
     gain = {name: points("conv", name) - points("local", name) for name in SETTINGS}

@@ -9,11 +9,11 @@
 >>> figure = report.plot_learning_curves(results)
 """
 
-from cnn_constraints.analysis import compare as compare
-from cnn_constraints.analysis import learning_curves as learning_curves
-from cnn_constraints.analysis import samples_to_error as samples_to_error
-from cnn_constraints.analysis import summarise as summarise
 from cnn_constraints.report.figures import plot_cells as plot_cells
 from cnn_constraints.report.figures import plot_delta_curve as plot_delta_curve
 from cnn_constraints.report.figures import plot_learning_curves as plot_learning_curves
 from cnn_constraints.store import read as read
+from cnn_constraints.summaries import compare as compare
+from cnn_constraints.summaries import learning_curves as learning_curves
+from cnn_constraints.summaries import samples_to_error as samples_to_error
+from cnn_constraints.summaries import summarise as summarise

@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cnn_constraints.claims.claim import Picture
-from cnn_constraints.estimates import Interval, geometric_mean_interval, mean_interval
 from cnn_constraints.report.figures import OTHER_STYLES, RULES, STYLES
+from cnn_constraints.statistics import Interval, geometric_mean_interval, mean_interval
 
 COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
 
@@ -167,7 +167,7 @@ def _draw_line(
     axes: Axes, rows: pandas.DataFrame, picture: Picture, label: str, style: tuple[str, str], shift: float
 ) -> None:
     mean = geometric_mean_interval if picture.y_logarithmic else mean_interval
-    # A trial that diverged has no y: it is in no mean.
+    # An experiment that diverged has no y: it is in no mean.
     found: dict[Any, Interval] = {x: mean(values.dropna()) for x, values in rows.groupby("x", sort=False)["y"]}
     estimate, low, high, seeds = np.array(list(found.values()), float).T
     bars = np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0)

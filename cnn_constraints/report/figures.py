@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from cnn_constraints import analysis
-from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES, SWEEPS
+from cnn_constraints import summaries
 from cnn_constraints.errors import InputError
-from cnn_constraints.report.axes import Limits, error_axis, error_limits, labelled, plain_ticks
+from cnn_constraints.report.logarithmic_axes import Limits, error_axis, error_limits, labelled, plain_ticks
+from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES, SWEEPS
 
 STYLES = {"dense": ("#D55E00", "s"), "shared": ("#CC79A7", "D"), "local": ("#009E73", "^"), "conv": ("#0072B2", "o")}
 """Colour and marker of each cell: Okabe and Ito's colours, which are told apart with any colour vision."""
@@ -58,16 +58,16 @@ Draw = Callable[[Axes, Sequence[Line]], None]
 
 
 def figures_for(results: pandas.DataFrame) -> dict[str, Figure]:
-    """The figures that a run's results allow, by name; none where every trial diverged.
+    """The figures that a run's results allow, by name; none where every experiment diverged.
 
     `learning_curves` where n_train varies, else `cells`; `delta_curve` where one cell has several deltas.
     """
-    if all(analysis.prepare(results)["diverged"]):
+    if all(summaries.prepare(results)["diverged"]):
         return {}
     functions = (
-        {"learning_curves": plot_learning_curves} if analysis.varies(results, N_TRAIN) else {"cells": plot_cells}
+        {"learning_curves": plot_learning_curves} if summaries.varies(results, N_TRAIN) else {"cells": plot_cells}
     )
-    if analysis.telling_fields(results, [*CONDITIONS, N_TRAIN, CELL], [DELTA]):
+    if summaries.telling_fields(results, [*CONDITIONS, N_TRAIN, CELL], [DELTA]):
         functions["delta_curve"] = plot_delta_curve
     return {name: function(results) for name, function in functions.items()}
 
@@ -142,8 +142,8 @@ def plot_cells(results: pandas.DataFrame) -> Figure:
     >>> [label.get_text() for label in axes.get_yticklabels()]
     ['dense', 'shared', 'local, delta 1', 'conv, delta 1']
     """
-    arms, trials = _arms(results), analysis.prepare(results)
-    fields = analysis.arm_fields(trials)
+    arms, experiments = _arms(results), summaries.prepare(results)
+    fields = summaries.arm_fields(experiments)
     lines = _lines(arms, [CELL, DELTA])
     rows = [_full_label(line, line.arms[CELL].iloc[0]) for line in lines]
 
@@ -152,7 +152,7 @@ def plot_cells(results: pandas.DataFrame) -> Figure:
             arm = line.arms.iloc[0]
             row = rows.index(_full_label(line, arm[CELL]))
             color, marker = _style(arm[CELL])
-            seeds = 100 * trials.merge(line.arms[fields])["test_accuracy"]
+            seeds = 100 * experiments.merge(line.arms[fields])["test_accuracy"]
             axes.plot(seeds, np.full(len(seeds), row + 0.25), "o", markersize=4, color=color, fillstyle="none")
             mean, low, high = (100 * arm[f"test_accuracy{end}"] for end in ("", "_low", "_high"))
             bar = np.nan_to_num([[mean - max(low, 0)], [min(high, 100) - mean]])
@@ -177,31 +177,31 @@ def _cut(arms: pandas.DataFrame, limits: Limits) -> str:
 
 
 def _arms(results: pandas.DataFrame) -> pandas.DataFrame:
-    """`analysis.learning_curves`, the errors in percent. Raises InputError for a table without rows."""
+    """`summaries.learning_curves`, the errors in percent. Raises InputError for a table without rows."""
     if results.empty:
         raise InputError("There is nothing to draw: the table has no rows.")
-    arms = analysis.learning_curves(results)
+    arms = summaries.learning_curves(results)
     return arms.assign(**{name: 100 * arms[name] for name in ("error", "error_low", "error_high")})
 
 
 def _lines(arms: pandas.DataFrame, key: list[str]) -> list[Line]:
     """Arms grouped by `key`, and by whatever else tells apart arms of the same condition, n_train, cell and delta."""
-    fields = [name for name in arms.columns if name.startswith(("data.", "model.", "training."))]
-    key = [*key, *analysis.telling_fields(arms, [*CONDITIONS, N_TRAIN, CELL, DELTA], fields)]
+    fields = summaries.config_fields(arms)
+    key = [*key, *summaries.telling_fields(arms, [*CONDITIONS, N_TRAIN, CELL, DELTA], fields)]
     lines: list[Line] = []
     drawn: dict[str, int] = {}
-    for given, members in analysis.groups(arms, key):
+    for given, members in summaries.groups(arms, key):
         first = given[key[0]]
         cell = members[CELL].iloc[0]
         words = [given["weights"]] if cell in SWEEPS and "weights" in given else []
         words += [
-            f"{name.rpartition('.')[2]} {analysis.in_words(value)}"
+            f"{name.rpartition('.')[2]} {summaries.in_words(value)}"
             for name, value in given.items()
             if name not in (CELL, "weights") and not (name in SIZES and pandas.isna(value))
         ]
         lines.append(Line(", ".join(words), drawn.get(first, 0), members))
         drawn[first] = drawn.get(first, 0) + 1
-    return sorted(lines, key=lambda line: (analysis.cell_rank(line.arms[CELL].iloc[0]), line.variant))
+    return sorted(lines, key=lambda line: (summaries.cell_rank(line.arms[CELL].iloc[0]), line.variant))
 
 
 def _full_label(line: Line, cell: str) -> str:
@@ -228,7 +228,7 @@ def _draw_line(axes: Axes, line: Line, x: np.ndarray, limits: Limits) -> None:
 
 def _style(cell: str, variant: int = 0) -> tuple[tuple[float, float, float], str]:
     """Colour, the lighter the higher the variant, and marker."""
-    place, _ = analysis.cell_rank(cell)
+    place, _ = summaries.cell_rank(cell)
     color, marker = STYLES.get(cell, OTHER_STYLES[(place - len(STYLES)) % len(OTHER_STYLES)])
     return lighter(color, variant), marker
 
@@ -251,8 +251,8 @@ def _figure(
     note: str = "",
 ) -> Figure:
     """One panel, `height` inches high, for every combination of those panel fields that vary. note: ends the title."""
-    fields = [name for name in panel_fields if analysis.varies(arms, name)]
-    panels = list(analysis.groups(arms, fields))
+    fields = [name for name in panel_fields if summaries.varies(arms, name)]
+    panels = list(summaries.groups(arms, fields))
     columns = min(4, len(set(arms[fields[-1]])) if fields else 1)
     rows = math.ceil(len(panels) / columns)
     with matplotlib.rc_context(RULES):
@@ -275,7 +275,7 @@ def _figure(
             figure.legend(named.values(), list(named), loc="outside right center", handlelength=2.6)
             for axes in grid[:, 0]:
                 axes.set_ylabel("test error (%)")
-        about = textwrap.fill(f"{title}: {analysis.conditions_in_words(arms)}", width=int(11 * size[0]))
+        about = textwrap.fill(f"{title}: {summaries.conditions_in_words(arms)}", width=int(11 * size[0]))
         means = textwrap.fill(_seeds_in_words(arms) + note, width=int(11 * size[0]))
         figure.suptitle(f"{about}\n{means}", fontsize=11.5, linespacing=1.3)
     return figure

@@ -2,31 +2,26 @@
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas
 
-from cnn_constraints import analysis
+from cnn_constraints import summaries
+from cnn_constraints.sweep import Ran
 
 
-class Done(NamedTuple):
-    """What a command has done for a sweep. seconds: from its start to the last trial."""
-
-    trials_run: int
-    trials_already_finished: int
-    programs_compiled: int
-    seconds: float
-
-
-def as_json(folder: Path, results: pandas.DataFrame, done: Done) -> dict[str, Any]:
-    """What was done, and the arms of `analysis.summarise`. What is no finite number, or missing, is null."""
-    arms = analysis.summarise(results).to_dict("records")
+def as_json(folder: Path, ran: Ran) -> dict[str, Any]:
+    """What was done, and the arms of `summaries.summarise`. What is no finite number, or missing, is null."""
+    arms = summaries.summarise(ran.results).to_dict("records")
     return {
         "run": str(folder),
-        "trials": len(results),
-        **done._asdict(),
-        "trials_diverged": sum(analysis.prepare(results)["diverged"]),
+        "experiments": len(ran.results),
+        "experiments_run": ran.run,
+        "experiments_already_finished": ran.already_finished,
+        "experiments_diverged": sum(ran.results["test_accuracy"].isna().tolist()),
+        "programs_compiled": ran.programs,
+        "seconds": ran.seconds,
         "arms": [{str(name): _plain(value) for name, value in arm.items()} for arm in arms],
     }
 

@@ -13,14 +13,14 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cnn_constraints import analysis
+from cnn_constraints import summaries
 from cnn_constraints.claims.reach import felt
-from cnn_constraints.constraints import ties
-from cnn_constraints.constraints.counts import count
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.estimates import mean_interval
-from cnn_constraints.executors.learned import CHANNELS, DELTA, STRONGER, Learned, fields, kernel
+from cnn_constraints.lattice.constraints import CONSTRAINTS, ties
+from cnn_constraints.lattice.counts import count
+from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.report.figures import RULES, STYLES
+from cnn_constraints.report.trained_cells import CHANNELS, DELTA, STRONGER, TrainedCells, fields, kernel
+from cnn_constraints.statistics import mean_interval
 
 CELLS = tuple(STRONGER)
 SHOWN_CHANNELS, SMALL, DEPTHS = 2, 4, (1, 2, 3, 4)
@@ -74,12 +74,12 @@ def kernels(source: str, layers: Mapping[str, Any]) -> Figure:
 
 def tie_tables(side: int = SMALL, delta: int = 1) -> Figure:
     """ties[p, q] for output site p and input site q: one colour a free weight, white where there is none. D2L 7.1.2."""
-    geometry = Geometry(side, side, tile=2)
-    names = [*CELLS, *(name for name in ties.CONSTRAINTS if name not in CELLS)]
+    geometry = Geometry(side, side)
+    names = [*CELLS, *(name for name in CONSTRAINTS if name not in CELLS)]
     title = f"Which pairs of sites share a weight, on {side} x {side} pixels, delta {delta}, tiles of 2 x 2"
     figure = _figure(2.6 * len(names), 3.4, title, "a colour is a weight, white is none")
     for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
-        table = ties.tie_table(name, geometry, delta if ties.find(name).local else None)
+        table = ties(name, geometry, delta, tile=2)
         axes.imshow(colours(table), interpolation="nearest")
         axes.set_title(f"{name}: {table.max() + 1} weights", fontsize=10)
         axes.set(xlabel="input site (k, l), row by row", xticks=[], yticks=[])
@@ -117,7 +117,7 @@ def megapixel_ladder(side: int = 1000, delta: int = 10) -> Figure:
 
 def ladder_weights(cell: str, geometry: Geometry, delta: int) -> int:
     """Free weights of a pair of channels."""
-    return count(cell, geometry, delta if ties.find(cell).local else None).weights
+    return count(cell, geometry, delta).weights
 
 
 def drift(source: str, distances: pandas.DataFrame) -> Figure:
@@ -128,7 +128,7 @@ def drift(source: str, distances: pandas.DataFrame) -> Figure:
     seeds = distances["seed"].nunique()
     note = f"{source}, delta {DELTA}: means over {seeds} seeds, 95% intervals; dotted: initial weights"
     figure = _figure(11, 6.4, "Does what free layers learn come near a stronger constraint?", note)
-    pairs = list(analysis.groups(distances, ["cell", "stronger"]))
+    pairs = list(summaries.groups(distances, ["cell", "stronger"]))
     grid = figure.subplots(2, math.ceil(len(pairs) / 2), squeeze=False)
     for axes, (pair, rows) in zip(grid.flat, pairs, strict=True):
         color, _ = STYLES[pair["cell"]]
@@ -160,7 +160,7 @@ def effective_receptive_field(side: int = 21, seeds: int = 20) -> Figure:
     return figure
 
 
-PICTURES: dict[str, Callable[[Learned], Figure]] = {
+PICTURES: dict[str, Callable[[TrainedCells], Figure]] = {
     "receptive_fields": lambda learned: receptive_fields(learned.source, learned.layers),
     "kernels": lambda learned: kernels(learned.source, learned.layers),
     "tie_tables": lambda _: tie_tables(),
@@ -173,7 +173,7 @@ LEARNED = ("receptive_fields", "kernels", "drift")
 """Pictures for which networks are trained."""
 
 
-def draw(name: str, learned: Learned) -> Figure:
+def draw(name: str, learned: TrainedCells) -> Figure:
     """The picture of that name."""
     with matplotlib.rc_context(RULES):
         return PICTURES[name](learned)

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cnn_constraints import analysis
-from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES
+from cnn_constraints import summaries
+from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES
 
 CHAMPIONS = ("conv", "tiled", "low_rank_local", "local", "shared", "dense")
 """The cell that the others are compared with is the first of these in a run: the more constrained, the earlier."""
@@ -27,10 +27,10 @@ Column = tuple[str, list[str]]
 
 
 def summary_table(summary: pandas.DataFrame, plus_minus: str = "±") -> Table:
-    """Every arm of `analysis.summarise`: test accuracy in percent, with half the width of its interval."""
+    """Every arm of `summaries.summarise`: test accuracy in percent, with half the width of its interval."""
     shown = _shown(summary)
-    fields = [name for name in summary.columns if name.startswith(("data.", "model.", "training."))]
-    telling = analysis.telling_fields(summary, [CELL, DELTA, N_TRAIN, *shown], fields)
+    fields = summaries.config_fields(summary)
+    telling = summaries.telling_fields(summary, [CELL, DELTA, N_TRAIN, *shown], fields)
     columns: list[Column] = [
         ("cell", summary[CELL].tolist()),
         ("delta", _words(summary, DELTA)),
@@ -40,12 +40,12 @@ def summary_table(summary: pandas.DataFrame, plus_minus: str = "±") -> Table:
         ("accuracy, %", [_accuracy(row, plus_minus) for row in summary.to_dict("records")]),
         ("seeds", _seeds(summary)),
     ]
-    title = f"Test accuracy on {analysis.conditions_in_words(summary)}"
+    title = f"Test accuracy on {summaries.conditions_in_words(summary)}"
     return _table(title, columns, _breaks(summary, shown), _caption(summary, plus_minus))
 
 
 class Comparisons(NamedTuple):
-    """The most constrained cell against the others. pairs: rows of `analysis.compare`, with the other's cell; own, others:
+    """The most constrained cell against the others. pairs: rows of `summaries.compare`, with the other's cell; own, others:
     what tells the arm on each side from other arms of its cell, in words.
     """
 
@@ -57,13 +57,13 @@ class Comparisons(NamedTuple):
 
 def comparisons(results: pandas.DataFrame) -> Comparisons | None:
     """None where a run has a single cell, or no two cells under equal conditions."""
-    present = analysis.cells(results)
+    present = summaries.cells(results)
     champion = next((cell for cell in CHAMPIONS if cell in present), present[-1])
-    parts = [analysis.compare(results, champion, cell).assign(**{CELL: cell}) for cell in present if cell != champion]
+    parts = [summaries.compare(results, champion, cell).assign(**{CELL: cell}) for cell in present if cell != champion]
     parts = [part for part in parts if len(part)]
     if not parts:
         return None
-    pairs = analysis.in_order(pandas.concat(parts, ignore_index=True))
+    pairs = summaries.in_order(pandas.concat(parts, ignore_index=True))
     shown = _shown(pairs)
     return Comparisons(champion, pairs, _side(pairs, "first", shown), _side(pairs, "second", shown))
 
@@ -86,7 +86,7 @@ def comparison_table(results: pandas.DataFrame, plus_minus: str = "±") -> Table
         ("seeds", _seeds(pairs)),
         (f"{champion} is", pairs["verdict"].tolist()),
     ]
-    title = f"Does {champion} beat the others on {analysis.conditions_in_words(pairs)}? Points of test accuracy"
+    title = f"Does {champion} beat the others on {summaries.conditions_in_words(pairs)}? Points of test accuracy"
     caption = f"Paired by seed. {_caption(pairs, plus_minus)} Not corrected for the number of comparisons."
     return _table(title, columns, _breaks(pairs, shown), caption)
 
@@ -98,8 +98,8 @@ def print_tables(results: pandas.DataFrame, console: Console | None = None) -> N
     """
     console = Console(highlight=False) if console is None else console
     plus_minus = "+/-" if console.options.ascii_only else "±"
-    for _, part in analysis.groups(results, ["data.source", "data.intervention"]):
-        for table in (summary_table(analysis.summarise(part), plus_minus), comparison_table(part, plus_minus)):
+    for _, part in summaries.groups(results, ["data.source", "data.intervention"]):
+        for table in (summary_table(summaries.summarise(part), plus_minus), comparison_table(part, plus_minus)):
             if table is None:
                 continue
             if not console.is_terminal:
@@ -134,7 +134,7 @@ def _caption(table: pandas.DataFrame, plus_minus: str) -> str:
 
 
 def _shown(table: pandas.DataFrame) -> list[str]:
-    return [name for name in CONDITIONS if analysis.varies(table, name)]
+    return [name for name in CONDITIONS if summaries.varies(table, name)]
 
 
 def _breaks(table: pandas.DataFrame, shown: Sequence[str]) -> list[bool]:
@@ -146,11 +146,11 @@ def _breaks(table: pandas.DataFrame, shown: Sequence[str]) -> list[bool]:
 def _side(pairs: pandas.DataFrame, side: str, shown: Sequence[str]) -> list[str]:
     """What tells the arm on one side of each pair from other arms of its cell; empty where nothing needs to."""
     names = [name.removesuffix("_first") for name in pairs.columns if name.endswith("_first")]
-    telling = analysis.telling_fields(pairs, [*shown, N_TRAIN, CELL], [f"{name}_{side}" for name in names])
+    telling = summaries.telling_fields(pairs, [*shown, N_TRAIN, CELL], [f"{name}_{side}" for name in names])
     headings = {name: _heading(name.removesuffix(f"_{side}")) for name in telling}
     return [
         # No delta is no feature: dense is just dense.
-        ", ".join(f"{headings[name]} {analysis.in_words(row[name])}" for name in telling if row[name] is not None)
+        ", ".join(f"{headings[name]} {summaries.in_words(row[name])}" for name in telling if row[name] is not None)
         for row in pairs.to_dict("records")
     ]
 
@@ -182,7 +182,7 @@ def _seeds(table: pandas.DataFrame) -> list[str]:
 def _words(table: pandas.DataFrame, name: str) -> list[str]:
     # No tile is no feature either; no delta is all offsets.
     few = name in SIZES and name != DELTA
-    return ["" if few and pandas.isna(value) else analysis.in_words(value) for value in table[name]]
+    return ["" if few and pandas.isna(value) else summaries.in_words(value) for value in table[name]]
 
 
 def _heading(name: str) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas
 from matplotlib.figure import Figure
 
-from cnn_constraints import analysis, store
+from cnn_constraints import store, summaries
 from cnn_constraints.errors import InputError
-from cnn_constraints.files import replacing
+from cnn_constraints.files import atomic_write
 from cnn_constraints.report import page as pages
 from cnn_constraints.report.figures import figures_for
 from cnn_constraints.report.page.claims import claims_page
@@ -24,17 +24,18 @@ FORMATS = ("pdf", "png")
 """Of figures for papers."""
 
 
-def report_run(folder: Path, trials: Iterable[str] | None = None, page: Path | None = None) -> None:
+def report_run(folder: Path, experiments: Iterable[str] | None = None, page: Path | None = None) -> None:
     """Write <folder>/figures/<name>.png and the page of a run, then print its tables and their paths.
 
-    Only the trials of these names count, if names are given. page: by default <folder>/report.html. Raises InputError where
-    no trial is finished and where the run cannot be read, and, after the tables, where a file cannot be written.
+    Only the experiments of these names count, if names are given. page: by default <folder>/report.html. Raises
+    InputError where no experiment is finished and where the run cannot be read, and, after the tables, where a file
+    cannot be written.
     """
     run = pages.read_run(folder)
-    names = None if trials is None else list(trials)
-    results = run.results if names is None else run.results.loc[run.results["trial"].isin(names)]
+    names = None if experiments is None else list(experiments)
+    results = run.results if names is None else run.results.loc[run.results["experiment"].isin(names)]
     if results.empty:
-        raise InputError(f"{folder} has no finished trial yet: run `python -m experiments.sweep` first.")
+        raise InputError(f"{folder} has no finished experiment yet: run `python -m experiments.sweep` first.")
     # Files first: tables may be read by something that ends early, as `head` does.
     written, failure = [], None
     try:
@@ -64,11 +65,11 @@ def _draw(run: pages.Run, results: pandas.DataFrame, names: list[str] | None, pa
 def _about(run: pages.Run, results: pandas.DataFrame) -> Iterator[str]:
     """What a reader of the tables would not see in them."""
     if unfinished := run.planned - len(run.results):
-        yield f"{len(run.results)} of {run.planned} trials are finished; {unfinished} are not, or are being trained."
+        yield f"{len(run.results)} of {run.planned} experiments are finished; {unfinished} are not, or are being trained."
     if others := len(run.results) - len(results):
-        yield f"{run.name} holds {others} trials of other settings too: `python -m experiments.report` shows all."
-    if all(analysis.prepare(results)["diverged"]):
-        yield "Every trial diverged, so there is nothing to draw: try lower learning rates."
+        yield f"{run.name} holds {others} experiments of other settings too: `python -m experiments.report` shows all."
+    if all(summaries.prepare(results)["diverged"]):
+        yield "Every experiment diverged, so there is nothing to draw: try lower learning rates."
 
 
 def report_runs(folders: Sequence[Path], page: Path) -> None:
@@ -102,7 +103,7 @@ def write_page(build: Callable[[], str], path: Path) -> bool:
         return False
     content = build()
     try:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
@@ -141,7 +142,7 @@ def save(figure: Figure, path: Path) -> None:
     dated = {"CreationDate": None} if kind == "pdf" else {}
     try:
         path.parent.mkdir(exist_ok=True)
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, metadata=dated)
     except FileExistsError:
         raise InputError(f"{path} cannot be written: {path.parent} is a file and must be a folder.") from None

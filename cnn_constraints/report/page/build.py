@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 import pandas
 
-from cnn_constraints import analysis, store
+from cnn_constraints import store, summaries
 from cnn_constraints.errors import InputError
-from cnn_constraints.report.page import charts, encodings, trials
-from cnn_constraints.report.page.trials import RUN
+from cnn_constraints.report.page import charts, encodings, experiments
+from cnn_constraints.report.page.experiments import RUN
 
 EXTRA = "The page needs the extra `report`: pip install -e '.[report]'"
 
 MEANS = (
-    "Means over seeds with 95% intervals of Student's t; a small dot is one trial. An interval that goes beyond the lower "
-    "edge is cut there."
+    "Means over seeds with 95% intervals of Student's t; a small dot is one experiment. An interval that goes beyond the "
+    "lower edge is cut there."
 )
 
 HEADINGS = {
@@ -48,25 +48,27 @@ HEADINGS = {
     ),
     "time": (
         "Where the time went",
-        "Seconds of training and evaluation of all trials of an arm together, a piece a training-set size; compiling is "
-        "not in it.",
+        "Seconds of training and evaluation of all experiments of an arm together, a piece a training-set size; compiling "
+        "is not in it.",
     ),
 }
 
 TABLES = {
     "differences": (
         "Which cell beats which",
-        "Differences of test accuracy in percentage points, of trials with the same seed and so the same training images, "
-        "with half of their 95% interval; of all seeds. Undecided: the interval contains 0. Not corrected for the number "
-        "of comparisons.",
+        "Differences of test accuracy in percentage points, of experiments with the same seed and so the same training "
+        "images, with half of their 95% interval; of all seeds. Undecided: the interval contains 0. Not corrected for the "
+        "number of comparisons.",
     ),
     "arms": ("Every arm", "Means over seeds, with half of the 95% interval."),
-    "trials": ("Every trial", "Of the learning rate and weight decay that were chosen on validation images."),
+    "experiments": ("Every experiment", "Of the learning rate and weight decay that were chosen on validation images."),
 }
 
 
 class Run(NamedTuple):
-    """Tables of `store.read`, and the attempts that made them, the last one last. planned: the trials of all its sweeps."""
+    """Tables of `store.read`, and the attempts that made them, the last one last. planned: the experiments of all its
+    sweeps.
+    """
 
     name: str
     results: pandas.DataFrame
@@ -77,40 +79,40 @@ class Run(NamedTuple):
 
 
 def read_run(folder: Path) -> Run:
-    """Raises InputError where there is no run that can be read, or no trial is finished."""
+    """Raises InputError where there is no run that can be read, or no experiment is finished."""
     results = store.read(folder)
     if results.empty:
-        raise InputError(f"{folder} has no finished trial yet: run `python -m experiments.sweep` first.")
+        raise InputError(f"{folder} has no finished experiment yet: run `python -m experiments.sweep` first.")
     return Run(
         str(folder),
         results,
         store.read(folder, "evaluation"),
         store.read(folder, "time"),
         store.read_attempts(folder),
-        len(store.read_config(folder)["trials"]),
+        len(store.read_config(folder)["experiments"]),
     )
 
 
 def page(runs: Sequence[Run], names: Sequence[str] | None = None) -> str:
-    """The page of one run or of several side by side. names: of the trials that count, if not all do.
+    """The page of one run or of several side by side. names: of the experiments that count, if not all do.
 
     Raises InputError without the extra `report`.
     """
     tables = [run.results.assign(**{RUN: run.name}) for run in runs]
     results = pandas.concat([table for table in tables if len(table)], ignore_index=True)
     if names is not None:
-        results = results.loc[results["trial"].isin(list(names))]
+        results = results.loc[results["experiment"].isin(list(names))]
     seconds = {key: value for run in runs for key, value in _seconds(run)}
-    rows = trials.describe(results, seconds)
+    rows = experiments.describe(results, seconds)
     curves: dict[str, list[Any]] = {}
     for run in runs:
-        curves |= trials.training_curves(run.evaluations, run.results)
-    ratios = trials.sample_ratios(rows)
+        curves |= experiments.training_curves(run.evaluations, run.results)
+    ratios = experiments.sample_ratios(rows)
     specifications = charts.specifications(rows, ratios, bool(curves))
-    differences = trials.differences(results)
+    differences = experiments.differences(results)
     data = {
-        "trials": rows.astype(object).where(rows.notna(), None).to_dict("records"),
-        "curves": {name: curves[name] for name in rows["trial"] if name in curves},
+        "experiments": rows.astype(object).where(rows.notna(), None).to_dict("records"),
+        "curves": {name: curves[name] for name in rows["experiment"] if name in curves},
         "ratios": ratios,
         "differences": differences,
         "charts": specifications,
@@ -124,7 +126,7 @@ def page(runs: Sequence[Run], names: Sequence[str] | None = None) -> str:
 
 
 def _seconds(run: Run) -> Iterable[tuple[str, float]]:
-    return zip(run.seconds["trial"], run.seconds["seconds"], strict=True) if len(run.seconds) else ()
+    return zip(run.seconds["experiment"], run.seconds["seconds"], strict=True) if len(run.seconds) else ()
 
 
 def assemble(title: str, facts: str, details: str, body: str, data: Mapping[str, Any]) -> str:
@@ -158,7 +160,7 @@ def _filters(rows: pandas.DataFrame) -> dict[str, list[Any]]:
     """The values of what can be filtered by, where there are several."""
     filters = {name: list(dict.fromkeys(rows[name])) for name in ("run", "cell", "delta", "readout", "n", "seed")}
     # Where each cell has one delta, to choose cells is enough.
-    filters["delta"] = trials.deltas(rows) if trials.is_delta_sweep(rows) else []
+    filters["delta"] = experiments.deltas(rows) if experiments.is_delta_sweep(rows) else []
     numbers = {name: sorted(int(value) for value in filters[name]) for name in ("n", "seed")}
     return {name: values for name, values in (filters | numbers).items() if len(values) > 1}
 
@@ -167,17 +169,17 @@ def _facts(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
     sources = " and ".join(dict.fromkeys(results["data.source"]))
     seeds = len(set(results["seed"]))
     finished, planned = (sum(counts) for counts in ([len(run.results) for run in runs], [run.planned for run in runs]))
-    facts = [sources, f"{len(results):,} trials", "1 seed, so no intervals" if seeds == 1 else f"{seeds} seeds"]
-    if diverged := sum(analysis.prepare(results)["diverged"].tolist()):
-        facts.append(f"{diverged:,} trials diverged at every learning rate and have no error: try lower ones")
+    facts = [sources, f"{len(results):,} experiments", "1 seed, so no intervals" if seeds == 1 else f"{seeds} seeds"]
+    if diverged := sum(summaries.prepare(results)["diverged"].tolist()):
+        facts.append(f"{diverged:,} experiments diverged at every learning rate and have no error: try lower ones")
     if finished < planned:
-        facts.append(f"{finished:,} of {planned:,} trials were finished when this page was made")
+        facts.append(f"{finished:,} of {planned:,} experiments were finished when this page was made")
     return " · ".join(facts)
 
 
 def _details(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
-    """What all trials have in common, and where they were made."""
-    fields = [name for name in results.columns if name.startswith(("data.", "model.", "training."))]
+    """What all experiments have in common, and where they were made."""
+    fields = [*summaries.config_fields(results), summaries.PLACE]
     words = {name: list(dict.fromkeys(map(str, results[name]))) for name in fields}
     common = {name: values[0] for name, values in words.items() if len(values) == 1}
     shown = {name: value for name, value in common.items() if value not in ("None", "nan", "[]")}

@@ -40,7 +40,7 @@ def build(title: str, content: Content, curves: Mapping[str, pandas.DataFrame]) 
     facts = " · ".join([f"{len(found)} claims", *(f"{count} {verdict}" for verdict, count in counts.items())])
     data = {
         "filters": {"verdict": list(counts)} if len(counts) > 1 else {},
-        "trials": [],
+        "experiments": [],
         "charts": {
             name: claim_curves(name, CLAIMS[name].picture, rows, is_categorical(rows)) for name, rows in curves.items()
         },

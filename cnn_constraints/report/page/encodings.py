@@ -7,9 +7,9 @@ import pandas
 from matplotlib.colors import to_hex
 from scipy import stats
 
-from cnn_constraints.analysis import cell_rank
 from cnn_constraints.report.claims import line_style
 from cnn_constraints.report.figures import lighter
+from cnn_constraints.summaries import cell_rank
 
 Spec = dict[str, Any]
 
@@ -27,14 +27,15 @@ MOST_ARMS = 30
 """Of a legend."""
 
 
-def mean_and_interval(trials: pandas.DataFrame, keys: Sequence[str]) -> list[Spec]:
-    """The mean over seeds and the 95% Student-t interval, of trials that have not diverged: `estimates.mean_interval`.
+def mean_and_interval(experiments: pandas.DataFrame, keys: Sequence[str]) -> list[Spec]:
+    """The mean over seeds and the 95% Student-t interval, of experiments that have not diverged:
+    `statistics.mean_interval`.
 
     An end that a logarithmic axis cannot show stands at its lower edge.
     """
     operations = [("mean", "mean"), ("stdev", "stdev"), ("valid", "seeds"), ("median", "learning_rate")]
     fields = {"learning_rate": "learning_rate"}
-    edge = 0.5 * min((error for error in trials["error"].tolist() if error > 0), default=0.02)
+    edge = 0.5 * min((error for error in experiments["error"].tolist() if error > 0), default=0.02)
     return [
         {"filter": "isValid(datum.error)"},
         {
@@ -69,16 +70,16 @@ def plain(encoding: Spec) -> Spec:
     return {"x": None, "color": {"value": "#8a8a8a"}, "shape": None, "detail": None, **encoding}
 
 
-def shape(trials: pandas.DataFrame, by: str = "arm") -> Spec:
+def shape(experiments: pandas.DataFrame, by: str = "arm") -> Spec:
     """The marker of the cell. Of points alone: lines and rules that have one get points of their own from Vega-Lite."""
-    names, styles = _names(trials, by)
+    names, styles = _names(experiments, by)
     scale = {"domain": names, "range": [SHAPES.get(marker, "cross") for _, marker in styles]}
     return {"field": by, "type": "nominal", "title": None, "scale": scale, "legend": _legend(names)}
 
 
-def colour(trials: pandas.DataFrame, by: str = "arm", field: str | None = None) -> Spec:
+def colour(experiments: pandas.DataFrame, by: str = "arm", field: str | None = None) -> Spec:
     """The colour of the cell; of its arms each is lighter than the one before. field: the names' field, if not `by`."""
-    names, styles = _names(trials, by)
+    names, styles = _names(experiments, by)
     scale = {"domain": names, "range": [colour for colour, _ in styles]}
     return {"field": field or by, "type": "nominal", "title": None, "scale": scale, "legend": _legend(names)}
 
@@ -88,21 +89,21 @@ def _legend(names: Sequence[str]) -> Spec | None:
     return {"labelLimit": 320} if len(names) <= MOST_ARMS else None
 
 
-def _names(trials: pandas.DataFrame, by: str) -> tuple[list[str], list[tuple[str, str]]]:
+def _names(experiments: pandas.DataFrame, by: str) -> tuple[list[str], list[tuple[str, str]]]:
     """Arms or cells, and the colour and marker of each."""
-    found = sorted(set(trials["cell"]), key=cell_rank)
+    found = sorted(set(experiments["cell"]), key=cell_rank)
     if by == "cell":
         return found, [line_style(cell, found) for cell in found]
     arms: dict[str, tuple[str, str]] = {}
     for cell in found:
         colour, marker = line_style(cell, found)
-        of_cell = dict.fromkeys(trials.loc[trials["cell"] == cell, "arm"])
+        of_cell = dict.fromkeys(experiments.loc[experiments["cell"] == cell, "arm"])
         arms |= {arm: (to_hex(lighter(colour, variant)), marker) for variant, arm in enumerate(of_cell)}
     return list(arms), list(arms.values())
 
 
 def dot() -> Spec:
-    """The mark of one trial."""
+    """The mark of one experiment."""
     return {"type": "point", "filled": True, "size": 22, "opacity": 0.35}
 
 
@@ -129,4 +130,4 @@ def arm_tooltip() -> list[Spec]:
     return fields(["arm", "told", "seeds", "learning_rate"])
 
 
-TRIAL_TOOLTIP = fields(["arm", "n", "seed", "readout", "error", "accuracy", "learning_rate", "trial"])
+EXPERIMENT_TOOLTIP = fields(["arm", "n", "seed", "readout", "error", "accuracy", "learning_rate", "experiment"])

@@ -10,11 +10,11 @@ const LEAST = 0.1; // percent: a logarithmic axis has no place for nought
 const MOST_ROWS = 300; // of a table; the CSV has all
 
 const passes = (row, names) => names.every((name) => !(name in chosen) || !(name in row) || chosen[name].has(row[name]));
-const kept = () => content.trials.filter((row) => passes(row, Object.keys(chosen)));
+const kept = () => content.experiments.filter((row) => passes(row, Object.keys(chosen)));
 
 // What a chart shows: each source is filtered by what it knows.
 const sources = {
-  trials: kept,
+  experiments: kept,
   ratios: () => content.ratios.filter((row) => passes(row, ["run", "cell", "readout"])),
   curves: () => kept().flatMap(curveRows),
   costs: () => kept().flatMap((row) => [costRow(row, "parameters", row.parameters), costRow(row, "multiply-adds", row.multiply_adds)]),
@@ -22,7 +22,7 @@ const sources = {
 const rowsOf = (name) => (sources[name] ?? (() => content.datasets[name]))();
 
 function curveRows(row) {
-  const [updates, training, validation] = content.curves[row.trial] ?? [[], [], []];
+  const [updates, training, validation] = content.curves[row.experiment] ?? [[], [], []];
   const own = { cell: row.cell, arm: row.arm, n: row.n, condition: row.condition, panel: row.panel };
   const shown = (errors, kind) =>
     updates.map((update, place) => ({ ...own, update, kind, error: errors[place] === null ? null : Math.max(errors[place], LEAST) }));
@@ -125,7 +125,7 @@ function arms() {
 const tables = {
   differences: () => content.differences.filter((row) => passes(row, ["run", "cell", "readout", "n"])).map(({ cell, readout, ...row }) => row),
   arms,
-  trials: () => kept().map(({ line, leading, panel, place, delta_rank, delta_place, ...row }) => ({ arm: row.arm, ...row })),
+  experiments: () => kept().map(({ line, leading, panel, place, delta_rank, delta_place, ...row }) => ({ arm: row.arm, ...row })),
 };
 const PERCENTAGES = new Set(["error", "accuracy", "half", "difference", "training_accuracy"]);
 const WORDS = {

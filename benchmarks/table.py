@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.timing import Ceilings, Timing
 from cnn_constraints.errors import InputError
-from cnn_constraints.files import replacing
+from cnn_constraints.files import atomic_write
 
 OURS = "ours"
 
@@ -90,7 +90,7 @@ def print_case(rows: Sequence[Row]) -> None:
 def write_json(rows: Sequence[Row], path: Path) -> None:
     """A list of objects, whole or not at all. Raises InputError where the file system refuses."""
     try:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps([one._asdict() for one in rows], indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None

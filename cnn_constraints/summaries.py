@@ -1,23 +1,25 @@
 """From the results of a run to what they say: means with intervals over seeds, and paired comparisons of two cells.
 
-An arm is everything about a trial except its seed. The seeds of an arm differ in training subset, initial weights and
+An arm is everything about an experiment except its seed. The seeds of an arm differ in training subset, initial weights and
 order of batches, so an interval over seeds covers all three; the test images are the same for all.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
-import numpy as np
 import pandas
 
-from cnn_constraints.constraints import low_rank
 from cnn_constraints.errors import InputError, unknown_name
-from cnn_constraints.estimates import geometric_mean_interval, mean_interval, samples_of_seeds, verdict
+from cnn_constraints.lattice import low_rank
+from cnn_constraints.statistics import geometric_mean_interval, mean_interval, samples_of_seeds, verdict
 
 CELL, DELTA, N_TRAIN, READOUT = "model.constraint", "model.delta", "data.n_train", "model.readout"
 
 SIZES = (DELTA, "model.tile", "model.rank")
 """Whole numbers that are missing where they mean nothing to a cell; no delta is all offsets."""
+
+PLACE = "data.folder"
+"""A path, which tells no two experiments apart."""
 
 SWEEPS = {"conv": "tied weights", "shared": "tied weights", "local": "untied weights", "dense": "untied weights"}
 """The delta-sweep of each cell; shared and dense are the ends of theirs, at all offsets."""
@@ -29,36 +31,30 @@ CONDITIONS = ("data.source", "data.intervention", READOUT)
 def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
     """The table of `store.read`, ready to be grouped: the `SIZES` nullable integers.
 
-    A column `diverged` says which trials never had a finite validation loss, in any lane: they have no test accuracy.
+    A column `diverged` says which experiments never had a finite validation loss, in any candidate: they have no test
+    accuracy.
     """
     table = results.reset_index(drop=True)
     for name in SIZES:
         if name in table:
             # Through float: a column of nothing but None is of type object.
             table[name] = table[name].astype(float).astype("Int64")
-    # A column in which every trial is null is of type object.
-    table["parameters"] = table["parameters"].astype("int64")
-    for name in ("test_accuracy", "train_accuracy", "validation_accuracy"):
-        table[name] = table[name].astype(float) if name in table else np.nan
-    table["diverged"] = table["test_accuracy"].isna() | (table["validation_accuracy"] < 0)
-    table["test_accuracy"] = table["test_accuracy"].mask(table["diverged"])
-    return table
+    return table.assign(diverged=table["test_accuracy"].isna())
 
 
 def arm_fields(table: pandas.DataFrame) -> list[str]:
-    """The conditions, n_train, cell and delta, and every other config field but the seed in which trials differ.
+    """The conditions, n_train, cell and delta, and every other config field but the seed in which experiments differ.
 
-    Where the archives of a named data set lie is no difference; which folder the source `folder` reads is one.
+    Where images lie is no difference; which images the source `folder` has read is one, by their digest.
     """
     always = [*CONDITIONS, N_TRAIN, CELL, DELTA]
-    passed_over = [] if "folder" in set(table["data.source"]) else ["data.folder"]
-    return always + [name for name in _fields(table) if name not in always + passed_over and varies(table, name)]
+    return always + [name for name in config_fields(table) if name not in always and varies(table, name)]
 
 
 def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
     """One row an arm, of a table of `store.read` with at least one row.
 
-    Columns: the `arm_fields`; `seeds` in the means; `diverged` trials, which are in no mean; `parameters`; means over
+    Columns: the `arm_fields`; `seeds` in the means; `diverged` experiments, which are in no mean; `parameters`; means over
     seeds of `test_accuracy`, with its 95% interval from `test_accuracy_low` to `test_accuracy_high`, and of
     `train_accuracy`, all fractions; the median `learning_rate` chosen. Sorted as by `in_order`.
 
@@ -68,12 +64,16 @@ def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
     """
     table = prepare(results)
     rows = []
-    for arm, trials in groups(table, arm_fields(table)):
-        done = trials.loc[~trials["diverged"]]
+    for arm, experiments in groups(table, arm_fields(table)):
+        done = experiments.loc[~experiments["diverged"]]
         test = mean_interval(done["test_accuracy"])
         rows.append(
             arm
-            | {"seeds": test.seeds, "diverged": len(trials) - test.seeds, "parameters": trials["parameters"].iloc[0]}
+            | {
+                "seeds": test.seeds,
+                "diverged": len(experiments) - test.seeds,
+                "parameters": experiments["parameters"].iloc[0],
+            }
             | {"test_accuracy": test.estimate, "test_accuracy_low": test.low, "test_accuracy_high": test.high}
             | done[["train_accuracy"]].mean().to_dict()
             | done[["learning_rate"]].median().to_dict()
@@ -98,7 +98,7 @@ def samples_to_error(results: pandas.DataFrame, error: float) -> pandas.DataFram
     """How many training images each cell needs to reach a test error, a fraction; one row a learning curve.
 
     Columns: what tells the curves apart, n_train aside; `seeds`; the geometric mean over seeds of `samples`, with its 95%
-    interval `samples_low` to `samples_high`, each seed's by `estimates.samples_to_error`: infinite where an error is never
+    interval `samples_low` to `samples_high`, each seed's by `statistics.samples_to_error`: infinite where an error is never
     reached, the first size where it is reached at once. A seed that lacks a size, or diverged at one, is left out.
 
     Raises InputError for an error that is not above 0.
@@ -111,8 +111,8 @@ def samples_to_error(results: pandas.DataFrame, error: float) -> pandas.DataFram
     fields = [*CONDITIONS, CELL, DELTA]
     fields += telling_fields(table, [*fields, N_TRAIN], arm_fields(table))
     rows = []
-    for curve, trials in groups(table, fields):
-        seeds = trials.pivot(index="seed", columns=N_TRAIN, values="test_accuracy").dropna()
+    for curve, experiments in groups(table, fields):
+        seeds = experiments.pivot(index="seed", columns=N_TRAIN, values="test_accuracy").dropna()
         found = geometric_mean_interval(samples_of_seeds(list(seeds.columns), 1 - seeds.to_numpy(float), error))
         ends = {"samples": found.estimate, "samples_low": found.low, "samples_high": found.high}
         rows.append(curve | {"seeds": found.seeds} | ends)
@@ -122,13 +122,13 @@ def samples_to_error(results: pandas.DataFrame, error: float) -> pandas.DataFram
 def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFrame:
     """Test accuracy of cell `first` minus that of cell `second`, paired by seed, so on the same training images.
 
-    Both trials of a pair agree in everything about the data and in the readout. In any other field they agree if both
+    Both experiments of a pair agree in everything about the data and in the readout. In any other field they agree if both
     cells were run with several of its values, some of them in common (a sweep over delta, for conv against local); else
     every value of one meets every value of the other (conv at each delta against dense, or arms matched in size).
 
     Columns: the conditions, `data.n_train` and other data fields that vary; `<field>_first` and `<field>_second` for
-    `model.delta` and every other field that varies; `seeds` paired; pairs in which a trial `diverged`, left out of the
-    rest; the mean `difference`, a fraction, its 95% Student-t interval `difference_low` to `difference_high`, not
+    `model.delta` and every other field that varies; `seeds` paired; pairs in which an experiment `diverged`, left out
+    of the rest; the mean `difference`, a fraction, its 95% Student-t interval `difference_low` to `difference_high`, not
     corrected for the number of comparisons; and the `verdict` on `first`. A seed that one cell lacks is left out.
 
     Raises InputError for a cell that has no results, and for one and the same.
@@ -231,5 +231,7 @@ def conditions_in_words(table: pandas.DataFrame) -> str:
     return ", ".join(words)
 
 
-def _fields(table: pandas.DataFrame) -> list[str]:
-    return [name for name in table.columns if name.startswith(("data.", "model.", "training."))]
+def config_fields(table: pandas.DataFrame) -> list[str]:
+    """Config fields by which experiments are told apart: all but the seed, and the place of their images."""
+    names = [name for name in table.columns if name.startswith(("data.", "model.", "training."))]
+    return [name for name in names if name != PLACE]

@@ -62,7 +62,7 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval
     sample = np.asarray(list(values), dtype=float)
     _check_confidence(confidence)
     if not np.isfinite(sample).all():
-        raise InputError("A mean needs finite values: leave out the trials that diverged, and count them.")
+        raise InputError("A mean needs finite values: leave out the experiments that diverged, and count them.")
     if len(sample) < 2:
         return Interval(float(sample[0]) if len(sample) else np.nan, np.nan, np.nan, len(sample))
     quantile = stdtrit(len(sample) - 1, (1 + confidence) / 2)

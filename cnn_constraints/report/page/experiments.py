@@ -1,4 +1,4 @@
-"""From the tables of a run to the rows that the page filters and draws: one a trial, with short names."""
+"""From the tables of a run to the rows that the page filters and draws: one an experiment, with short names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas
 
-from cnn_constraints import analysis
-from cnn_constraints.analysis import CELL, CONDITIONS, DELTA, N_TRAIN, READOUT, SIZES, SWEEPS
-from cnn_constraints.estimates import ratio_interval, samples_of_seeds
+from cnn_constraints import summaries
 from cnn_constraints.report.tables import CHAMPIONS, comparisons
+from cnn_constraints.statistics import ratio_interval, samples_of_seeds
+from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, READOUT, SIZES, SWEEPS
 
 RUN = "run"
 
@@ -23,23 +23,24 @@ Rows = list[dict[str, Any]]
 
 
 def describe(results: pandas.DataFrame, seconds: Mapping[str, float]) -> pandas.DataFrame:
-    """A row a trial of `store.read` tables, with a column `run`.
+    """A row an experiment of `store.read` tables, with a column `run`.
 
-    Columns: `trial`, `run`, `cell`, `arm` in words (all but seed and n), `condition` in words (of those that vary), `panel`
-    (condition and n), `readout`, `n`, `seed`, `delta` ("all" for none), `error` and `accuracy` in percent (missing where a
-    trial diverged), `training_accuracy`, `learning_rate`, `weight_decay`, `diverged_lanes` if any, `parameters`,
-    `multiply_adds`, `seconds`. Of the delta-sweep: `line`, the arm without cell and delta, and `leading`, the cell that it
-    begins with. `place` and `delta_place`: n, and the rank of delta, a little moved, so that bars do not hide each other.
+    Columns: `experiment`, `run`, `cell`, `arm` in words (all but seed and n), `condition` in words (of those that vary),
+    `panel` (condition and n), `readout`, `n`, `seed`, `delta` ("all" for none), `error` and `accuracy` in percent (missing
+    where an experiment diverged), `training_accuracy`, `learning_rate`, `weight_decay`, `diverged_candidates` if any,
+    `parameters`, `multiply_adds`, `seconds`. Of the delta-sweep: `line`, the arm without cell and delta, and `leading`, the
+    cell that it begins with. `place` and `delta_place`: n, and the rank of delta, a little moved, so that bars do not hide
+    each other.
     """
-    table = analysis.prepare(results)
-    conditions = [name for name in (RUN, *CONDITIONS) if analysis.varies(table, name)]
+    table = summaries.prepare(results)
+    conditions = [name for name in (RUN, *CONDITIONS) if summaries.varies(table, name)]
     telling = _telling(table)
     condition = _joined(table, conditions)
     images = [f"{n:,} images" for n in table[N_TRAIN]]
-    several = analysis.varies(table, N_TRAIN)
+    several = summaries.varies(table, N_TRAIN)
     rows = pandas.DataFrame(
         {
-            "trial": table["trial"],
+            "experiment": table["experiment"],
             "run": table[RUN],
             "cell": table[CELL],
             "arm": _arms(table, telling),
@@ -53,16 +54,18 @@ def describe(results: pandas.DataFrame, seconds: Mapping[str, float]) -> pandas.
             "readout": table[READOUT],
             "n": table[N_TRAIN],
             "seed": table["seed"],
-            "delta": [analysis.in_words(delta) for delta in table[DELTA]],
+            "delta": [summaries.in_words(delta) for delta in table[DELTA]],
             "error": (100 * (1 - table["test_accuracy"])).round(4),
             "accuracy": (100 * table["test_accuracy"]).round(4),
             "training_accuracy": (100 * table["train_accuracy"]).round(4),
             **{name: table[name] for name in ("learning_rate", "weight_decay", "parameters", "multiply_adds")},
-            "diverged_lanes": table["diverged_lanes"].replace(0, "") if "diverged_lanes" in table else "",
-            "seconds": [round(seconds.get(trial, 0.0), 3) for trial in table["trial"]],
+            "diverged_candidates": table["diverged_candidates"].replace(0, "")
+            if "diverged_candidates" in table
+            else "",
+            "seconds": [round(seconds.get(experiment, 0.0), 3) for experiment in table["experiment"]],
         }
     )
-    runs, cells = list(dict.fromkeys(table[RUN])), table[CELL].map(analysis.cell_rank)
+    runs, cells = list(dict.fromkeys(table[RUN])), table[CELL].map(summaries.cell_rank)
     rows = rows.assign(delta_rank=rows["delta"].map(_delta_rank), run_rank=rows["run"].map(runs.index), cell_rank=cells)
     rows = rows.sort_values(["run_rank", "cell_rank", "n", "delta_rank"], kind="stable", ignore_index=True)
     rows = rows.drop(columns=["run_rank", "cell_rank"])
@@ -79,13 +82,13 @@ def deltas(rows: pandas.DataFrame) -> list[str]:
     return list(dict.fromkeys(rows.sort_values("delta_rank")["delta"]))
 
 
-def sample_ratios(trials: pandas.DataFrame) -> Rows:
+def sample_ratios(experiments: pandas.DataFrame) -> Rows:
     """How many times as many images an arm needs to reach the mean error that the most constrained arm has with n: the mean
-    ratio over seeds with its 95% interval, `estimates.ratio_interval`. An arm that does not get there, at one seed or more,
-    has no ratio there; neither has one whose first size is enough.
+    ratio over seeds with its 95% interval, `statistics.ratio_interval`. An arm that does not get there, at one seed or
+    more, has no ratio there; neither has one whose first size is enough.
     """
     rows: Rows = []
-    for condition, of_condition in trials.groupby("condition", sort=False):
+    for condition, of_condition in experiments.groupby("condition", sort=False):
         curves = {str(arm): _curve(of_arm) for arm, of_arm in of_condition.groupby("arm", sort=False)}
         curves = {arm: curve for arm, curve in curves.items() if curve is not None}
         first = min(curves, key=lambda arm: _champion(of_condition, arm), default=None)
@@ -105,9 +108,9 @@ def differences(results: pandas.DataFrame) -> Rows:
     """`tables.comparisons` of each run, data set and intervention: differences of test accuracy in percentage points, with
     half the width of their interval.
     """
-    conditions = [name for name in (RUN, *CONDITIONS) if analysis.varies(results, name)]
+    conditions = [name for name in (RUN, *CONDITIONS) if summaries.varies(results, name)]
     rows: Rows = []
-    for shown, part in analysis.groups(results, [RUN, "data.source", "data.intervention"]):
+    for shown, part in summaries.groups(results, [RUN, "data.source", "data.intervention"]):
         found = comparisons(part)
         if found is None:
             continue
@@ -133,28 +136,27 @@ def differences(results: pandas.DataFrame) -> Rows:
 
 
 def training_curves(evaluations: pandas.DataFrame, results: pandas.DataFrame) -> dict[str, list[Any]]:
-    """By trial: updates, and errors in percent on training and validation images, of the chosen lane."""
-    chosen = evaluations.merge(results[["trial", "lane"]], on=["trial", "lane"])
+    """By experiment: updates, and errors in percent on training and validation images, of the chosen candidate."""
+    chosen = evaluations.merge(results[["experiment", "candidate"]], on=["experiment", "candidate"])
     curves = {}
-    for trial, rows in chosen.groupby("trial", sort=False):
+    for experiment, rows in chosen.groupby("experiment", sort=False):
         errors = [
             [None if np.isnan(error) else round(error, 2) for error in 100 * (1 - rows[column].to_numpy(float))]
             for column in ("train_accuracy", "validation_accuracy")
         ]
-        curves[str(trial)] = [rows["update"].tolist(), *errors]
+        curves[str(experiment)] = [rows["update"].tolist(), *errors]
     return curves
 
 
 def _telling(table: pandas.DataFrame) -> list[str]:
     """Fields but conditions, cell and sizes that tell arms apart."""
     known = [RUN, *CONDITIONS, N_TRAIN, CELL, *SIZES]
-    fields = [name for name in table.columns if name.startswith(("data.", "model.", "training."))]
-    return analysis.telling_fields(table, [*known, "seed"], [name for name in fields if name != "data.folder"])
+    return summaries.telling_fields(table, [*known, "seed"], summaries.config_fields(table))
 
 
 def _arms(table: pandas.DataFrame, telling: list[str]) -> list[str]:
     """The cell, its sizes where they vary, and other fields that tell arms apart."""
-    sizes = [name for name in SIZES if analysis.telling_fields(table, [CELL], [name])]
+    sizes = [name for name in SIZES if summaries.telling_fields(table, [CELL], [name])]
     return [
         ", ".join([" ".join([row[CELL], *_given(row, sizes)]), *_other(row, telling)])
         for row in table.to_dict("records")
@@ -175,7 +177,7 @@ def _given(row: Mapping[Any, Any], sizes: Sequence[str]) -> list[str]:
 
 
 def _other(row: Mapping[Any, Any], telling: Sequence[str]) -> list[str]:
-    return [f"{_short(name)} {analysis.in_words(row[name])}" for name in telling]
+    return [f"{_short(name)} {summaries.in_words(row[name])}" for name in telling]
 
 
 def weights_of(cell: str) -> str:
@@ -216,9 +218,9 @@ def _curve(of_arm: pandas.DataFrame) -> pandas.DataFrame | None:
     return curve if curve.shape[1] > 1 and curve.notna().all(axis=None) else None
 
 
-def _champion(trials: pandas.DataFrame, arm: str) -> tuple[int, float]:
+def _champion(experiments: pandas.DataFrame, arm: str) -> tuple[int, float]:
     """A sorting key: the most constrained cell, and of its arms the one with the least error."""
-    of_arm = trials.loc[trials["arm"] == arm]
+    of_arm = experiments.loc[experiments["arm"] == arm]
     cell = of_arm["cell"].iloc[0]
     return CHAMPIONS.index(cell) if cell in CHAMPIONS else len(CHAMPIONS), float(of_arm["error"].mean())
 
