@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from test_analysis import result_row
+from made_up_results import write_run
 
-from cnn_constraints import config, store
-from cnn_constraints.config import Experiment
-from cnn_constraints.sweep import resolve
-from experiments.entry import load_config
+from cnn_constraints.config_file import load_config
+from cnn_constraints.experiment import Experiment
+from cnn_constraints.resolve import resolve
 
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.py"
 TEST_IMAGES = 400
@@ -28,18 +27,12 @@ CORRECT = {
 """Of the test images, by cell, n_train and seed."""
 
 
-def accuracy(trial: Experiment) -> float:
-    return CORRECT[trial.model.constraint, trial.data.n_train][trial.seed] / TEST_IMAGES
+def accuracy(experiment: Experiment) -> float:
+    return CORRECT[experiment.model.constraint, experiment.data.n_train][experiment.seed] / TEST_IMAGES
 
 
 def write_quickstart(folder: Path) -> None:
     """`runs/quickstart` in that folder."""
     quickstart = load_config(CONFIG)
-    trials = resolve(quickstart.get_sweep(quickstart.get_config()))
-    rows = []
-    for trial in trials:
-        name = {"trial": config.name(trial)}
-        rows.append(name | {"event": "evaluation", "lane": 0, "update": 30, "validation_loss": 0.5})
-        rows += [result_row(trial, accuracy(trial)), name | {"event": "time", "seconds": 1.5}]
-    with store.open_run(folder / "runs" / "quickstart", trials, {}) as run:
-        run.commit("recorded", rows)
+    (folder / "runs").mkdir()
+    write_run(folder / "runs" / "quickstart", resolve(quickstart.get_sweep(quickstart.get_config())), accuracy)

@@ -13,8 +13,7 @@ from cnn_constraints import store
 ROOT = Path(__file__).parents[1]
 
 CONFIG = """
-from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
 
 
 def get_config():
@@ -28,7 +27,7 @@ def get_config():
 def get_sweep(base):
     return product(base, axis("model.constraint", ["dense", "shared", "conv"]), axis("seed", [0, 1, 2]))
 """
-"""Nine trials of three groups, a third of whose lanes diverge."""
+"""Nine experiments of three groups, a third of whose candidates diverge."""
 
 
 def start(place: Path, run: str, *flags: str, devices: int = 2) -> subprocess.Popen[str]:

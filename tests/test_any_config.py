@@ -15,17 +15,19 @@ from hypothesis import HealthCheck, Phase, assume, event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnn_constraints import config, sweep, trials
-from cnn_constraints.config import Data, Experiment
-from cnn_constraints.constraints import low_rank, ties
-from cnn_constraints.constraints.geometry import BOUNDARIES
 from cnn_constraints.data import sources, tasks
+from cnn_constraints.data.datasets import build_dataset, images_of
 from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.errors import InputError
-from cnn_constraints.executors.checks import check_before_running
 from cnn_constraints.executors.local import LocalExecutor
-from cnn_constraints.executors.progress import Silent
-from cnn_constraints.model import ACTIVATIONS, BIASES, POOLINGS, PRECISIONS, READOUTS
+from cnn_constraints.executors.progress import ProgressBar
+from cnn_constraints.experiment import Data, Experiment, flat, replace, to_json
+from cnn_constraints.functional import PRECISIONS
+from cnn_constraints.lattice import constraints, low_rank
+from cnn_constraints.lattice.geometry import BOUNDARIES
+from cnn_constraints.network import ACTIVATIONS, POOLINGS, READOUTS
+from cnn_constraints.plan import plan
+from cnn_constraints.resolve import BIASES, Resolved, resolve
 from cnn_constraints.settings import DATA_VARIABLE
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
 from cnn_constraints.training.soft_constraints import BETA_LASSO
@@ -39,7 +41,7 @@ FRESH = settings(
 )
 """New examples at every run, in CI too; a failure prints the line that repeats it."""
 
-SMALL = config.replace(
+SMALL = replace(
     Experiment(),
     {
         "data.n_train": 20,
@@ -92,13 +94,14 @@ def or_none(values: st.SearchStrategy) -> st.SearchStrategy:
     return st.none() | values
 
 
-STRONGER = ties.CONSTRAINTS
+STRONGER = constraints.CONSTRAINTS
 SIZE = st.integers(1, 4)
 RATE = st.floats(1e-6, 1.0)
 
 IN_ORDER: dict[str, st.SearchStrategy] = {
     "data.source": st.sampled_from(["digits", "digits", "folder", *tasks.TASKS]),
     "data.folder": or_none(st.just(FOLDER)),
+    "data.digest": or_none(st.just("0" * 64) | st.builds(lambda: sources.digest(FOLDER))),
     "data.size": or_none(st.integers(1, 12)),
     "data.reduce": st.integers(1, 2),
     "data.intervention": names(INTERVENTIONS),
@@ -157,23 +160,23 @@ def experiments(draw: st.DrawFn, strange: bool) -> Experiment:
         layers = draw(st.integers(1, 2))
         for field in ("model.channels", "model.pool_sizes", "model.strides"):
             changes[field] = tuple(draw(st.integers(1, 2)) for _ in range(layers))
-    return config.replace(SMALL, changes)
+    return replace(SMALL, changes)
 
 
 @functools.cache
 def images(data: Data) -> Any:
-    return trials.build_dataset(data)
+    return build_dataset(data)
 
 
 def load(data: Data) -> Any:
-    return images(dataclasses.replace(data, n_train=1, n_validation=1))
+    return images(images_of(data))
 
 
-def checked(experiment: Experiment) -> Experiment | None:
+def checked(experiment: Experiment) -> Resolved | None:
     """As it would be run; None where it is refused, in a sentence."""
     try:
-        resolved = config.resolve(experiment)
-        check_before_running(load, sweep.plan([resolved]))
+        (resolved,) = resolve([experiment])
+        plan([resolved], load)
     except InputError as refusal:
         sentence = str(refusal)
         assert len(sentence.splitlines()) == 1 and sentence[-1] in ".?" and len(sentence) < 1000
@@ -193,7 +196,7 @@ def from_json(content: dict[str, Any]) -> Experiment:
 
 
 def test_every_field_has_values_in_order():
-    assert set(IN_ORDER) == set(config.flat(Experiment()))
+    assert set(IN_ORDER) == set(flat(Experiment()))
     assert {"mnist", "cifar10"} < set(sources.names())
 
 
@@ -204,19 +207,22 @@ def test_every_config_is_in_order_or_refused_in_a_sentence(experiment):
     event("is refused" if resolved is None else "is in order")
     if resolved is None:
         return
-    assert config.resolve(resolved) == resolved
-    restored = from_json(json.loads(json.dumps(config.to_json(resolved), allow_nan=False)))
-    assert restored == resolved and config.name(restored) == config.name(resolved)
+    restored = from_json(json.loads(json.dumps(to_json(resolved), allow_nan=False)))
+    assert resolve([restored]) == [resolved]
 
 
 @settings(FRESH, max_examples=8, phases=[Phase.generate])
 @given(experiments(strange=False), st.integers(1, 2))
-def test_what_is_not_refused_runs_and_gives_one_result_a_trial(experiment, seeds):
+def test_what_is_not_refused_runs_and_gives_one_result_an_experiment(experiment, seeds):
     resolved = checked(experiment)
     assume(resolved is not None)
-    members = [config.replace(resolved, {"seed": seed}) for seed in range(seeds)]
-    finished = list(LocalExecutor(Silent()).run(sweep.plan(members)))
-    results = [row for group in finished for row in group.rows if row["event"] == "result"]
-    assert sorted(row["trial"] for row in results) == sorted(map(config.name, members))
-    assert all(0 <= row["test_accuracy"] <= 1 or row["diverged_lanes"] for row in results)
+    members = resolve(replace(resolved, {"seed": seed}) for seed in range(seeds))
+    groups = plan(members, load)
+    finished = [one for found in LocalExecutor(ProgressBar(groups), load).run(groups) for one in found]
+    assert sorted(one.experiment for one in finished) == sorted(member.name for member in members)
+    for one in finished:
+        looks = resolved.training.updates // resolved.training.evaluate_every
+        assert len(one.evaluations) == looks * len(resolved.candidates)
+        accuracy, diverged = one.result.test_accuracy, one.result.diverged_candidates
+        assert diverged == len(resolved.candidates) if accuracy is None else 0 <= accuracy <= 1
     jax.clear_caches()

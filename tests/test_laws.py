@@ -6,18 +6,22 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_constraints.constraints import counts, maps, ties
-from cnn_constraints.constraints import geometry as geometries
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.constraints.ties import leq, meet, tie_table
-from cnn_constraints.model import ConstrainedLayer, LayerShape, Network
+from cnn_constraints.functional import Layer
+from cnn_constraints.lattice import constraints, counts, projection
+from cnn_constraints.lattice import geometry as geometries
+from cnn_constraints.lattice.constraints import Constraint
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.lattice.order import leq, meet
+from cnn_constraints.layer import ConstrainedLayer
+from cnn_constraints.network import Network, StoredLayer
 from cnn_constraints.ops import choose
+from cnn_constraints.ops.choose import stored_ties
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-EVERY_CONSTRAINT = pytest.mark.parametrize("constraint", ties.CONSTRAINTS)
+EVERY_CONSTRAINT = pytest.mark.parametrize("constraint", constraints.CONSTRAINTS)
 EVERY_BOUNDARY = pytest.mark.parametrize("boundary", geometries.BOUNDARIES)
-LOCAL = [name for name, constraint in ties.CONSTRAINTS.items() if constraint.local]
+LOCAL = [name for name, constraint in constraints.CONSTRAINTS.items() if constraint.local]
 UNTIED, TIED = ("dense", "local"), ("shared", "conv")
 
 
@@ -25,10 +29,10 @@ def close(actual, desired) -> None:
     np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-10)
 
 
-def random_layer(constraint: str, geometry: Geometry, delta: int | None, draw, in_channels: int = 2):
+def random_layer(constraint: str, geometry: Geometry, delta: int | None, draw, tile: int | None = None):
     """The layer's function of x and its random weights, compiled."""
-    weights = draw.weights(tie_table(constraint, geometry, delta), in_channels, 2)
-    return jax.jit(lambda x, w: choose.apply(constraint, x, w, geometry, delta)), weights
+    weights = draw.weights(stored_ties(constraint, geometry, delta, tile), 2, 2)
+    return jax.jit(lambda x, w: choose.apply(constraint, x, w, geometry, delta, tile)), weights
 
 
 def random_parameters(network: Network, images: jax.Array, draw):
@@ -55,10 +59,10 @@ def reads(function, geometry: Geometry, draw) -> np.ndarray:
 def test_conv_is_a_dense_layer_with_both_constraints_imposed(boundary, stride, draw):
     geometry = draw.geometry(boundary, stride)
     delta = draw.reach(geometry)
-    both = meet(tie_table("shared", geometry), tie_table("local", geometry, delta))
-    constrained = maps.expand(maps.project(draw.absolute(geometry, 2, 3), both), both, geometry)
-    conv_weights = maps.project(constrained, tie_table("conv", geometry, delta))
-    dense_weights = maps.project(constrained, tie_table("dense", geometry))
+    both = meet(stored_ties("shared", geometry, None), stored_ties("local", geometry, delta))
+    constrained = projection.expand(projection.project(draw.absolute(geometry, 2, 3), both), both, geometry)
+    conv_weights = projection.project(constrained, stored_ties("conv", geometry, delta))
+    dense_weights = projection.project(constrained, stored_ties("dense", geometry, None))
     conv, fully_connected = jax.jit(
         lambda x, v, w: (choose.apply("conv", x, v, geometry, delta), choose.apply("dense", x, w, geometry))
     )(draw.activations(geometry, 2), conv_weights, dense_weights)
@@ -69,10 +73,10 @@ def test_conv_is_a_dense_layer_with_both_constraints_imposed(boundary, stride, d
 @pytest.mark.parametrize(("local", "corner"), [("conv", "shared"), ("local", "dense")])
 def test_full_delta_computes_what_no_locality_computes(local, corner, boundary, draw):
     geometry = draw.geometry(boundary)
-    everything = max(geometry.height, geometry.width) - 1
+    everything = draw.whole(geometry)
     layer, weights = random_layer(local, geometry, everything, draw)
     other, _ = random_layer(corner, geometry, None, draw)
-    same = maps.embed(weights, tie_table(local, geometry, everything), tie_table(corner, geometry))
+    same = projection.embed(weights, stored_ties(local, geometry, everything), stored_ties(corner, geometry, None))
     x = draw.activations(geometry, 2)
     close(layer(x, weights), other(x, same))
 
@@ -98,7 +102,7 @@ def test_strided_tied_layer_commutes_with_translation_by_its_stride(constraint, 
 @pytest.mark.parametrize("constraint", TIED)
 def test_tied_layer_commutes_with_translation_inside_an_image(constraint, draw):
     """With nothing but zeros beyond the border, as long as what moves stays in the image."""
-    geometry = draw.geometry("zero", stride=1, smallest=4)
+    geometry = draw.geometry("zero", stride=1, smallest=4, margin=0)
     layer, weights = random_layer(constraint, geometry, draw.delta(constraint, geometry), draw)
     x = draw.activations(geometry, 2).at[:, -1].set(0).at[:, :, -1].set(0)
     before, after = layer(x, weights), layer(jnp.roll(x, (1, 1), (1, 2)), weights)
@@ -107,8 +111,8 @@ def test_tied_layer_commutes_with_translation_inside_an_image(constraint, draw):
 
 def test_tiled_layer_commutes_with_translation_by_its_tile_and_by_no_less_on_a_torus(draw):
     tile = draw.integer(2, 3)
-    geometry = Geometry(2 * tile, tile * draw.integer(1, 2), 1, "circular", tile)
-    layer, weights = random_layer("tiled", geometry, draw.reach(geometry), draw)
+    geometry = Geometry(2 * tile, tile * draw.integer(1, 2), 1, "circular")
+    layer, weights = random_layer("tiled", geometry, draw.reach(geometry), draw, tile)
     x = draw.activations(geometry, 2)
     for shift in ((tile, 0), (0, tile), (tile, tile)):
         close(layer(jnp.roll(x, shift, (1, 2)), weights), jnp.roll(layer(x, weights), shift, (1, 2)))
@@ -138,7 +142,7 @@ def test_local_layer_reads_exactly_what_lies_within_delta(constraint, boundary, 
 @pytest.mark.parametrize("constraint", LOCAL)
 @EVERY_BOUNDARY
 def test_two_local_layers_read_exactly_what_lies_within_twice_delta(constraint, boundary, draw):
-    geometry = draw.geometry(boundary, stride=1, smallest=5, largest=7)
+    geometry = draw.geometry(boundary, stride=1, smallest=5, largest=7, margin=0)
     delta = draw.integer(0, 2)
     layer, first = random_layer(constraint, geometry, delta, draw)
     _, second = random_layer(constraint, geometry, delta, draw)
@@ -154,7 +158,7 @@ def test_layer_without_locality_reads_the_whole_image(constraint, draw):
 
 
 def test_local_layer_of_delta_zero_is_a_map_of_its_own_for_each_pixel(draw):
-    geometry = draw.geometry(stride=1)
+    geometry = draw.geometry(stride=1, margin=0)
     x = draw.activations(geometry, 2)
     weights = draw.normal(geometry.height, geometry.width, 2, 3)
     free = weights.reshape(-1, 2, 3).swapaxes(0, 1)
@@ -164,7 +168,7 @@ def test_local_layer_of_delta_zero_is_a_map_of_its_own_for_each_pixel(draw):
 
 
 def test_conv_of_delta_zero_is_one_map_for_all_pixels(draw):
-    geometry = draw.geometry(stride=1)
+    geometry = draw.geometry(stride=1, margin=0)
     x, weights = draw.activations(geometry, 2), draw.normal(2, 1, 3)
     actual = jax.jit(lambda x, w: choose.apply("conv", x, w, geometry, 0))(x, weights)
     close(actual, jnp.einsum("cd,cijn->dijn", weights[:, 0], x))
@@ -172,15 +176,16 @@ def test_conv_of_delta_zero_is_one_map_for_all_pixels(draw):
 
 def test_network_of_conv_with_delta_zero_is_one_perceptron_for_all_pixels(draw):
     """Each pixel goes through the same small network, and no pixel sees another: their order means nothing."""
-    geometry = draw.geometry(stride=1, smallest=2)
-    network = Network("conv", (LayerShape(geometry, 4, 0, 1),) * 2, 3, readout="global_average")
+    geometry = draw.geometry(stride=1, smallest=2, margin=0)
+    layers = (Layer("conv", geometry, 2, 4, 0), Layer("conv", geometry, 4, 4, 0))
+    network = Network(layers, (1, 1), 3, readout="global_average")
     images = draw.normal(2, geometry.height, geometry.width, 2)
     parameters = random_parameters(network, images, draw)
     own = parameters["params"]
 
     def perceptron(pixel):
         for name in ("layer_0", "layer_1"):
-            pixel = jax.nn.relu(pixel @ own[name]["weights"][:, 0] + own[name]["bias"][:, 0, 0, 0])
+            pixel = jax.nn.relu(pixel @ own[name]["kernel"][0, 0] + own[name]["bias"])
         return pixel @ own["classifier"]["kernel"] + own["classifier"]["bias"]
 
     close(jax.jit(network.apply)(parameters, images), perceptron(images).mean(axis=(1, 2)))
@@ -193,76 +198,74 @@ def test_dense_layer_absorbs_a_permutation_of_pixels(draw):
     order = draw.rng.permutation(geometry.input_sites)
     permuted_x = x.reshape(2, geometry.input_sites, -1)[:, order].reshape(x.shape)
     permuted = absolute.reshape(geometry.output_sites, geometry.input_sites, 2, 3)[:, order].reshape(absolute.shape)
-    table = tie_table("dense", geometry)
+    table = stored_ties("dense", geometry, None)
     layer = jax.jit(lambda x, w: choose.apply("dense", x, w, geometry))
-    close(layer(permuted_x, maps.project(permuted, table)), layer(x, maps.project(absolute, table)))
+    close(layer(permuted_x, projection.project(permuted, table)), layer(x, projection.project(absolute, table)))
 
 
-@pytest.mark.parametrize("constraint", [name for name in ties.CONSTRAINTS if name != "dense"])
+@pytest.mark.parametrize("constraint", [name for name in constraints.CONSTRAINTS if name != "dense"])
 def test_constrained_layer_does_not_absorb_a_permutation_of_pixels(constraint, draw):
-    geometry = draw.geometry(stride=1, smallest=4)
-    table = tie_table(constraint, geometry, 1)
-    absolute = maps.expand(draw.weights(table, 1, 1), table, geometry)
+    geometry = draw.geometry(stride=1, smallest=4, margin=0)
+    table = stored_ties(constraint, geometry, 1)
+    absolute = projection.expand(draw.weights(table, 1, 1), table, geometry)
     order = np.roll(np.arange(geometry.input_sites), geometry.input_sites // 2)
     order[[0, 1]] = order[[1, 0]]
     permuted = absolute.reshape(geometry.output_sites, geometry.input_sites)[:, order].reshape(absolute.shape)
-    assert maps.violation(permuted, table, geometry) > 1e-3
+    assert projection.violation(permuted, table, geometry) > 1e-3
 
 
 @EVERY_CONSTRAINT
 def test_gradient_descent_stays_within_the_constraint(constraint, draw):
     """The gradient of the free weights is the dense gradient, projected and multiplied by how often each is used."""
-    geometry = draw.geometry()
+    geometry, tile = draw.geometry(), draw.tile()
     delta = draw.delta(constraint, geometry)
-    table = tie_table(constraint, geometry, delta)
-    layer, weights = random_layer(constraint, geometry, delta, draw)
+    table = stored_ties(constraint, geometry, delta, tile)
+    layer, weights = random_layer(constraint, geometry, delta, draw, tile)
     x = draw.activations(geometry, 2)
 
     def loss_of_absolute(w):
         return jnp.sum(jnp.einsum("ijklcd,ckln->dijn", w, x) ** 2)
 
     gradient = jax.jit(jax.grad(lambda w: jnp.sum(layer(x, w) ** 2)))(weights)
-    dense_gradient = jax.jit(jax.grad(loss_of_absolute))(maps.expand(weights, table, geometry))
+    dense_gradient = jax.jit(jax.grad(loss_of_absolute))(projection.expand(weights, table, geometry))
     uses = np.bincount(table[table >= 0])[:, None]
-    np.testing.assert_allclose(gradient, uses * np.asarray(maps.project(dense_gradient, table)), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        gradient, uses * np.asarray(projection.project(dense_gradient, table)), rtol=1e-9, atol=1e-9
+    )
 
 
 def write_mirrored(geometry: Geometry, delta: int | None) -> np.ndarray:
     """A toy: tied by (a, |b|), so that left and right are alike. Zero boundary and stride 1."""
-    rows, columns = geometry.rows.offset_of_pair(), abs(geometry.columns.offset_of_pair())
-    a, b = rows[:, None, :, None], columns[None, :, None, :]
-    near = np.maximum(abs(a), b) <= (max(geometry.height, geometry.width) if delta is None else delta)
-    names = np.where(near, (a - rows.min()) * (columns.max() + 1) + b, -1)
-    return ties.canonical(names.reshape(geometry.output_sites, geometry.input_sites))
+    a, b = constraints.offsets_of_pairs(geometry)
+    return np.where(constraints.near(geometry, delta), (a - a.min()) * (abs(b).max() + 1) + abs(b), -1)
 
 
 @pytest.fixture
 def mirrored(monkeypatch) -> str:
     """The one registry line."""
-    toy = ties.Constraint("mirrored convolution", write_mirrored, local=True, bias_per_site=False)
-    monkeypatch.setitem(ties.CONSTRAINTS, "mirrored", toy)
+    monkeypatch.setitem(constraints.CONSTRAINTS, "mirrored", Constraint("mirrored convolution", write_mirrored))
     return "mirrored"
 
 
 def test_new_constraint_counts(mirrored, draw):
-    geometry = draw.geometry("zero", 1, smallest=3)
+    geometry = draw.geometry("zero", 1, smallest=3, margin=0)
     count = counts.count(mirrored, geometry, 1, in_channels=2, out_channels=3)
     assert (count.weights, count.bias) == (3 * 2 * 2 * 3, 3)
     assert count.multiply_adds == counts.count("conv", geometry, 1, in_channels=2, out_channels=3).multiply_adds
 
 
 def test_new_constraint_takes_its_place_in_the_lattice(mirrored, draw):
-    geometry = draw.geometry("zero", 1, smallest=3)
-    toy, conv = tie_table(mirrored, geometry, 1), tie_table("conv", geometry, 1)
+    geometry = draw.geometry("zero", 1, smallest=3, margin=0)
+    toy, conv = stored_ties(mirrored, geometry, 1), stored_ties("conv", geometry, 1)
     assert leq(toy, conv) and not leq(conv, toy)
 
 
 def test_new_constraint_projects_and_expands(mirrored, draw):
     geometry = draw.geometry("zero", 1)
     delta = draw.reach(geometry)
-    table = tie_table(mirrored, geometry, delta)
+    table = stored_ties(mirrored, geometry, delta)
     weights = draw.weights(table, 2, 2)
-    close(maps.project(maps.expand(weights, table, geometry), table), weights)
+    close(projection.project(projection.expand(weights, table, geometry), table), weights)
 
 
 def test_new_constraint_applies_with_its_symmetry(mirrored, draw):
@@ -275,17 +278,17 @@ def test_new_constraint_applies_with_its_symmetry(mirrored, draw):
 def test_new_constraint_initialises_at_unit_variance(mirrored, draw, monkeypatch):
     geometry = draw.geometry("zero", 1)
     delta = draw.reach(geometry)
-    layer = ConstrainedLayer(mirrored, geometry, 1, delta)
+    layer = StoredLayer(Layer(mirrored, geometry, 1, 1, delta))
     monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: jnp.ones(shape, dtype))
     with jax.enable_x64(False):
         deviation = jax.jit(layer.init)(jax.random.key(0), draw.activations(geometry, 1))["params"]["weights"]
-    variance = np.append(np.square(deviation), 0)[tie_table(mirrored, geometry, delta)].sum(axis=1)
+    variance = np.append(np.square(deviation), 0)[stored_ties(mirrored, geometry, delta)].sum(axis=1)
     np.testing.assert_allclose(variance.mean(), 1, rtol=1e-5)
 
 
 def test_new_constraint_trains(mirrored, draw):
-    geometry = draw.geometry("zero", 1, smallest=3)
-    network = Network(mirrored, (LayerShape(geometry, 3, 1, 1),), 2, "gelu")
+    geometry = draw.geometry("zero", 1, smallest=3, margin=0)
+    network = Network((Layer(mirrored, geometry, 1, 3, 1),), (1,), 2, "gelu")
     images, labels = draw.normal(4, geometry.height, geometry.width, 1), jnp.array([0, 1, 0, 1])
     parameters = random_parameters(network, images, draw)
 
@@ -295,5 +298,15 @@ def test_new_constraint_trains(mirrored, draw):
 
     before, gradient = jax.jit(jax.value_and_grad(loss))(parameters)
     after = loss(jax.tree.map(lambda p, g: p - 1e-3 * g, parameters, gradient))
-    assert gradient["params"]["layer_0"]["weights"].any()
+    assert gradient["params"]["layer_0"]["kernel"].any()
     assert after < before
+
+
+@pytest.mark.usefixtures("mirrored")
+def test_new_constraint_is_a_layer_of_anyones_network(draw):
+    geometry = draw.geometry("zero", 1)
+    layer = ConstrainedLayer(3, constraint="mirrored", delta=draw.reach(geometry), margin=geometry.margin)
+    images = draw.normal(2, geometry.height, geometry.width, 2)
+    parameters = random_parameters(layer, images, draw)
+    apply = jax.jit(layer.apply)
+    close(apply(parameters, images[:, :, ::-1]), apply(parameters, images)[:, :, ::-1])

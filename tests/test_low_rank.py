@@ -5,15 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_constraints import config, model, trials
-from cnn_constraints.config import Experiment
-from cnn_constraints.constraints import counts, low_rank, maps
-from cnn_constraints.constraints import geometry as geometries
-from cnn_constraints.constraints.geometry import Geometry, to_offsets
-from cnn_constraints.constraints.ties import tie_table
 from cnn_constraints.data.sources import load
 from cnn_constraints.errors import InputError
-from cnn_constraints.model import ConstrainedLayer, LayerShape, Network
+from cnn_constraints.experiment import Model
+from cnn_constraints.functional import Layer
+from cnn_constraints.lattice import counts, low_rank, projection
+from cnn_constraints.lattice import geometry as geometries
+from cnn_constraints.lattice.constraints import ties
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.lattice.projection import to_offsets
+from cnn_constraints.network import StoredLayer
+from cnn_constraints.plan import build_network, cost
 
 EXACTLY = pytest.mark.usefixtures("float64")
 EVERY_BOUNDARY = pytest.mark.parametrize("boundary", geometries.BOUNDARIES)
@@ -23,24 +25,26 @@ def close(actual, desired) -> None:
     np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-10)
 
 
-def layer_of(geometry: Geometry, delta: int, rank: int | None, out_channels: int = 3, **settings) -> ConstrainedLayer:
-    return ConstrainedLayer("conv", geometry, out_channels, delta, rank=rank, **settings)
+def layer_of(geometry: Geometry, delta: int, rank: int | None, in_channels: int = 2, out_channels: int = 3, **settings):
+    """Of filter banks, or a convolution where there is no rank."""
+    constraint = "conv" if rank is None else "low_rank_local"
+    return Layer(constraint, geometry, in_channels, out_channels, delta, rank=rank, **settings)
 
 
 def draw_parameters(geometry: Geometry, delta: int, rank: int, draw, in_channels: int = 2, out_channels: int = 3):
-    banks = draw.weights(tie_table("conv", geometry, delta), in_channels, rank * out_channels)
+    banks = draw.weights(ties("conv", geometry, delta), in_channels, rank * out_channels)
     combining = draw.normal(rank, geometry.output_height, geometry.output_width)
     return {"weights": banks, "combining": combining}
 
 
 def expand(parameters, geometry: Geometry, delta: int) -> jax.Array:
-    table = tie_table("conv", geometry, delta)
-    return low_rank.expand(parameters["weights"], parameters["combining"], table, geometry)
+    table = ties("conv", geometry, delta)
+    return projection.expand_banks(parameters["weights"], parameters["combining"], table, geometry)
 
 
-def initial_parameters(layer: ConstrainedLayer, in_channels: int, seed: int):
-    image = jnp.zeros((in_channels, layer.geometry.height, layer.geometry.width, 1))
-    return jax.jit(layer.init)(jax.random.key(seed), image)["params"]
+def initial_parameters(layer: Layer, seed: int):
+    image = jnp.zeros((layer.in_channels, layer.geometry.height, layer.geometry.width, 1))
+    return jax.jit(StoredLayer(layer).init)(jax.random.key(seed), image)["params"]
 
 
 @EXACTLY
@@ -51,7 +55,7 @@ def test_layer_computes_its_definition_and_all_its_gradients(boundary, stride, d
     delta, rank = draw.reach(geometry), draw.integer(1, 4)
     x, parameters = draw.activations(geometry, 2), draw_parameters(geometry, delta, rank, draw)
     gradient = draw.normal(3, geometry.output_height, geometry.output_width, x.shape[3])
-    layer = layer_of(geometry, delta, rank, bias="none")
+    layer = StoredLayer(layer_of(geometry, delta, rank, bias=None))
 
     def definition(parameters, x):
         return jnp.einsum("ijklcd,ckln->dijn", expand(parameters, geometry, delta), x)
@@ -72,8 +76,8 @@ def test_expanded_weights_are_the_sum_of_the_text(boundary, draw):
     geometry = draw.geometry(boundary, stride=1, largest=4)
     delta, rank = draw.reach(geometry), draw.integer(1, 3)
     parameters = draw_parameters(geometry, delta, rank, draw)
-    table = tie_table("conv", geometry, delta)
-    banks = [maps.expand(bank, table, geometry) for bank in jnp.split(parameters["weights"], rank, axis=2)]
+    table = ties("conv", geometry, delta)
+    banks = [projection.expand(bank, table, geometry) for bank in jnp.split(parameters["weights"], rank, axis=2)]
     expected = sum(
         w[:, :, None, None, None, None] * bank for w, bank in zip(parameters["combining"], banks, strict=True)
     )
@@ -94,10 +98,10 @@ def test_filters_of_all_sites_span_no_more_than_rank_dimensions(draw):
 def test_one_bank_with_equal_weights_is_a_convolution(boundary, draw):
     geometry = draw.geometry(boundary)
     delta, weight = draw.reach(geometry), float(draw.normal())
-    table = tie_table("conv", geometry, delta)
+    table = ties("conv", geometry, delta)
     parameters = draw_parameters(geometry, delta, 1, draw)
     parameters["combining"] = jnp.full_like(parameters["combining"], weight)
-    close(expand(parameters, geometry, delta), maps.expand(weight * parameters["weights"], table, geometry))
+    close(expand(parameters, geometry, delta), projection.expand(weight * parameters["weights"], table, geometry))
 
 
 @EXACTLY
@@ -106,9 +110,9 @@ def test_as_many_banks_as_sites_are_any_local_layer(boundary, draw):
     """The bank of a site is its own filter, and no other site uses it."""
     geometry = draw.geometry(boundary, largest=4)
     delta, sites = draw.reach(geometry), geometry.output_sites
-    local = tie_table("local", geometry, delta)
-    absolute = maps.expand(draw.weights(local, 2, 3), local, geometry)
-    conv = tie_table("conv", geometry, delta)
+    local = ties("local", geometry, delta)
+    absolute = projection.expand(draw.weights(local, 2, 3), local, geometry)
+    conv = ties("conv", geometry, delta)
     banks = np.zeros((2, conv.max() + 1, sites, 3))
     by_pair = np.reshape(absolute, (*conv.shape, 2, 3))
     for p, q in np.argwhere(conv >= 0):
@@ -134,66 +138,57 @@ def test_layer_starts_as_a_convolution_of_the_same_scale(draw):
     geometry, rank = draw.geometry(), draw.integer(1, 5)
     delta, seed = draw.reach(geometry), draw.integer(0, 2**31)
     layer = layer_of(geometry, delta, rank)
-    parameters = initial_parameters(layer, 2, seed)
+    parameters = initial_parameters(layer, seed)
     np.testing.assert_allclose(np.square(parameters["combining"]).sum(axis=0), 1, rtol=1e-6)
     assert len(np.unique(parameters["combining"])) == 1
     if rank == 1:
-        conv = initial_parameters(layer_of(geometry, delta, None), 2, seed)
+        conv = initial_parameters(layer_of(geometry, delta, None), seed)
         np.testing.assert_array_equal(parameters["weights"], conv["weights"])
 
 
 def test_initial_variance_is_the_gain_on_average_over_sites(draw, monkeypatch):
     """Of the pre-activation, for independent inputs of variance 1: sum over r, c, q of w_r^2 times the variance of F_r."""
-    geometry, rank, gain = draw.geometry(), draw.integer(1, 5), draw.rng.uniform(0.1, 10)
+    geometry, rank, gain = draw.geometry(), draw.integer(1, 5), float(draw.rng.uniform(0.1, 10))
     delta = draw.reach(geometry)
     monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: jnp.ones(shape, dtype))
-    parameters = initial_parameters(layer_of(geometry, delta, rank, 1, gain=gain), draw.channels(), 0)
+    parameters = initial_parameters(layer_of(geometry, delta, rank, draw.channels(), 1, gain=gain), 0)
     squares = {name: jnp.square(array) for name, array in parameters.items()}
     variance = expand(squares, geometry, delta).sum(axis=(2, 3, 4, 5))
     np.testing.assert_allclose(variance.mean(), gain, rtol=1e-5)
 
 
-@pytest.mark.parametrize("bias", model.BIASES)
-def test_counts_are_the_sizes_of_the_parameters_and_the_sums(bias, draw):
+def test_counts_are_the_banks_and_what_combines_them(draw):
     geometry, rank = draw.geometry(), draw.integer(1, 5)
-    delta, in_channels, out_channels = draw.reach(geometry), draw.channels(), draw.channels()
-    parameters = initial_parameters(layer_of(geometry, delta, rank, out_channels, bias=bias), in_channels, 0)
-    per_site = {"site": True, "channel": False}.get(bias)
-    count = counts.count("conv", geometry, delta, in_channels, out_channels, bias_per_site=per_site, rank=rank)
-    assert count.weights == parameters["weights"].size + parameters["combining"].size
-    assert bias == "none" or count.bias == parameters["bias"].size
-    one = counts.count("conv", geometry, delta, in_channels, out_channels).multiply_adds
-    assert count.multiply_adds == rank * (one + geometry.output_sites * out_channels)
+    shape = (geometry, draw.reach(geometry), draw.channels(), draw.channels())
+    count, one = counts.count("low_rank_local", *shape, rank=rank), counts.count("conv", *shape)
+    assert count.weights == rank * (one.weights + geometry.output_sites)
+    assert count.multiply_adds == rank * (one.multiply_adds + geometry.output_sites * shape[-1])
+    assert count.bias == one.bias
+
+
+def test_a_layer_that_is_not_told_its_rank_has_its_own(draw):
+    geometry = draw.geometry()
+    delta = draw.reach(geometry)
+    own = counts.count("low_rank_local", geometry, delta, rank=low_rank.rank_of("low_rank_local", None))
+    assert counts.count("low_rank_local", geometry, delta) == own
+
+
+def test_rank_means_nothing_to_other_constraints(draw):
+    geometry = draw.geometry()
+    delta = draw.reach(geometry)
+    assert counts.count("conv", geometry, delta, rank=3) == counts.count("conv", geometry, delta)
 
 
 def test_rank_below_one_is_refused():
     with pytest.raises(InputError, match="rank is 0: it must be at least 1"):
-        counts.count("conv", Geometry(3, 3), 1, rank=0)
-
-
-@EXACTLY
-@pytest.mark.parametrize("bias", model.BIASES)
-def test_joined_lanes_are_networks_by_themselves(bias, draw):
-    geometry, rank = draw.geometry(stride=1), draw.integer(1, 3)
-    delta = draw.reach(geometry)
-    layers = (LayerShape(geometry, 2, delta, 1), LayerShape(geometry, 3, delta, 1))
-    network = Network("conv", layers, 4, bias=bias, rank=rank)
-    images = draw.normal(3, geometry.height, geometry.width, 2)
-    with jax.enable_x64(False):  # modules create their parameters in 32 bits
-        shapes = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct(images.shape, "float32"))
-    lanes = [jax.tree.map(lambda array: draw.normal(*array.shape), shapes["params"]) for _ in range(3)]
-    joined = jax.jit(lambda lanes, images: model.logits_of_lanes(network, lanes, images))(lanes, images)
-    for lane, logits in zip(lanes, joined, strict=True):
-        close(logits, jax.jit(network.apply)({"params": lane}, images))
+        counts.count("low_rank_local", Geometry(3, 3), 1, rank=0)
 
 
 @pytest.mark.parametrize("constraint", low_rank.names())
 @pytest.mark.parametrize("size", [None, 1, 3])
 def test_cost_of_a_network_is_the_size_of_its_parameters(constraint, size):
     dataset = load("digits")
-    changes = {"model.constraint": constraint, "model.delta": 1, "model.tile": size, "model.rank": size}
-    experiment = config.replace(Experiment(), changes)
-    network = trials.build_network(experiment.model, (8, 8, 1), len(dataset.classes))
+    network = build_network(Model(constraint, delta=1, tile=size, rank=size), (8, 8, 1), len(dataset.classes))
     image = jax.ShapeDtypeStruct((1, 8, 8, 1), "float32")
     parameters = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
-    assert trials.cost(experiment, dataset).parameters == sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    assert cost(network).parameters == sum(leaf.size for leaf in jax.tree.leaves(parameters))

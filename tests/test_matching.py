@@ -2,11 +2,11 @@
 
 import pytest
 
-from cnn_constraints import config, trials
-from cnn_constraints.config import Experiment
 from cnn_constraints.data.sources import load
 from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import Experiment, replace
 from cnn_constraints.matching import match_width
+from cnn_constraints.plan import cost_of
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +17,14 @@ def dataset():
 @pytest.mark.parametrize("cell", ["dense", "shared", "local", "conv"])
 @pytest.mark.parametrize("quantity", ["parameters", "multiply_adds"])
 def test_no_other_width_is_nearer(cell, quantity, dataset, draw):
-    experiment = config.replace(Experiment(), {"model.constraint": cell, "model.channels": (1, 2)})
-    experiment = config.replace(experiment, {"model.delta": 1})
+    experiment = replace(Experiment(), {"model.constraint": cell, "model.channels": (1, 2)})
+    experiment = replace(experiment, {"model.delta": 1})
     target = draw.integer(20_000, 400_000)
     matched = match_width(experiment, dataset, quantity, target)
 
     def distance(first: int) -> int:
-        widened = config.replace(experiment, {"model.channels": (first, 2 * first)})
-        return abs(getattr(trials.cost(widened, dataset), quantity) - target)
+        widened = replace(experiment, {"model.channels": (first, 2 * first)})
+        return abs(getattr(cost_of(widened, dataset), quantity) - target)
 
     first = matched.model.channels[0]
     assert matched.model.channels == (first, 2 * first)
@@ -32,12 +32,12 @@ def test_no_other_width_is_nearer(cell, quantity, dataset, draw):
 
 
 def test_a_network_matches_itself(dataset):
-    experiment = config.replace(Experiment(), {"model.delta": 1, "model.channels": (6, 9)})
-    size = trials.cost(experiment, dataset).parameters
+    experiment = replace(Experiment(), {"model.delta": 1, "model.channels": (6, 9)})
+    size = cost_of(experiment, dataset).parameters
     assert match_width(experiment, dataset, "parameters", size) == experiment
 
 
 def test_what_cannot_be_made_so_small_is_refused(dataset):
-    experiment = config.replace(Experiment(), {"model.constraint": "dense"})
+    experiment = replace(Experiment(), {"model.constraint": "dense"})
     with pytest.raises(InputError, match="cannot be matched to 100"):
         match_width(experiment, dataset, "parameters", 100)

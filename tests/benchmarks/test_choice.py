@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.rows import Row
-from cnn_constraints.constraints.geometry import Geometry
+from benchmarks.table import Row
+from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops import choose
 
 RECORDED = Path(__file__).parents[2] / "benchmarks" / "results" / "layers_cpu.json"

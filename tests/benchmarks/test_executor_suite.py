@@ -1,24 +1,35 @@
-"""The suite `executors` times one sweep three ways."""
+"""The suite `executors` times one sweep several ways."""
+
+from pathlib import Path
+
+import pytest
 
 from benchmarks.executors import suite
-from cnn_constraints import config, store, sweep
-from cnn_constraints.config import Experiment
-from experiments import sweep as command
-from experiments.entry import load_config
+from cnn_constraints import store
+from cnn_constraints.config_file import load_config
+from cnn_constraints.data.datasets import Datasets
+from cnn_constraints.experiment import Experiment, replace
+from cnn_constraints.plan import plan
+from cnn_constraints.resolve import resolve
 
 BASE = load_config(suite.CONFIG).get_config()
 
 
 def test_eight_groups_are_eight():
-    assert len(sweep.plan(suite.eight_groups(BASE))) == 8
+    assert len(plan(suite.eight_groups(BASE), Datasets())) == 8
 
 
-def test_what_is_kept_is_what_is_forgotten(monkeypatch, tmp_path, capsys):
-    (trial,) = sweep.resolve([config.replace(Experiment(), {"training.updates": 2, "training.evaluate_every": 1})])
-    told = []
-    run = command.run
-    monkeypatch.setattr(command, "run", lambda trials, folder, *rest: told.append(run(trials, tmp_path / "run", *rest)))
-    suite.keep([trial])
-    suite.forget([trial])
-    assert len(told) == 1 and list(store.read(tmp_path / "run")["trial"]) == [config.name(trial)]
-    assert "1 trial run" in capsys.readouterr().err
+def test_what_is_kept_is_what_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Both train the experiment; one of the two keeps what it found."""
+    experiments = resolve([replace(Experiment(), {"training.updates": 2, "training.evaluate_every": 1})])
+    run = suite.run
+    monkeypatch.setattr(suite, "run", lambda experiments, _, **options: run(experiments, tmp_path / "run", **options))
+    suite.keep(experiments)
+    assert list(store.read(tmp_path / "run")["experiment"]) == [experiments[0].name]
+    assert "1 experiment run" in capsys.readouterr().err
+    before = list(tmp_path.iterdir())
+    suite.forget(experiments)
+    assert list(tmp_path.iterdir()) == before
+    assert "compiling conv" in capsys.readouterr().err

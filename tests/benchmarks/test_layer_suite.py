@@ -10,16 +10,16 @@ from benchmarks.layers.contender import Arrays, Case, Contender
 from benchmarks.layers.definition import Products, kernel_of
 from benchmarks.layers.our_layers import ours
 from benchmarks.timing import Ceilings, torch_is_installed
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.constraints.ties import tie_table
+from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops import dense
+from cnn_constraints.ops.choose import stored_ties
 
 CELLS = ("dense", "shared", "local", "conv")
 CEILINGS = Ceilings(1e9, 1e9)
 
 
 def random_case(cell: str, draw) -> Case:
-    geometry = draw.geometry("zero", stride=1)
+    geometry = draw.geometry("zero", stride=1, margin=0)
     delta = draw.delta(cell, geometry)
     return Case("small", cell, geometry, draw.channels(), draw.channels(), delta, draw.integer(1, 3))
 
@@ -28,7 +28,7 @@ def random_case(cell: str, draw) -> Case:
 def test_its_definition_is_the_tie_table(cell, draw, seed):
     case = random_case(cell, draw)
     arrays = suite._draw(case, seed)
-    ties = tie_table(cell, case.geometry, case.delta)
+    ties = stored_ties(cell, case.geometry, case.delta)
     with jax.enable_x64(True):
         x, weights, gradient = (jnp.asarray(array, jnp.float64) for array in arrays)
         h, pull_back = jax.vjp(

@@ -8,15 +8,15 @@ from benchmarks.layers.definition import kernel_of, products
 from benchmarks.layers.suite import make_case
 from benchmarks.megapixel import definition, measure, suite
 from benchmarks.timing import Ceilings
-from cnn_constraints.constraints import ties
-from cnn_constraints.constraints.geometry import Geometry
 from cnn_constraints.errors import InputError
+from cnn_constraints.lattice import counts
+from cnn_constraints.lattice.geometry import Geometry
 from experiments import benchmark
 
 
 def whole(cell: str, geometry: Geometry, delta: int | None, generator: np.random.Generator) -> tuple:
     """x, free weights, gradient, and from the definition H, dX and the kernel's gradient at the free weights' places."""
-    free = ties.sizes(cell, geometry, delta).weights
+    free = counts.sizes(cell, geometry, delta).weights
     x, gradient = generator.normal(size=(2, geometry.height, geometry.width))
     weights = generator.normal(size=free)
     kernel = kernel_of(cell, weights[None, :, None], geometry, delta)

@@ -8,7 +8,7 @@ from benchmarks.sweep.flax_loop import FlaxLoop
 from benchmarks.sweep.ours import Ours
 from benchmarks.sweep.problem import follows_definition, least_work, make_problem
 from benchmarks.timing import Ceilings, torch_is_installed
-from cnn_constraints.constraints import counts
+from cnn_constraints.lattice import counts
 
 
 @pytest.fixture(scope="module", params=["dense", "shared", "local", "conv"])
@@ -33,7 +33,7 @@ def test_torch_follows_the_losses_of_the_definition(problem, way, models):
 
 def test_a_contender_that_trains_something_else_is_refused(monkeypatch):
     monkeypatch.setattr(FlaxLoop, "train", lambda self, updates: 2.0)
-    monkeypatch.setattr(suite, "_contenders", lambda problem, lanes: {"impostor": FlaxLoop(problem)})
+    monkeypatch.setattr(suite, "_contenders", lambda problem, candidates: {"impostor": FlaxLoop(problem)})
     with pytest.raises(RuntimeError, match="impostor does not follow the losses of the definition of conv"):
         list(suite.measure(["conv"], [1], 1, Ceilings(1e9, 1e9), 0))
 

@@ -22,7 +22,7 @@ from cnn_constraints.claims.claim import (
 )
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.errors import InputError
-from cnn_constraints.estimates import Interval, exact
+from cnn_constraints.statistics import Interval, exact
 
 numbers = st.floats(-10, 10)
 

@@ -8,8 +8,8 @@ from scipy.spatial.distance import cdist
 
 from cnn_constraints.claims import dynamic_signal, kernel_lattice, locality_exponent, quadratic_separation, reach
 from cnn_constraints.claims.kernels import learning_curves
-from cnn_constraints.constraints import ties
-from cnn_constraints.constraints.geometry import Geometry
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.ops.choose import stored_ties
 
 
 def test_nested_learning_curves_are_separate_regressions(seed):
@@ -71,7 +71,7 @@ def test_the_laplacian_kernel_is_its_mean_over_windows(cell, window, seed):
 def test_a_unit_is_its_filter_of_norm_one_on_the_patches(cell, draw):
     patches, examples = 5, 4
     geometry = Geometry(patches, 1, boundary="circular")
-    table = ties.tie_table(cell, geometry, 0)
+    table = stored_ties(cell, geometry, 0)
     weights = draw.normal(dynamic_signal.DIMENSION, int(table.max()) + 1, 1)
     inputs = draw.normal(dynamic_signal.DIMENSION, patches, 1, examples)
     expected = np.zeros(examples)

@@ -6,12 +6,11 @@ import numpy as np
 import pandas
 import pytest
 
-from cnn_constraints import config
 from cnn_constraints.claims.claim import CURVE_COLUMNS, Laboratory, judge
 from cnn_constraints.claims.registry import CLAIMS
-from cnn_constraints.config import Data, Experiment
+from cnn_constraints.experiment import Data, Experiment, flat
 from cnn_constraints.report.claims import draw_curves
-from cnn_constraints.sweep import resolve
+from cnn_constraints.resolve import resolve
 
 TRAINED = (
     "sample_efficiency",
@@ -26,20 +25,19 @@ SEEDS = (5, 7, 11)
 
 
 class Engine:
-    """Trains nothing: every trial gets random results, and is remembered."""
+    """Trains nothing: every experiment gets random results, and is remembered."""
 
     def __init__(self, seed: int) -> None:
         self._generator = np.random.default_rng(seed)
         self.trained: list[Experiment] = []
 
     def train(self, experiments: Iterable[Experiment]) -> pandas.DataFrame:
-        trials_ = resolve(experiments)
-        self.trained += trials_
-        rows = [{"trial": config.name(trial), **config.flat(trial), **self._measured(trial)} for trial in trials_]
-        return pandas.DataFrame(rows)
+        resolved = resolve(experiments)
+        self.trained += resolved
+        return pandas.DataFrame([{"experiment": one.name, **flat(one), **self._measured(one)} for one in resolved])
 
-    def _measured(self, trial: Experiment) -> dict[str, float]:
-        names = ["test_accuracy", "train_accuracy", *(f"violation_{name}" for name in trial.training.violations)]
+    def _measured(self, experiment: Experiment) -> dict[str, float]:
+        names = ["test_accuracy", "train_accuracy", *(f"violation_{name}" for name in experiment.training.violations)]
         return dict(zip(names, self._generator.uniform(0.1, 0.9, len(names)).tolist(), strict=True))
 
 
@@ -51,6 +49,6 @@ def test_a_claim_reads_what_it_has_trained(name, tier, seed):
     measurement = claim.measure(Laboratory(tier, SEEDS, images, engine.train))
     findings = judge(claim, measurement)
     assert [finding.criterion for finding in findings] == list(claim.criteria)
-    assert {trial.seed for trial in engine.trained} == set(SEEDS)
+    assert {experiment.seed for experiment in engine.trained} == set(SEEDS)
     assert list(measurement.curves.columns) == CURVE_COLUMNS and set(measurement.curves["seed"]) == set(SEEDS)
     draw_curves(name, claim.picture, measurement.curves)

@@ -13,7 +13,7 @@ from cnn_constraints.claims.claim import CURVE_COLUMNS, Criterion, judge
 from cnn_constraints.claims.claim import Measurement as Found
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.errors import InputError
-from cnn_constraints.estimates import Interval
+from cnn_constraints.statistics import Interval
 
 CLAIM = dataclasses.replace(CLAIMS["kernel_lattice"], criteria=(Criterion("q", low=1.0), Criterion("r", 0.0, 2.0)))
 TERMS = records.terms(CLAIM, (1000, 1001), {"mnist": "mnist"})

@@ -17,6 +17,8 @@ from cnn_constraints.data.interventions import (
     translate_test,
 )
 from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import Data, Experiment
+from cnn_constraints.resolve import check
 
 
 def random_dataset(seed: int) -> Dataset:
@@ -72,14 +74,14 @@ def test_no_strength_is_no_intervention(name, dataset):
 
 
 @pytest.mark.parametrize(("name", "strength"), [("translate", 1.5), ("translate", -0.1), ("permute_pixels", 0.5)])
-def test_a_strength_that_means_nothing_is_refused(name, strength, dataset):
+def test_a_strength_that_means_nothing_is_refused(name, strength):
     with pytest.raises(InputError, match=r"data\.strength"):
-        intervene(dataset, name, strength)
+        check(Experiment(Data(intervention=name, strength=strength)))
 
 
-def test_a_strength_of_no_intervention_is_refused_with_those_that_have_one(dataset):
+def test_a_strength_of_no_intervention_is_refused_with_those_that_have_one():
     with pytest.raises(InputError, match="'none' takes no strength; those that do are translate, translate_test, edge"):
-        intervene(dataset, "none", 0.5)
+        check(Experiment(Data(intervention="none", strength=0.5)))
 
 
 def test_an_unknown_intervention_is_refused(dataset):
@@ -97,7 +99,7 @@ def test_an_intervention_does_not_write_into_the_original(name, seed):
 
 @pytest.mark.parametrize("name", INTERVENTIONS)
 def test_an_intervention_is_the_same_each_time(name, dataset):
-    """It takes no seed: every trial meets the same task."""
+    """It takes no seed: every experiment meets the same task."""
     first, second = intervene(dataset, name), intervene(dataset, name)
     np.testing.assert_array_equal(first.train.images, second.train.images)
     np.testing.assert_array_equal(first.test.images, second.test.images)

@@ -1,4 +1,4 @@
-"""Which images a trial sees: nested, balanced, apart from validation, and drawn from the seed alone."""
+"""Which images an experiment sees: nested, balanced, apart from validation, and drawn from the seed alone."""
 
 import numpy as np
 import pytest

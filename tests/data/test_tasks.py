@@ -7,6 +7,8 @@ import pytest
 
 from cnn_constraints.data import sources, tasks
 from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import Data, Experiment
+from cnn_constraints.resolve import check
 
 
 @pytest.mark.parametrize("oscillating", [False, True])
@@ -64,7 +66,7 @@ def test_a_task_is_a_source_that_is_the_same_each_time(name):
 @pytest.mark.parametrize(("name", "size"), [("quadratic_labels", 0), ("digits", 5)])
 def test_a_size_that_means_nothing_is_refused(name, size):
     with pytest.raises(InputError, match=r"data\.size"):
-        sources.check_size(name, size)
+        check(Experiment(Data(source=name, size=size)))
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)
@@ -76,9 +78,9 @@ def test_a_task_takes_the_bytes_that_it_says(name):
 @pytest.mark.parametrize("name", tasks.TASKS)
 def test_a_size_that_takes_too_many_bytes_is_refused_before_anything_is_drawn(name):
     size = next(size for size in itertools.count(1) if tasks.TASKS[name].bytes(size) > tasks.MOST_BYTES)
-    sources.check_size(name, size - 1)
+    check(Experiment(Data(source=name, size=size - 1)))
     with pytest.raises(InputError, match=rf"data\.size is {size}: .* bytes, and at most 2,147,483,648 are allowed"):
-        sources.load(name, size=size)
+        check(Experiment(Data(source=name, size=size)))
 
 
 @pytest.mark.parametrize("name", ["digits", *tasks.TASKS])

@@ -5,15 +5,19 @@ import random
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cnn_constraints import store, sweep
-from cnn_constraints.config import Data, Experiment, Training
+from cnn_constraints import store
+from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.executors.interruption import SIGNALS, Interruption
 from cnn_constraints.executors.local import LocalExecutor
-from cnn_constraints.executors.progress import Silent
+from cnn_constraints.executors.progress import ProgressBar
+from cnn_constraints.experiment import Data, Experiment, Training
+from cnn_constraints.plan import plan
+from cnn_constraints.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +51,20 @@ def test_a_signal_that_is_ignored_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
+def test_in_another_thread_no_signal_is_touched():
+    """Python lets the main thread alone take them."""
+    before = handlers()
+
+    def look() -> list[object]:
+        with Interruption() as interruption:
+            assert not interruption.asked()
+            return handlers()
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(look).result() == before
+    assert handlers() == before
+
+
 def test_where_the_terminal_is_gone_the_request_is_heeded_and_more_may_be_said(tmp_path):
     """Whoever reads standard error has gone; standard output is another file, and stays."""
     script = """
@@ -66,27 +84,30 @@ with Interruption() as interruption:
 
 def test_where_it_is_asked_to_stop_nothing_more_is_compiled_or_trained(monkeypatch):
     monkeypatch.setattr(LocalExecutor, "_compile", lambda *_: pytest.fail("it was compiled"))
-    groups = sweep.plan(sweep.resolve([Experiment(data=Data(source="digits", n_train=40, n_validation=40))]))
+    load = Datasets()
+    groups = plan(resolve([Experiment(data=Data(source="digits", n_train=40, n_validation=40))]), load)
     with pytest.raises(KeyboardInterrupt):
-        list(LocalExecutor(Silent(), stop=lambda: True).run(groups))
+        list(LocalExecutor(ProgressBar(groups), load, stop=lambda: True).run(groups))
 
 
 def test_where_it_is_asked_to_stop_in_the_middle_there_is_a_checkpoint(tmp_path):
     training = Training(updates=4, evaluate_every=1, batch_size=8, learning_rates=(0.1,))
-    trials = sweep.resolve([Experiment(data=Data(source="digits", n_train=40, n_validation=40), training=training)])
-    asked = []
+    experiments = resolve([Experiment(data=Data(source="digits", n_train=40, n_validation=40), training=training)])
+    load, asked = Datasets(), []
+    (group,) = plan(experiments, load)
 
-    class Asking(Silent):
+    class Asking(ProgressBar):
         def advanced(self, updates: int) -> None:
             asked.append(updates)
 
-    with store.open_run(tmp_path, trials, {}):
-        checkpoints, (group,) = store.Checkpoints(tmp_path), sweep.plan(trials)
-        executor = LocalExecutor(Asking(), checkpoints, stop=lambda: bool(asked))
+    with store.open_run(tmp_path, experiments, {}):
+        checkpoints = store.Checkpoints(tmp_path)
+        executor = LocalExecutor(Asking([group]), load, checkpoints, stop=lambda: bool(asked))
         with pytest.raises(KeyboardInterrupt):
             list(executor.run([group]))
         checkpoint = checkpoints.load(group.name)
         assert checkpoint is not None and checkpoint.update == 1
+        assert checkpoint.found.keys() == {experiments[0].name}
 
 
 def stopped(process: "subprocess.Popen[str]") -> None:
@@ -97,7 +118,7 @@ def stopped(process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.parametrize("command", ["sweep config.py", "report runs/none"])
 def test_an_interrupt_while_a_command_is_imported_ends_it_in_a_sentence(command, seed):
-    module = random.Random(seed).choice(["numpy", "jax", "pandas", "tyro", "cnn_constraints.config"])
+    module = random.Random(seed).choice(["numpy", "jax", "pandas", "tyro", "cnn_constraints.experiment"])
     arguments = [sys.executable, "-X", "importtime", "-m", *f"experiments.{command}".split()]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, cwd=ROOT, text=True) as process:
         assert process.stderr is not None

@@ -12,8 +12,7 @@ import pytest
 from experiments.entry import entry_point
 
 CONFIG = """
-from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
 
 
 def get_config():

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from PIL import Image
+from random_experiments import write_images
 
+from cnn_constraints import store
 from cnn_constraints.claims import claim, registry
-from cnn_constraints.config import Experiment, replace
 from cnn_constraints.errors import InputError
-from cnn_constraints.estimates import exact, mean_interval
+from cnn_constraints.experiment import Experiment, replace
+from cnn_constraints.statistics import exact, mean_interval
 from experiments import claims
 from experiments.entry import entry_point
 
@@ -197,16 +198,6 @@ def test_help_names_every_claim(capsys):
     assert all(name in printed for name in registry.CLAIMS)
 
 
-def write_images(folder: Path, generator: np.random.Generator) -> None:
-    """20 images for training and 4 for test in each of two classes, 8 x 8 pixels."""
-    for split, count in (("train", 20), ("test", 4)):
-        for name in ("a", "b"):
-            place = folder / split / name
-            place.mkdir(parents=True)
-            for number in range(count):
-                Image.fromarray(generator.integers(0, 256, (8, 8), dtype=np.uint8)).save(place / f"{number}.png")
-
-
 def train(monkeypatch: pytest.MonkeyPatch, learning_rate: float) -> None:
     """The claim `fake` trains a small network on what stands for CIFAR-10."""
     fail(monkeypatch, 2.0)
@@ -235,21 +226,23 @@ def test_a_claim_may_train_through_the_engine_on_a_folder_of_images(monkeypatch,
     assert found["data_sets"]["cifar10"].startswith("images, SHA-256 ")
     assert f"Images in place of cifar10: {found['data_sets']['cifar10']}." in capsys.readouterr().out
     assert (tmp_path / "runs/claims-cpu-1/runs/fake/config.json").exists()
-    # The same path, but other images: neither the record nor the trials are of them.
+    # The same path, but other images: neither the record nor the experiments are of them.
     (tmp_path / "images/train/a/0.png").write_bytes((tmp_path / "images/train/b/0.png").read_bytes())
-    assert exit_code(["fake", "--seed", "1", "--cifar10", "images"]) == 2
-    told = capsys.readouterr().err
-    assert "measured anew, since its record differs in data_sets" in told
-    assert "error: fake: The images in images are not those" in told
-    assert record(tmp_path / "runs/claims-cpu-1")["claims"]["fake"] == found
+    claims.main(["fake", "--seed", "1", "--cifar10", "images"])
+    assert "measured anew, since its record differs in data_sets" in capsys.readouterr().err
+    again = record(tmp_path / "runs/claims-cpu-1")
+    assert again["claims"]["fake"]["data_sets"] != found["data_sets"]
+    assert [old["data_sets"] for old in again["superseded"]["fake"]] == [found["data_sets"]]
+    results = store.read(tmp_path / "runs/claims-cpu-1/runs/fake")
+    assert results.groupby("data.digest").size().tolist() == [2, 2]
 
 
-def test_a_claim_whose_trials_diverge_is_not_measured_and_says_so(monkeypatch, tmp_path, capsys, seed):
+def test_a_claim_whose_experiments_diverge_is_not_measured_and_says_so(monkeypatch, tmp_path, capsys, seed):
     write_images(tmp_path / "images", np.random.default_rng(seed))
     train(monkeypatch, 1e30)
     fail(monkeypatch, 2.0, "last")
     assert exit_code(["fake", "last", "--seed", "1", "--cifar10", "images"]) == 2
     told = capsys.readouterr()
-    assert "2 of 2 trials diverged at every learning rate: see runs/claims-cpu-1/runs/fake" in told.err
+    assert "2 of 2 experiments diverged at every learning rate: see runs/claims-cpu-1/runs/fake" in told.err
     assert "error: fake: A mean needs finite values" in told.err
     assert "last: holds" in told.out and "1 not measured." in told.out

@@ -1,7 +1,6 @@
 """The commands: flags change what they name, and what is finished stays finished."""
 
 import contextlib
-import itertools
 import os
 import shutil
 import subprocess
@@ -13,11 +12,12 @@ import numpy as np
 import pandas
 import pytest
 from commands import Outcome, call, refusal, write_config
-from PIL import Image
+from random_experiments import write_images
 
-from cnn_constraints import config, store
-from cnn_constraints.config import Experiment
-from cnn_constraints.executors.local import Finished, LocalExecutor
+from cnn_constraints import store
+from cnn_constraints.executors.local import LocalExecutor
+from cnn_constraints.experiment import DEFAULTS, replace
+from cnn_constraints.training.records import Finished
 from experiments import count, report, sweep
 from experiments.entry import load_config
 
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 OTHER_VALUES = {
     "data.source": "mnist",
     "data.folder": "somewhere",
+    "data.digest": 64 * "0",
     "data.size": 5,
     "data.reduce": 2,
     "data.intervention": "translate",
@@ -115,20 +116,20 @@ def test_a_config_finds_its_neighbours_from_anywhere(here):
     code = "from experiments import sweep; print(len(sweep.build_sweep(sweep.parse(['project/configs/other.py']))))"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "nowhere")},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert done.stdout == "4\n", done.stderr
 
 
-@pytest.mark.parametrize("field", config.flat(Experiment()))
+@pytest.mark.parametrize("field", DEFAULTS)
 def test_every_config_field_is_a_flag(here, field):
     value = OTHER_VALUES[field]
     words = [str(item) for item in (value if isinstance(value, tuple) else (value,))]
     request = sweep.parse(["config.py", "--" + field.replace("_", "-"), *words])
     base = load_config(Path("config.py")).get_config()
-    assert request.command.experiment == config.replace(base, {field: value})
+    assert request.command.experiment == replace(base, {field: value})
     assert request.overrides == [field]
 
 
@@ -138,37 +139,37 @@ def test_a_flag_may_be_written_as_python_writes_its_field(here):
     assert written[0].experiment.data.n_train == 9
 
 
-def test_a_flag_changes_every_trial_that_does_not_vary_it(here):
-    trials = sweep.build_sweep(sweep.parse(["config.py", "--training.updates", "6"]))
-    assert [trial.training.updates for trial in trials] == [6] * 4
+def test_a_flag_changes_every_experiment_that_does_not_vary_it(here):
+    experiments = sweep.build_sweep(sweep.parse(["config.py", "--training.updates", "6"]))
+    assert [experiment.training.updates for experiment in experiments] == [6] * 4
 
 
 def test_help_names_every_flag_and_needs_no_config(here):
     for arguments in (["--help"], ["config.py", "-h"]):
         outcome = call(sweep.main, *arguments)
         assert (outcome.code, outcome.err) == (0, "")
-        assert all(f"--{name.replace('_', '-')} " in outcome.out for name in [*config.flat(Experiment()), "output"])
+        assert all(f"--{name.replace('_', '-')} " in outcome.out for name in [*DEFAULTS, "output"])
     assert os.listdir(here) == ["config.py"]
 
 
-def test_a_sweep_runs_every_trial_and_reports(first):
+def test_a_sweep_runs_every_experiment_and_reports(first):
     folder, outcome = first
     assert outcome.code == 0
-    assert "4 trials run, 0 already finished, 2 programs compiled" in outcome.err
+    assert "4 experiments run, 0 already finished, 2 programs compiled" in outcome.err
     assert "Test accuracy" in outcome.out
     results = store.read(folder / "runs" / "config")
     assert sorted(zip(results["model.constraint"], results["seed"], strict=True)) == [
         (constraint, seed) for constraint in ("conv", "shared") for seed in (0, 1)
     ]
     evaluations = store.read(folder / "runs" / "config", "evaluation")
-    assert evaluations.groupby("trial")["update"].apply(list).tolist() == [[1, 2]] * 4
+    assert evaluations.groupby("experiment")["update"].apply(list).tolist() == [[1, 2]] * 4
 
 
 def test_a_finished_sweep_recomputes_nothing(first, finished):
     before = parquet(finished / "runs" / "config")
     outcome = call(sweep.main, "config.py")
     assert outcome.code == 0
-    assert "0 trials run, 4 already finished, 0 programs compiled" in outcome.err
+    assert "0 experiments run, 4 already finished, 0 programs compiled" in outcome.err
     assert outcome.out == first[1].out
     assert parquet(finished / "runs" / "config") == before
 
@@ -197,14 +198,14 @@ def test_a_finished_run_that_was_damaged_is_mended_by_the_same_sweep(first, fini
     pandas.testing.assert_frame_equal(measured(run), measured(first[0] / "runs" / "config"))
     # Where there is something to warn of, this fails.
     outcome = call(sweep.main, "config.py")
-    assert outcome.code == 0 and "0 trials run, 4 already finished" in outcome.err
+    assert outcome.code == 0 and "0 experiments run, 4 already finished" in outcome.err
 
 
 def test_a_longer_sweep_runs_only_what_is_new(finished):
     before = parquet(finished / "runs" / "config")
     write_config(finished, ("[0, 1]", "[0, 1, 2]"))
     outcome = call(sweep.main, "config.py")
-    assert "2 trials run, 4 already finished, 2 programs compiled" in outcome.err
+    assert "2 experiments run, 4 already finished, 2 programs compiled" in outcome.err
     after = parquet(finished / "runs" / "config")
     assert len(after) == 4 and before.items() <= after.items()
 
@@ -222,42 +223,59 @@ def test_a_stopped_sweep_goes_on_to_the_results_of_an_unstopped_one(here, first,
     assert outcome.code == 130 and "stopped" in outcome.err and "Traceback" not in outcome.err
     done = len(store.finished(here / "runs" / "config"))
     assert 0 < done < 4
-    assert f"{4 - done} trials run, {done} already finished" in call(sweep.main, "config.py").err
+    assert f"{4 - done} experiments run, {done} already finished" in call(sweep.main, "config.py").err
     pandas.testing.assert_frame_equal(measured(here / "runs" / "config"), measured(first[0] / "runs" / "config"))
 
 
 def test_a_run_that_lost_its_config_gets_it_back_with_all_its_results(first, finished):
     (finished / "runs" / "config" / "config.json").unlink()
     outcome = call(sweep.main, "config.py")
-    assert "0 trials run, 4 already finished" in outcome.err
+    assert "0 experiments run, 4 already finished" in outcome.err
     assert len(store.read(finished / "runs" / "config")) == 4
     write_config(finished, ("[0, 1]", "[0, 1, 2]"))
-    assert "2 trials run, 4 already finished" in call(sweep.main, "config.py").err
+    assert "2 experiments run, 4 already finished" in call(sweep.main, "config.py").err
     assert len(store.read(finished / "runs" / "config")) == 6
 
 
-def test_other_images_at_the_same_path_are_not_taken_for_those_that_were_trained_on(here):
-    def write_images(seed: int) -> None:
-        generator = np.random.default_rng(seed)
-        for split, label, number in itertools.product(("train", "test"), ("a", "b"), range(30)):
-            path = here / "images" / split / label / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(generator.integers(0, 256, (4, 4), np.uint8)).save(path)
+def test_images_are_known_by_what_they_are_and_not_by_where_they_lie(here, seed):
+    generator = np.random.default_rng(seed)
+    write_images(here / "images", generator)
+    shutil.copytree(here / "images", here / "copied" / "there")
+    os.symlink("images", here / "link")
+    flags = ["--data.source", "folder", "--data.folder"]
+    assert "4 experiments run" in call(sweep.main, "config.py", *flags, "images").err
+    before = parquet(here / "runs" / "config")
+    for place in ("images/", "./images", str(here / "images"), "link", "copied/there"):
+        assert "0 experiments run, 4 already finished" in call(sweep.main, "config.py", *flags, place).err
+    assert parquet(here / "runs" / "config") == before
 
-    flags = ["--data.source", "folder", "--data.folder", "images"]
-    write_images(0)
-    assert "4 trials run" in call(sweep.main, "config.py", *flags).err
-    assert "0 trials run, 4 already finished" in call(sweep.main, "config.py", *flags).err
-    write_images(1)
-    line = refusal(call(sweep.main, "config.py", *flags))
-    assert "The images in images are not those that runs/config was made from" in line
-    assert "4 trials run" in call(sweep.main, "config.py", *flags, "--output", "runs/other").err
+    # Other images at the same path are other experiments, beside which those before stay what they are.
+    write_images(here / "images", generator)
+    assert "4 experiments run, 0 already finished" in call(sweep.main, "config.py", *flags, "images").err
+    assert before.items() < parquet(here / "runs" / "config").items()
+    assert "0 experiments run, 4 already finished" in call(sweep.main, "config.py", *flags, "copied/there").err
+    results = store.read(here / "runs" / "config")
+    assert results.groupby("data.digest").size().tolist() == [4, 4]
+
+    # Who wants those before, and no other, says so.
+    digest = results["data.digest"][0]
+    outcome = call(sweep.main, "config.py", *flags, "images", "--data.digest", digest)
+    assert f"data.digest is '{digest}', and the images in 'images' have" in refusal(outcome)
+    outcome = call(sweep.main, "config.py", *flags, "copied/there", "--data.digest", digest)
+    assert "0 experiments run, 4 already finished" in outcome.err
 
 
-def test_another_sweep_in_the_same_folder_reports_only_its_own_trials(finished):
+def test_images_that_are_said_in_two_ways_are_trained_on_once(here, seed):
+    write_images(here / "images", np.random.default_rng(seed))
+    places = 'axis("data.folder", ["images", "./images"])'
+    write_config(here, ('source="digits"', 'source="folder", folder="images"'), ('axis("seed", [0, 1])', places))
+    assert "2 experiments run, 0 already finished, 2 programs" in call(sweep.main, "config.py").err
+
+
+def test_another_sweep_in_the_same_folder_reports_only_its_own_experiments(finished):
     write_config(finished, ("[0, 1]", "[1]"), name="other.py")
     outcome = call(sweep.main, "other.py", "--output", "runs/config")
-    assert "0 trials run, 2 already finished" in outcome.err
+    assert "0 experiments run, 2 already finished" in outcome.err
     assert outcome.out != call(report.main, "runs/config").out
 
 

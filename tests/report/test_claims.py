@@ -14,7 +14,6 @@ from rich.console import Console
 from cnn_constraints.claims import records
 from cnn_constraints.claims.claim import CURVE_COLUMNS, Criterion, Finding, Picture
 from cnn_constraints.claims.registry import CLAIMS
-from cnn_constraints.estimates import Interval, exact
 from cnn_constraints.report.claims import (
     criterion_in_words,
     draw_curves,
@@ -24,6 +23,7 @@ from cnn_constraints.report.claims import (
     title_of,
 )
 from cnn_constraints.report.figures import STYLES
+from cnn_constraints.statistics import Interval, exact
 
 CLAIM = CLAIMS["kernel_lattice"]
 

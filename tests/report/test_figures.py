@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+from made_up_results import CELLS, experiments_of, make_results, noisy, write_run
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
-from test_analysis import CELLS, make_results, noisy, trials_of, write_run
 
-from cnn_constraints import analysis, config, store
-from cnn_constraints.config import Experiment
+from cnn_constraints import store, summaries
 from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import axis
 from cnn_constraints.report import figures, tables
 from cnn_constraints.report.terminal import report_run
-from cnn_constraints.sweep import axis
+from cnn_constraints.resolve import Resolved
 from experiments import report
 from experiments.entry import entry_point
 
@@ -59,7 +59,7 @@ def as_text(results: pandas.DataFrame, width: int | None = None, encoding: str =
 
 
 def test_figures_are_those_that_the_varying_fields_allow() -> None:
-    names = lambda *axes: set(figures.figures_for(make_results(trials_of(*axes))))
+    names = lambda *axes: set(figures.figures_for(make_results(experiments_of(*axes))))
     assert names(ALL_CELLS, NUMBERS) == {"learning_curves"}
     assert names(ALL_CELLS, SEEDS) == {"cells"}
     assert names() == {"cells"}
@@ -67,15 +67,15 @@ def test_figures_are_those_that_the_varying_fields_allow() -> None:
     assert names(TWO_SWEEPS, DELTAS, NUMBERS) == {"learning_curves", "delta_curve"}
     # Local cells with one delta each are corners and no sweep.
     assert names(axis(("model.constraint", "model.delta"), [("conv", 1), ("local", 2), ("dense", None)])) == {"cells"}
-    assert figures.figures_for(make_results(trials_of(ALL_CELLS), lambda _: None)) == {}
+    assert figures.figures_for(make_results(experiments_of(ALL_CELLS), lambda _: None)) == {}
 
 
 def test_learning_curves_show_the_summary(seed: int) -> None:
-    results = make_results(trials_of(READOUTS, ALL_CELLS, NUMBERS, SEEDS), noisy(seed))
+    results = make_results(experiments_of(READOUTS, ALL_CELLS, NUMBERS, SEEDS), noisy(seed))
     figure = figures.plot_learning_curves(results)
     assert [axes.get_title() for axes in figure.axes] == ["readout: flatten", "readout: global_average"]
     assert labels_of(figure) == ["dense", "shared", "local, delta 2", "conv, delta 2"]
-    summary = analysis.summarise(results).set_index(["model.readout", "model.constraint"])
+    summary = summaries.summarise(results).set_index(["model.readout", "model.constraint"])
     for axes, readout in zip(figure.axes, ["flatten", "global_average"], strict=True):
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
         assert ticks_of(axes, "x") == ["100", "300", "1000"]
@@ -95,12 +95,12 @@ def test_learning_curves_show_the_summary(seed: int) -> None:
 def test_delta_curves_end_in_the_unconstrained_cells() -> None:
     error = {"dense": 40, "shared": 30}
 
-    def accuracy(trial: Experiment) -> float:
-        delta, base = trial.model.delta, {"local": 20, "conv": 10}
-        cell = trial.model.constraint
+    def accuracy(experiment: Resolved) -> float:
+        delta, base = experiment.model.delta, {"local": 20, "conv": 10}
+        cell = experiment.model.constraint
         return 1 - (error[cell] if delta is None else base[cell] + delta) / 100
 
-    figure = figures.plot_delta_curve(make_results(trials_of(TWO_SWEEPS, DELTAS, SEEDS), accuracy))
+    figure = figures.plot_delta_curve(make_results(experiments_of(TWO_SWEEPS, DELTAS, SEEDS), accuracy))
     (axes,) = figure.axes
     assert ticks_of(axes, "x") == ["0", "1", "3", "all"]
     places = list(axes.get_xticks())
@@ -113,16 +113,16 @@ def test_delta_curves_end_in_the_unconstrained_cells() -> None:
 
 
 def test_each_cell_has_one_colour_and_marker_of_its_own() -> None:
-    results = make_results(trials_of(TWO_SWEEPS, DELTAS, axis("data.n_train", [100, 300])))
+    results = make_results(experiments_of(TWO_SWEEPS, DELTAS, axis("data.n_train", [100, 300])))
     delta_curve = figures.plot_delta_curve(results).legends[0].get_lines()
-    curves = figures.plot_learning_curves(make_results(trials_of(ALL_CELLS, NUMBERS))).legends[0].get_lines()
+    curves = figures.plot_learning_curves(make_results(experiments_of(ALL_CELLS, NUMBERS))).legends[0].get_lines()
     looks = [{(to_hex(line.get_color()), line.get_marker()) for line in lines} for lines in (delta_curve, curves)]
     assert looks[0] == looks[1]
     assert [len({look[part] for look in looks[0]}) for part in (0, 1)] == [4, 4]
 
 
 def test_dots_show_the_mean_and_every_seed(seed: int) -> None:
-    results = make_results(trials_of(ALL_CELLS, SEEDS), noisy(seed))
+    results = make_results(experiments_of(ALL_CELLS, SEEDS), noisy(seed))
     (axes,) = figures.plot_cells(results).axes
     assert ticks_of(axes, "y") == ["dense", "shared", "local, delta 2", "conv, delta 2"]
     drawn = np.sort(np.concatenate([line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) == 3]))
@@ -132,17 +132,17 @@ def test_dots_show_the_mean_and_every_seed(seed: int) -> None:
 @pytest.mark.parametrize(
     "accuracy",
     [
-        lambda trial: 1.0,
-        lambda trial: 0.0,
-        lambda trial: 1.0 if trial.model.constraint == "conv" else 0.5 + 0.2 * trial.seed,
-        lambda trial: None if trial.model.constraint == "conv" else 0.9,
-        lambda trial: None if trial.seed > 0 else 0.9,
+        lambda experiment: 1.0,
+        lambda experiment: 0.0,
+        lambda experiment: 1.0 if experiment.model.constraint == "conv" else 0.5 + 0.2 * experiment.seed,
+        lambda experiment: None if experiment.model.constraint == "conv" else 0.9,
+        lambda experiment: None if experiment.seed > 0 else 0.9,
     ],
     ids=["no error", "all errors", "wide", "a cell diverged", "seeds diverged"],
 )
 @pytest.mark.parametrize("sweep", [[NUMBERS, ALL_CELLS], [TWO_SWEEPS, DELTAS]], ids=["n_train", "delta"])
 def test_extremes_are_drawn_inside_the_axes(accuracy: Callable, sweep: list) -> None:
-    results = make_results(trials_of(*sweep, SEEDS), accuracy)
+    results = make_results(experiments_of(*sweep, SEEDS), accuracy)
     assert as_text(results)
     for name, figure in figures.figures_for(results).items():
         if name == "cells":
@@ -157,7 +157,7 @@ def test_extremes_are_drawn_inside_the_axes(accuracy: Callable, sweep: list) -> 
 
 @pytest.mark.parametrize("width", [80, None])
 def test_tables_are_complete_in_80_columns_and_in_a_file(width: int | None) -> None:
-    results = make_results(trials_of(READOUTS, ALL_CELLS, axis("data.n_train", [50000]), SEEDS))
+    results = make_results(experiments_of(READOUTS, ALL_CELLS, axis("data.n_train", [50000]), SEEDS))
     text = as_text(results, width)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
@@ -171,20 +171,22 @@ def test_a_narrow_terminal_folds_and_a_file_is_as_wide_as_it_needs_to_be() -> No
     channels = [(8, 16), (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)]
     pools = [(1,) * len(entry) for entry in channels]
     fields = ("model.channels", "model.pool_sizes", "model.strides")
-    results = make_results(trials_of(READOUTS, ALL_CELLS, axis(fields, list(zip(channels, pools, pools, strict=True)))))
+    results = make_results(
+        experiments_of(READOUTS, ALL_CELLS, axis(fields, list(zip(channels, pools, pools, strict=True))))
+    )
     in_file = as_text(results)
     assert "16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768" in in_file
     assert "…" not in as_text(results, 60)
 
 
 def test_tables_in_ascii() -> None:
-    text = as_text(make_results(trials_of(ALL_CELLS, SEEDS)), encoding="ascii")
+    text = as_text(make_results(experiments_of(ALL_CELLS, SEEDS)), encoding="ascii")
     assert "60.0 +/- 0.0" in text
 
 
 def test_interventions_have_tables_of_their_own_and_rows_are_told_apart() -> None:
     interventions = axis("data.intervention", ["none", "permute_pixels"])
-    text = as_text(make_results(trials_of(interventions, TWO_SWEEPS, DELTAS, SEEDS)))
+    text = as_text(make_results(experiments_of(interventions, TWO_SWEEPS, DELTAS, SEEDS)))
     assert text.count("Test accuracy on digits, readout flatten") == 1
     assert text.count("Test accuracy on digits, permute_pixels, readout flatten") == 1
     compared = [line.split("+")[0].split() for line in text.splitlines() if "better" in line]
@@ -194,7 +196,7 @@ def test_interventions_have_tables_of_their_own_and_rows_are_told_apart() -> Non
 
 def test_tiles_tell_tiled_cells_apart_and_mean_nothing_to_others() -> None:
     ways = axis(("model.constraint", "model.tile"), [("tiled", 4), ("tiled", 2), ("conv", 3)])
-    results = make_results(trials_of(ways, SEEDS))
+    results = make_results(experiments_of(ways, SEEDS))
     (axes,) = figures.plot_cells(results).axes
     assert ticks_of(axes, "y") == ["conv, delta 2", "tiled, delta 2, tile 2", "tiled, delta 2, tile 4"]
     words = [line.split() for line in as_text(results).splitlines()]
@@ -204,12 +206,12 @@ def test_tiles_tell_tiled_cells_apart_and_mean_nothing_to_others() -> None:
 
 
 def test_no_comparison_of_a_single_cell() -> None:
-    assert tables.comparison_table(make_results(trials_of(SEEDS))) is None
+    assert tables.comparison_table(make_results(experiments_of(SEEDS))) is None
 
 
 def test_report_prints_tables_and_writes_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    write_run(run, trials_of(ALL_CELLS, NUMBERS, SEEDS))
+    write_run(run, experiments_of(ALL_CELLS, NUMBERS, SEEDS))
     report.main([str(run)])
     report.main([str(run)])
     picture = run / "figures" / "learning_curves.png"
@@ -224,24 +226,26 @@ def test_report_prints_tables_and_writes_figures(tmp_path: Path, capsys: pytest.
     assert len(store.read(run)) == 36
 
 
-def test_report_of_some_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trials = trials_of(ALL_CELLS, SEEDS)
-    write_run(tmp_path / "run", trials)
-    report_run(tmp_path / "run", [config.name(trial) for trial in trials if trial.model.constraint == "conv"])
+def test_report_of_some_experiments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiments = experiments_of(ALL_CELLS, SEEDS)
+    write_run(tmp_path / "run", experiments)
+    report_run(
+        tmp_path / "run", [experiment.name for experiment in experiments if experiment.model.constraint == "conv"]
+    )
     printed = capsys.readouterr().out
-    assert "dense" not in printed and f"holds {3 * len(trials) // 4} trials of other settings" in printed
+    assert "dense" not in printed and f"holds {3 * len(experiments) // 4} experiments of other settings" in printed
 
 
 def test_a_run_in_progress_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(tmp_path / "run", trials_of(SEEDS))
-    store.open_run(tmp_path / "run", trials_of(NUMBERS, SEEDS), {}).close()
+    write_run(tmp_path / "run", experiments_of(SEEDS))
+    store.open_run(tmp_path / "run", experiments_of(NUMBERS, SEEDS), {}).close()
     report.main([str(tmp_path / "run")])
-    planned = len(store.read_config(tmp_path / "run")["trials"])
-    assert f"{len(store.read(tmp_path / 'run'))} of {planned} trials are finished" in capsys.readouterr().out
+    planned = len(store.read_config(tmp_path / "run")["experiments"])
+    assert f"{len(store.read(tmp_path / 'run'))} of {planned} experiments are finished" in capsys.readouterr().out
 
 
 def test_who_reads_tables_and_leaves_early_has_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_run(tmp_path / "run", trials_of(ALL_CELLS, SEEDS))
+    write_run(tmp_path / "run", experiments_of(ALL_CELLS, SEEDS))
 
     def leave(_: object) -> None:
         raise BrokenPipeError
@@ -253,7 +257,7 @@ def test_who_reads_tables_and_leaves_early_has_the_files(tmp_path: Path, monkeyp
 
 
 def test_figures_for_papers_have_the_same_bytes_each_time(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", trials_of(ALL_CELLS, NUMBERS, SEEDS))
+    write_run(tmp_path / "run", experiments_of(ALL_CELLS, NUMBERS, SEEDS))
     for name in ("one", "two"):
         report.main([str(tmp_path / "run"), "--figures", str(tmp_path / name)])
     files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")]
@@ -261,8 +265,8 @@ def test_figures_for_papers_have_the_same_bytes_each_time(tmp_path: Path) -> Non
 
 
 def test_bars_that_go_on_below_the_edge_are_told_of(seed: int) -> None:
-    results = make_results(trials_of(ALL_CELLS, NUMBERS, SEEDS), noisy(seed))
-    arms = analysis.learning_curves(results)
+    results = make_results(experiments_of(ALL_CELLS, NUMBERS, SEEDS), noisy(seed))
+    arms = summaries.learning_curves(results)
     title = figures.plot_learning_curves(results).get_suptitle()
     floor = figures.error_limits(
         arms.assign(**{name: 100 * arms[name] for name in ("error", "error_low", "error_high")})
@@ -273,15 +277,15 @@ def test_bars_that_go_on_below_the_edge_are_told_of(seed: int) -> None:
 def test_bad_input_is_one_sentence_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.open_run(tmp_path / "empty", trials_of(SEEDS), {}).close()
-    write_run(tmp_path / "blocked", trials_of(SEEDS))
+    store.open_run(tmp_path / "empty", experiments_of(SEEDS), {}).close()
+    write_run(tmp_path / "blocked", experiments_of(SEEDS))
     (tmp_path / "blocked" / "figures").write_text("in the way")
     for given, sentence in (
-        ([str(tmp_path / "empty")], "empty has no finished trial yet: run `python -m experiments.sweep` first."),
+        ([str(tmp_path / "empty")], "empty has no finished experiment yet: run `python -m experiments.sweep` first."),
         ([str(tmp_path / "nowhere")], "There is no run folder"),
         ([str(tmp_path / "blocked")], "figures is a file and must be a folder."),
         ([], "Name a run folder"),
-        ([str(tmp_path / "empty"), "another"], "empty has no finished trial yet"),
+        ([str(tmp_path / "empty"), "another"], "empty has no finished experiment yet"),
         (["--rum", "x"], "Unknown flag --rum"),
     ):
         monkeypatch.setattr("sys.argv", ["report", *given])

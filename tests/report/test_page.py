@@ -1,4 +1,4 @@
-"""The page holds every trial and asks for nothing."""
+"""The page holds every experiment and asks for nothing."""
 
 import json
 import re
@@ -8,10 +8,11 @@ import numpy as np
 import pandas
 import pytest
 
-from cnn_constraints import analysis, config, store
+from cnn_constraints import store, summaries
+from cnn_constraints.experiment import replace
 from cnn_constraints.report.page import charts, page, read_run
-from cnn_constraints.report.page.trials import describe, differences, sample_ratios, training_curves
-from cnn_constraints.sweep import resolve
+from cnn_constraints.report.page.experiments import describe, differences, sample_ratios, training_curves
+from cnn_constraints.resolve import resolve
 
 vl_convert = pytest.importorskip("vl_convert", reason="needs the extra `report`")
 
@@ -25,19 +26,19 @@ def folder(tmp_path, seed):
     return made_up_runs.write(tmp_path / "run", made_up_runs.ladder(), np.random.default_rng(seed))
 
 
-def test_every_trial_is_on_the_page_with_its_numbers(folder):
-    results = store.read(folder).set_index("trial")
-    rows = {row["trial"]: row for row in data_of(page([read_run(folder)]))["trials"]}
+def test_every_experiment_is_on_the_page_with_its_numbers(folder):
+    results = store.read(folder).set_index("experiment")
+    rows = {row["experiment"]: row for row in data_of(page([read_run(folder)]))["experiments"]}
     assert set(rows) == set(results.index)
-    for trial, row in rows.items():
-        assert row["accuracy"] == pytest.approx(100 * results.loc[trial, "test_accuracy"], abs=1e-3)
+    for experiment, row in rows.items():
+        assert row["accuracy"] == pytest.approx(100 * results.loc[experiment, "test_accuracy"], abs=1e-3)
         assert row["error"] + row["accuracy"] == pytest.approx(100, abs=1e-3)
-        assert (row["seed"], row["n"]) == tuple(results.loc[trial, ["seed", "data.n_train"]])
+        assert (row["seed"], row["n"]) == tuple(results.loc[experiment, ["seed", "data.n_train"]])
 
 
-def test_only_named_trials_count(folder):
-    names = list(store.read(folder)["trial"])[:5]
-    assert {row["trial"] for row in data_of(page([read_run(folder)], names))["trials"]} == set(names)
+def test_only_named_experiments_count(folder):
+    names = list(store.read(folder)["experiment"])[:5]
+    assert {row["experiment"] for row in data_of(page([read_run(folder)], names))["experiments"]} == set(names)
 
 
 def test_nothing_is_loaded_from_outside(folder):
@@ -51,26 +52,28 @@ def test_a_name_cannot_break_out(folder):
     name = '</script><script>alert("x")</script>'
     whole, wild = page([read_run(folder)]), page([read_run(folder)._replace(name=name)])
     assert wild.count("<script") == whole.count("<script") and wild.count("</script>") == whole.count("</script>")
-    assert {row["run"] for row in data_of(wild)["trials"]} == {name}
+    assert {row["run"] for row in data_of(wild)["experiments"]} == {name}
 
 
-def test_curves_are_those_of_the_chosen_lane(folder):
+def test_curves_are_those_of_the_chosen_candidate(folder):
     evaluations = store.read(folder, "evaluation")
     curves = training_curves(evaluations, store.read(folder))
-    for trial, rows in evaluations[evaluations["lane"] == 1].groupby("trial"):
-        updates, _, validation = curves[trial]
+    for experiment, rows in evaluations[evaluations["candidate"] == 1].groupby("experiment"):
+        updates, _, validation = curves[experiment]
         assert updates == rows["update"].tolist()
         assert validation == pytest.approx((100 * (1 - rows["validation_accuracy"])).tolist(), abs=0.01)
 
 
-def described(folder, trials, seed) -> pandas.DataFrame:
-    written = made_up_runs.write(folder, resolve(trials), np.random.default_rng(seed))
+def described(folder, experiments, seed) -> pandas.DataFrame:
+    written = made_up_runs.write(folder, resolve(experiments), np.random.default_rng(seed))
     return describe(store.read(written).assign(run="run"), {})
 
 
-@pytest.mark.parametrize("trials", [made_up_runs.ladder(), made_up_runs.delta_sweep()], ids=["ladder", "delta_sweep"])
-def test_only_means_and_trials_have_marks(trials, tmp_path, seed):
-    rows = described(tmp_path / "run", trials, seed)
+@pytest.mark.parametrize(
+    "experiments", [made_up_runs.ladder(), made_up_runs.delta_sweep()], ids=["ladder", "delta_sweep"]
+)
+def test_only_means_and_experiments_have_marks(experiments, tmp_path, seed):
+    rows = described(tmp_path / "run", experiments, seed)
     for name, chart in charts.specifications(rows, sample_ratios(rows), True).items():
         drawn = json.dumps(vl_convert.vegalite_to_vega(chart)).count('"style": ["point"]')
         meant = json.dumps(chart).count('"type": "point"')
@@ -78,12 +81,12 @@ def test_only_means_and_trials_have_marks(trials, tmp_path, seed):
 
 
 def test_a_line_of_the_delta_sweep_is_one_arm_at_each_delta(tmp_path, seed):
-    trials = [
-        config.replace(trial, {"model.channels": size})
-        for trial in made_up_runs.delta_sweep()
+    experiments = [
+        replace(experiment, {"model.channels": size})
+        for experiment in made_up_runs.delta_sweep()
         for size in ((2, 2), (4, 4))
     ]
-    rows = described(tmp_path / "run", trials, seed)
+    rows = described(tmp_path / "run", experiments, seed)
     assert (rows.groupby(["line", "delta"])["arm"].nunique() == 1).all()
     assert (rows.groupby("line")["leading"].nunique() == 1).all() and rows["line"].nunique() == 4
 
@@ -91,16 +94,16 @@ def test_a_line_of_the_delta_sweep_is_one_arm_at_each_delta(tmp_path, seed):
 def test_differences_are_those_of_the_comparison(folder):
     results = store.read(folder).assign(run="run")
     rows = [row for row in differences(results) if row["cell"] == "dense"]
-    pairs = analysis.compare(results, "conv", "dense")
+    pairs = summaries.compare(results, "conv", "dense")
     assert [row["difference"] for row in rows] == pytest.approx((100 * pairs["difference"]).tolist(), abs=1e-3)
     assert [row["verdict"] for row in rows] == pairs["verdict"].tolist()
 
 
-def test_where_every_trial_diverged_there_are_tables_alone(folder):
+def test_where_every_experiment_diverged_there_are_tables_alone(folder):
     run = read_run(folder)
     wild = run._replace(results=run.results.assign(test_accuracy=np.nan, validation_accuracy=np.nan))
     text = page([wild])
-    assert data_of(text)["charts"] == {} and 'id="trials"' in text and "diverged at every learning rate" in text
+    assert data_of(text)["charts"] == {} and 'id="experiments"' in text and "diverged at every learning rate" in text
 
 
 def test_what_needs_twice_as_many_images_has_the_ratio_two(folder):
@@ -114,8 +117,11 @@ def test_what_needs_twice_as_many_images_has_the_ratio_two(folder):
     assert [row["ratio"] for row in ratios] == pytest.approx([2.0] * len(ratios), rel=1e-3)
 
 
-def test_a_trial_that_diverged_has_no_error(folder):
+def test_an_experiment_that_diverged_has_no_error(folder):
     results = store.read(folder).assign(run="run")
     results.loc[0, ["test_accuracy", "validation_accuracy"]] = np.nan
     rows = describe(results, {})
-    assert rows.loc[rows["trial"] == results["trial"][0], "error"].isna().all() and rows["error"].isna().sum() == 1
+    assert (
+        rows.loc[rows["experiment"] == results["experiment"][0], "error"].isna().all()
+        and rows["error"].isna().sum() == 1
+    )

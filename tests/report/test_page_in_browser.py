@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cnn_constraints import store
-from cnn_constraints.estimates import mean_interval
 from cnn_constraints.report.page import page, read_run
+from cnn_constraints.statistics import mean_interval
 from experiments import claims
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -40,8 +40,8 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param == "claims":
         claims.main(["parameter_ladder", "--output", str(folder)])
         return folder / "report.html"
-    trials = getattr(made_up_runs, request.param)()
-    made_up_runs.write(folder, trials, np.random.default_rng())
+    experiments = getattr(made_up_runs, request.param)()
+    made_up_runs.write(folder, experiments, np.random.default_rng())
     (folder / "report.html").write_text(page([read_run(folder)]))
     return folder / "report.html"
 
@@ -94,10 +94,9 @@ def test_panels_stand_in_the_order_of_conditions_and_images(opened):
 
 @of_runs
 def test_a_filter_acts_on_figures_and_tables(opened, path):
-    count = (
-        "kept().length, document.querySelectorAll('#trials tbody tr').length, views.get(first).data('trials').length"
-    )
-    counts = f"() => {{ const first = document.querySelector('.figure').id; return [{count}] }}"
+    tabled = "document.querySelectorAll('#experiments tbody tr').length"
+    drawn = "views.get(document.querySelector('.figure').id).data('experiments').length"
+    counts = f"() => [kept().length, {tabled}, {drawn}]"
     whole = len(store.read(path.parent))
     assert opened.evaluate(counts) == [whole] * 3
     opened.evaluate("scrollTo(0, 0)")
@@ -126,7 +125,7 @@ def test_a_point_tells_the_mean_and_interval_of_its_arm(opened, path):
 @of_runs
 def test_a_table_is_saved_with_all_its_rows(opened, path):
     with opened.expect_download() as download:
-        opened.click("#trials [data-save=csv]")
+        opened.click("#experiments [data-save=csv]")
     assert len(Path(download.value.path()).read_text().splitlines()) == len(store.read(path.parent)) + 1
 
 

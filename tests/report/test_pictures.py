@@ -4,28 +4,27 @@ import numpy as np
 import pandas
 import pytest
 
-from cnn_constraints.constraints import ties
-from cnn_constraints.constraints.geometry import Geometry
-from cnn_constraints.executors import learned as learning
-from cnn_constraints.report import pictures
+from cnn_constraints.lattice import constraints, counts
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.report import pictures, trained_cells
 
 TIED = ("shared", "conv")
 
 
 @pytest.fixture(scope="module")
-def learned() -> learning.Learned:
+def learned() -> trained_cells.TrainedCells:
     seeds = np.random.SeedSequence().generate_state(3).tolist()
     print(f"seeds: {seeds}")
-    return learning.learn("digits", lambda _: None, seeds=seeds, updates=10)
+    return trained_cells.train_cells("digits", lambda _: None, seeds=seeds, updates=10)
 
 
 def window(size: int, place: float) -> np.ndarray:
-    return np.abs(np.arange(size) - int(place * size)) <= learning.DELTA
+    return np.abs(np.arange(size) - int(place * size)) <= trained_cells.DELTA
 
 
 def test_what_is_beyond_delta_is_no_part_of_a_field(learned):
     for cell, layer in learned.layers.items():
-        fields = learning.fields(layer, pictures.PLACES)
+        fields = trained_cells.fields(layer, pictures.PLACES)
         for place, field in zip(pictures.PLACES, fields, strict=True):
             rows, columns = (window(size, place) for size in field.shape[1:])
             outside = field[:, ~(rows[:, None] & columns[None, :])]
@@ -34,7 +33,7 @@ def test_what_is_beyond_delta_is_no_part_of_a_field(learned):
 
 def test_the_field_of_a_tied_cell_moves_along_with_its_site(learned):
     for cell, layer in learned.layers.items():
-        first, second = learning.fields(layer, (0.5, 0.75))
+        first, second = trained_cells.fields(layer, (0.5, 0.75))
         size = first.shape[-1]
         step = int(0.75 * size) - int(0.5 * size)
         same = np.array_equal(first[:, : size - step, : size - step], second[:, step:, step:])
@@ -44,19 +43,19 @@ def test_the_field_of_a_tied_cell_moves_along_with_its_site(learned):
 @pytest.mark.parametrize("cell", TIED)
 def test_a_kernel_has_every_free_weight_and_its_middle_is_the_site(learned, cell):
     layer = learned.layers[cell]
-    kernel = learning.kernel(layer)
+    kernel = trained_cells.kernel(layer)
     weights = layer[1]["layer_0"]["weights"][0]
     assert np.array_equal(np.sort(kernel.reshape(len(kernel), -1)), np.sort(weights.T))
-    corner, middle = learning.fields(layer, (0.0, 0.5))
+    corner, middle = trained_cells.fields(layer, (0.0, 0.5))
     reach, size = kernel.shape[-1] // 2, middle.shape[-1]
     seen = min(reach + 1, size)
     assert np.array_equal(corner[:, :seen, :seen], kernel[:, reach : reach + seen, reach : reach + seen])
     assert np.array_equal(middle[:, size // 2, size // 2], kernel[:, reach, reach])
 
 
-@pytest.mark.parametrize("cell", ties.CONSTRAINTS)
+@pytest.mark.parametrize("cell", constraints.CONSTRAINTS)
 def test_a_colour_is_a_weight_and_white_is_none(cell):
-    table = ties.tie_table(cell, Geometry(4, 4, tile=2), 1 if ties.find(cell).local else None)
+    table = constraints.ties(cell, Geometry(4, 4), 1 if constraints.find(cell).local else None)
     found = pictures.colours(table)
     assert len(np.unique(found[table >= 0], axis=0)) == table.max() + 1
     assert (found[table < 0] == 1).all() and not (found[table >= 0] == 1).all(axis=-1).any()
@@ -79,19 +78,19 @@ def random_level(cell: str, stronger: str, geometry: Geometry) -> float:
     """The distance expected of independent weights with the variances of initial ones: of the weights of a class only the
     mean over its pairs remains.
     """
-    delta = learning.DELTA
-    own, other = (ties.tie_table(name, geometry, delta if ties.find(name).local else None) for name in (cell, stronger))
-    variances = ties.inverse_fan_in(cell, geometry, delta if ties.find(cell).local else None)
+    delta = trained_cells.DELTA
+    own, other = (constraints.ties(name, geometry, delta) for name in (cell, stronger))
+    variances = counts.inverse_fan_in(cell, geometry, delta)
     pairs = pandas.DataFrame({"weight": own[other >= 0], "of": other[other >= 0]})
-    counts = pairs.value_counts(["of", "weight"]).rename("pairs").reset_index()
+    uses = pairs.value_counts(["of", "weight"]).rename("pairs").reset_index()
     kept = sum(
-        (rows["pairs"] ** 2 * variances[rows["weight"]]).sum() / rows["pairs"].sum() for _, rows in counts.groupby("of")
+        (rows["pairs"] ** 2 * variances[rows["weight"]]).sum() / rows["pairs"].sum() for _, rows in uses.groupby("of")
     )
     return float(np.sqrt(1 - kept / variances[own[own >= 0]].sum()))
 
 
 @pytest.mark.parametrize(
-    ("cell", "stronger"), [(cell, name) for cell, names in learning.STRONGER.items() for name in names]
+    ("cell", "stronger"), [(cell, name) for cell, names in trained_cells.STRONGER.items() for name in names]
 )
 def test_initial_weights_are_as_far_from_a_constraint_as_independent_ones(learned, cell, stronger):
     rows = learned.distances.query("cell == @cell and stronger == @stronger and update == 0")

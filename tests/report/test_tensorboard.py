@@ -10,14 +10,14 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from cnn_constraints import config, store
-from cnn_constraints.executors.fields import PLACES
+from cnn_constraints import store
+from cnn_constraints.receptive_fields import PLACES
 from cnn_constraints.report.tensorboard import CURVES, draw_fields, name_of
 from experiments import sweep
 
 CONFIG = """
-from cnn_constraints.config import Data, Experiment, Model, Training
-from cnn_constraints.sweep import axis, product
+from cnn_constraints.experiment import Data, Experiment, Model, Training
+from cnn_constraints.experiment import axis, product
 
 
 def get_config():
@@ -56,7 +56,7 @@ def read_events(folder: Path) -> EventAccumulator:
 
 
 def folders(run: Path) -> dict[str, Path]:
-    """By the trial's name, with which that of its folder ends."""
+    """By the experiment's name, with which that of its folder ends."""
     return {path.name.rpartition("-")[2]: path for path in (run / "tensorboard").iterdir()}
 
 
@@ -64,16 +64,16 @@ def state(run: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (run / "tensorboard").rglob("*")}
 
 
-def trials(place: Path) -> list:
+def experiments(place: Path) -> list:
     return sweep.build_sweep(sweep.parse([str(place / "config.py")]))
 
 
 def test_scalars_are_those_of_the_tables(place):
     results, looks = store.read(place / "with"), store.read(place / "with", "evaluation")
-    assert set(folders(place / "with")) == set(results["trial"])
+    assert set(folders(place / "with")) == set(results["experiment"])
     for result in results.to_dict("records"):
-        events = read_events(folders(place / "with")[result["trial"]])
-        chosen = looks.loc[(looks["trial"] == result["trial"]) & (looks["lane"] == result["lane"])]
+        events = read_events(folders(place / "with")[result["experiment"]])
+        chosen = looks.loc[(looks["experiment"] == result["experiment"]) & (looks["candidate"] == result["candidate"])]
         for name in CURVES:
             split, measure = name.split("_")
             found = events.Scalars(f"{measure}/{split}")
@@ -83,9 +83,9 @@ def test_scalars_are_those_of_the_tables(place):
         assert (test.step, test.value) == (result["update"], pytest.approx(result["test_accuracy"]))
 
 
-def test_hyper_parameters_are_those_of_the_chosen_lane(place):
+def test_hyper_parameters_are_those_of_the_chosen_candidate(place):
     for result in store.read(place / "with").to_dict("records"):
-        events = read_events(folders(place / "with")[result["trial"]])
+        events = read_events(folders(place / "with")[result["experiment"]])
         content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
         given = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
         assert given["cell"].string_value == result["model.constraint"]
@@ -96,7 +96,7 @@ def test_hyper_parameters_are_those_of_the_chosen_lane(place):
         assert ("rank" in given) == (result["model.constraint"] == "low_rank_local")
 
 
-def test_every_trial_that_was_trained_with_it_has_a_picture(place):
+def test_every_experiment_that_was_trained_with_it_has_a_picture(place):
     for folder in folders(place / "with").values():
         (image,) = read_events(folder).Images("first_layer/fields")
         pixels = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
@@ -131,7 +131,7 @@ def test_tables_are_the_same_with_and_without(place):
 
 def test_what_is_there_is_not_written_again_and_what_is_not_is(place, run):
     arguments = [str(place / "config.py"), "--output", str(run), "--quiet", "--tensorboard"]
-    lost = folders(run)[config.name(trials(place)[-1])]
+    lost = folders(run)[experiments(place)[-1].name]
     shutil.rmtree(lost)
     # What a process leaves that is killed while it writes.
     lost.with_name(f"{lost.name}.partial").mkdir()
@@ -147,7 +147,7 @@ def test_what_is_there_is_not_written_again_and_what_is_not_is(place, run):
     assert state(run) == after
 
 
-def test_a_name_tells_the_trial(place):
-    names = [name_of(trial) for trial in trials(place)]
+def test_a_name_tells_the_experiment(place):
+    names = [name_of(experiment) for experiment in experiments(place)]
     assert len(set(names)) == len(names)
     assert any(name.startswith("low_rank_local-delta1-rank2-flatten-n20-seed2-") for name in names)

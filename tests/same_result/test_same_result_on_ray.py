@@ -13,7 +13,7 @@ import pytest
 from ray_cluster import children, two_machines, workers
 from sweep_process import attempts, finish, start, tables, wait_until
 
-# Of Ray's two-machine cluster, which starts its programs from this process, where JAX is; see cluster.py.
+# Of Ray's two-machine cluster, which starts its programs from this process, where JAX is; see ray_cluster.py.
 pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 
 LONG = ("--training.updates", "500")

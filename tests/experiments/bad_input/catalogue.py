@@ -97,6 +97,8 @@ def neutral(sentence: str) -> str:
         (re.escape(str(ROOT)), "<checkout>"),
         (r"https?://\S+?(?=[,.:]?(?:\s|$))", "<its address>"),
         (r"SHA-256 [0-9a-f]+", "SHA-256 <sum>"),
+        (r"\b[0-9a-f]{64}\b", "<sum>"),
+        (r"group-[0-9a-f]{16}", "group-<digest>"),
         (r"(has|this machine has) [\d,]+(?= bytes and|;|: make)", r"\1 <so many>"),
         (r"(SyntaxError|ImportError|JAX refuses an environment variable) ?[:(].*", r"\1 ..."),
     ):

@@ -54,6 +54,14 @@ ENTRIES: Entries = {
     "a size of a data set that has its own": flags("--data.size 5", "digits has a size of its own"),
     "a folder that is not read": flags("--data.folder .", "data.folder is '.': digits reads no folder"),
     "a folder of a task": flags("--data.source signal_patches --data.folder .", "signal_patches reads no folder"),
+    "a digest of images that have none": flags(
+        f"--data.digest {64 * '0'}", "only images in a folder", shown="--data.digest and 64 digits"
+    ),
+    "a digest without a folder": flags(
+        f"--data.source folder --data.digest {64 * '0'}",
+        "only images in a folder",
+        shown="--data.source folder --data.digest and 64 digits",
+    ),
     "images without a folder": flags("--data.source folder", "'folder' needs a folder"),
     "a switch without its time": flags("--training.switch-from conv", "training.switch_at is None"),
     "a time of no switch": flags("--training.switch-at 1", "it has no effect without training.switch_from."),

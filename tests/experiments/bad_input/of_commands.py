@@ -97,7 +97,7 @@ BENCHMARK: Entries = arguments(
         "sweep --cells conv conv": "--cells is conv conv: it needs one or more values, each of them once.",
         "sweep --round 3": "--round: did you mean --rounds?",
         "sweep --rounds 0": "--rounds is 0",
-        "sweep --lanes 0": "--lanes is (0,)",
+        "sweep --candidates 0": "--candidates is (0,)",
         "sweep --size 30": "--size has no effect in the suite sweep: it is of megapixel.",
         "layers --deltas -1": "--deltas is (-1,)",
         "layers --deltas 50": "delta is 50: on an image of 28 x 28",

@@ -56,9 +56,9 @@ FILES: Entries = {
 
 FAILURES: Entries = {
     "what is not Python": config("):", ")", "SyntaxError"),
-    "a name that is not there to import": config("import axis,", "import axes,", "axes"),
+    "a name that is not there to import": config("Training, axis,", "Training, axes,", "axes"),
     "a module that is not there": config(
-        "from cnn_constraints.sweep", "from cnn_constraint.sweep", "ModuleNotFoundError"
+        "from cnn_constraints.experiment", "from cnn_constraint.experiment", "ModuleNotFoundError"
     ),
     "a name that is not defined": config("return product(", "return produce(", "'produce'"),
     "no get_config()": config("def get_config", "def get_configuration", "lacks get_config()"),

@@ -14,7 +14,7 @@ ENTRIES: Entries = {
     "a section": flags("--data digits", "Unknown flag --data"),
     "a second config file": flags("another.py", "'another.py' is one argument too many"),
     "two values for a flag of one": flags("--data.source mnist digits", "'digits' is one argument too many"),
-    "a value for a flag that takes none": flags("--distributed True", "'True' is one argument too many"),
+    "a value for a flag that takes none": flags("--quiet True", "'True' is one argument too many"),
     "a flag without its value": flags("--output", "--output has no value"),
     "an empty value": flags("--output=", "--output is empty: give it a value, or leave it out."),
     "a flag given twice": flags("--training.updates 4 --training.updates 6", "--training.updates is given twice"),
@@ -64,7 +64,7 @@ ENTRIES: Entries = {
     "a huge number of images": flags("--data.n-train 99999999999999999999", "no number in it may exceed 2,147,483,647"),
     "a huge network": flags("--model.channels 900000000", "takes at least"),
     "more updates than fit": flags(
-        "--training.updates 2000000000", "4 times 2,000,000,000: a trial may see 268,435,456"
+        "--training.updates 2000000000", "4 times 2,000,000,000: an experiment may see 268,435,456"
     ),
     "a strength of a penalty that is no number": flags(
         "--training.penalty beta_lasso --training.penalty-strengths nan", "training.penalty_strengths is (nan,)"
@@ -77,17 +77,14 @@ ENTRIES: Entries = {
     "workers without their executor": flags("--worker-cpus 2", "--worker-cpus has no effect without --executor ray."),
     "a worker without a CPU": flags("--executor ray --worker-cpus 0", "--worker-cpus is 0: it must be at least 1"),
     "less than no GPU": flags("--executor ray --worker-gpus -1", "--worker-gpus is -1: it must be at least 0"),
-    "a Ray cluster and a job at once": flags("--executor ray --distributed", "leave one of the two out"),
     "checkpoints on a Ray cluster": flags("--executor ray --checkpoint-every 5", "whose tasks are repeated whole"),
     "an address that is none": flags("--executor ray --address nonsense", "'nonsense': it must be host:port"),
     "a port beyond the last": flags(
         "--executor ray --address localhost:99999999", "'localhost:99999999': it must be host:port"
     ),
     "an address without a cluster": flags("--executor ray --address 127.0.0.1:1", "There is no Ray cluster at"),
-    "processes of no job": flags("--processes 3", "--processes has no effect without --distributed."),
-    "a job without a coordinator": flags("--distributed --processes 3", "give all three, or none of them"),
-    "a job of one process": flags("--distributed", "give it --coordinator, --processes and --process", apart=True),
-    "a process beyond the last": flags(
-        "--distributed --coordinator localhost:1 --processes 2 --process 5", "--process is 5: of 2 processes"
+    "event files of what is not trained": flags(
+        "--dry-run --tensorboard", "--tensorboard has no effect with --dry-run"
     ),
+    "a plan for other machines": flags("--dry-run --executor ray", "--executor ray has no effect with --dry-run"),
 }

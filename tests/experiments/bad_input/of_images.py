@@ -104,6 +104,12 @@ IMAGES: Entries = {
     "a folder that may not be entered": spoilt(
         lambda: None, "'images/train' cannot be read (Permission denied)", patch=denied("images")
     ),
+    "other images than those of the digest": spoilt(
+        lambda: None,
+        f"data.digest is '{64 * '0'}', and the images in 'images' have ",
+        f"--data.digest {64 * '0'}",
+        shown="--data.digest and 64 digits",
+    ),
     "a delta larger than the user's images": spoilt(
         lambda: None, "delta is 8: on an image of 8 x 8", "--model.delta 8"
     ),

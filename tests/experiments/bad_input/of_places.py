@@ -6,9 +6,11 @@ from pathlib import Path
 
 from bad_input.entry import Entries, Entry, denied, flags, unwritable
 
-from cnn_constraints import config, store
-from cnn_constraints.config import Experiment
+from cnn_constraints import store
+from cnn_constraints.experiment import Experiment, axis, product
+from cnn_constraints.resolve import resolve
 from cnn_constraints.settings import CACHE_VARIABLE, DATA_VARIABLE
+from cnn_constraints.training.records import Finished, Result
 
 
 def occupied() -> None:
@@ -17,16 +19,19 @@ def occupied() -> None:
 
 
 def run_without_results() -> None:
-    store.open_run(Path("run"), [config.resolve(Experiment())], {}).close()
+    store.open_run(Path("run"), resolve([Experiment()]), {}).close()
+
+
+RESULT = Result(0, 0.01, 0.0, 0.0, 400, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0, {}, 10, 10, "cpu")
 
 
 def damaged_run(pattern: str, change: Callable[[bytes], bytes | None]) -> Callable[[], None]:
-    """A run of two trials, one of whose files was changed, or lost where `change` gives None."""
+    """A run of two experiments, one of whose files was changed, or lost where `change` gives None."""
 
     def prepare() -> None:
-        trials = [config.resolve(config.replace(Experiment(), {"seed": seed})) for seed in (0, 1)]
-        with store.open_run(Path("run"), trials, {}) as run:
-            run.commit("group", [{"event": "result", "trial": config.name(trials[0]), "test_accuracy": 0.5}])
+        experiments = resolve(product(Experiment(), axis("seed", [0, 1])))
+        with store.open_run(Path("run"), experiments, {}) as run:
+            run.commit("group", [Finished(experiments[0].name, RESULT, [], 1.0)])
         (path,) = Path("run").glob(pattern)
         content = change(path.read_bytes())
         path.unlink() if content is None else path.write_bytes(content)
@@ -114,9 +119,9 @@ RUNS: Entries = {
     "a report on a file": Entry("report config.py", "There is no run folder config.py"),
     "a report on a folder of something else": Entry("report .", "not a run folder"),
     "a report on a folder of runs": Entry("report runs", "not a run folder", prepare=lambda: Path("runs").mkdir()),
-    "a report on an empty run": Entry("report run", "no finished trial", prepare=run_without_results),
+    "a report on an empty run": Entry("report run", "no finished experiment", prepare=run_without_results),
     "a report on two, one of which is not there": Entry(
-        "report run nowhere", "run has no finished trial yet", prepare=run_without_results
+        "report run nowhere", "run has no finished experiment yet", prepare=run_without_results
     ),
     "a report on the same run twice": Entry("report run run", "run is given twice"),
     "a report with a flag that is not there": Entry("report nowhere --figure", "--figure"),
@@ -145,7 +150,7 @@ RUNS: Entries = {
     "a report on a run whose part was altered": Entry(
         "report run",
         "was damaged or altered",
-        prepare=damaged_run("metrics/*", lambda content: content.replace(b"test", b"best")),
+        prepare=damaged_run("metrics/*", lambda content: content.replace(b"cpu", b"gpu")),
     ),
     "a report on a run whose part is missing": Entry(
         "report run", "is missing: restore it", prepare=damaged_run("metrics/*", lambda _: None)
@@ -165,8 +170,8 @@ RUNS: Entries = {
     ),
     "a report on a run of an older version": Entry(
         "report run",
-        "run has format 1, and this version reads format 2",
-        prepare=damaged_run("config.json", lambda content: content.replace(b'"format": 2', b'"format": 1')),
+        "run has format 2, and this version reads format 3",
+        prepare=damaged_run("config.json", lambda content: content.replace(b'"format": 3', b'"format": 2')),
     ),
     "a sweep into a run whose config is cut short": flags(
         "--output run",
@@ -175,8 +180,8 @@ RUNS: Entries = {
     ),
     "a sweep into a run of a newer version": flags(
         "--output run",
-        "run has format 3, and this version reads format 2",
-        prepare=damaged_run("config.json", lambda content: content.replace(b'"format": 2', b'"format": 3')),
+        "run has format 4, and this version reads format 3",
+        prepare=damaged_run("config.json", lambda content: content.replace(b'"format": 3', b'"format": 4')),
     ),
     "a report on a run that is closed": Entry(
         "report run", "cannot be read (Permission denied)", prepare=run_without_results, patch=denied("run")

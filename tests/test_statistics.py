@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn_constraints.errors import InputError
-from cnn_constraints.estimates import (
+from cnn_constraints.statistics import (
     Interval,
     bootstrap_interval,
     exact,

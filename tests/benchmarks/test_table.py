@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import rows, timing
-from benchmarks.rows import Row
+from benchmarks import table, timing
+from benchmarks.table import Row
 from benchmarks.timing import Ceilings, Timing, side_by_side
 from cnn_constraints.errors import InputError
 
@@ -17,14 +17,14 @@ ROWS = [
 
 
 def test_a_row_is_seconds_per_unit_and_the_ceiling_over_the_median():
-    made = rows.row("layers", "case", "ours", Timing((4.0, 2.0, 3.0)), 10, (6e9, 1e6), Ceilings(1e11, 1e9))
+    made = table.row("layers", "case", "ours", Timing((4.0, 2.0, 3.0)), 10, (6e9, 1e6), Ceilings(1e11, 1e9))
     assert made == Row("layers", "case", "ours", 0.3, 0.2, 0.4, pytest.approx(0.2), "arithmetic")
 
 
 def test_work_that_was_not_counted_has_no_ceiling(capsys):
-    made = rows.row("executors", "case", "plain", Timing((4.0, 2.0, 3.0)), 1, None, Ceilings(1e11, 1e9))
+    made = table.row("executors", "case", "plain", Timing((4.0, 2.0, 3.0)), 1, None, Ceilings(1e11, 1e9))
     assert made == Row("executors", "case", "plain", 3.0, 2.0, 4.0, None, None)
-    rows.print_case([made, made._replace(contender="other")])
+    table.print_case([made, made._replace(contender="other")])
     assert "over plain" in (told := capsys.readouterr().out) and "ceiling" not in told
 
 
@@ -35,13 +35,13 @@ def test_the_slower_ceiling_bounds():
 
 
 def test_a_ratio_has_the_spread_of_both_sides():
-    (_, *ours), (_, *flax) = rows.ratios(ROWS)
+    (_, *ours), (_, *flax) = table.ratios(ROWS)
     assert ours == [1.0, pytest.approx(0.4), pytest.approx(2.5)]
     assert flax == [pytest.approx(10), pytest.approx(4), pytest.approx(25)]
 
 
 def test_json_holds_every_field_of_every_row(tmp_path):
-    rows.write_json(ROWS, tmp_path / "rows.json")
+    table.write_json(ROWS, tmp_path / "rows.json")
     assert [Row(**one) for one in json.loads((tmp_path / "rows.json").read_text())] == ROWS
     assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]
 
@@ -49,12 +49,12 @@ def test_json_holds_every_field_of_every_row(tmp_path):
 def test_rows_that_cannot_be_written_are_a_sentence_and_leave_nothing(tmp_path):
     (tmp_path / "rows.json").mkdir()
     with pytest.raises(InputError, match=r"rows\.json cannot be written"):
-        rows.write_json(ROWS, tmp_path / "rows.json")
+        table.write_json(ROWS, tmp_path / "rows.json")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]
 
 
 def test_a_figure_shows_every_case_and_contender():
-    drawing = rows.figure(ROWS)
+    drawing = table.figure(ROWS)
     assert [label.get_text() for label in drawing.axes[0].get_yticklabels()] == ["conv"]
     assert [text.get_text() for text in drawing.legends[0].get_texts()] == ["ours", "flax_loop"]
 

@@ -6,22 +6,23 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_constraints.constraints import geometry as geometries
-from cnn_constraints.constraints.geometry import Axis, Geometry
 from cnn_constraints.errors import InputError
+from cnn_constraints.lattice import geometry as geometries
+from cnn_constraints.lattice import projection
+from cnn_constraints.lattice.geometry import Axis, Geometry
 
 BOUNDARIES = pytest.mark.parametrize("boundary", geometries.BOUNDARIES)
 EVERY_BOUNDARY_AND_STRIDE = pytest.mark.parametrize(
     ("boundary", "stride"), list(itertools.product(geometries.BOUNDARIES, (1, 2, 3)))
 )
 
-to_offsets = jax.jit(geometries.to_offsets, static_argnames="geometry")
-to_absolute = jax.jit(geometries.to_absolute, static_argnames="geometry")
+to_offsets = jax.jit(projection.to_offsets, static_argnames="geometry")
+to_absolute = jax.jit(projection.to_absolute, static_argnames="geometry")
 
 
 def nearest_offset(axis: Axis, i: int, k: int) -> int:
-    """k - stride * i; on a torus the residue nearest to zero, of two equally near ones the negative."""
-    offset = k - axis.stride * i
+    """k - margin - stride * i; on a torus the residue nearest to zero, of two equally near ones the negative."""
+    offset = k - axis.margin - axis.stride * i
     if axis.boundary == "zero":
         return offset
     laps = range(-axis.stride - 1, axis.stride + 2)
@@ -34,9 +35,13 @@ def pairs_within(axis: Axis, delta: int | None) -> set[tuple[int, int]]:
 
 
 def axes_and_deltas(boundary: str, stride: int) -> list[tuple[Axis, int | None]]:
-    """All small axes, with every delta that means something to them, and more."""
-    sizes = range(1, 9)
-    return [(Axis(size, stride, boundary), delta) for size in sizes for delta in [None, *range(size + 2)]]
+    """All small axes, with every margin and delta that mean something to them, and more."""
+    axes = [
+        Axis(size, stride, boundary, margin)
+        for size in range(1, 9)
+        for margin in ([0] if boundary == "circular" else range(-2 if stride <= size else 0, (size + 1) // 2))
+    ]
+    return [(axis, delta) for axis in axes for delta in [None, *range(max(0, -axis.margin), axis.size + 4)]]
 
 
 @EVERY_BOUNDARY_AND_STRIDE
@@ -84,7 +89,7 @@ def test_offset_form_is_absolute_form_renamed(boundary, stride, draw):
     absolute = np.asarray(absolute)
     rows, columns = geometry.rows.offsets(None), geometry.columns.offsets(None)
     for i, j, a, b in np.ndindex(*offset.shape[:4]):
-        k, l = stride * i + rows[a], stride * j + columns[b]  # noqa: E741
+        k, l = (geometry.margin + stride * site + offset for site, offset in ((i, rows[a]), (j, columns[b])))  # noqa: E741
         if boundary == "circular":
             k, l = k % geometry.height, l % geometry.width  # noqa: E741
         inside = 0 <= k < geometry.height and 0 <= l < geometry.width
@@ -107,8 +112,8 @@ def test_offset_to_absolute_and_back_keeps_what_lies_in_the_image(boundary, stri
     rows, columns = geometry.rows.offsets(None), geometry.columns.offsets(None)
     offset = draw.normal(geometry.output_height, geometry.output_width, len(rows), len(columns), 1, 1)
     there_and_back = to_offsets(to_absolute(offset, geometry), geometry)
-    k = stride * np.arange(geometry.output_height)[:, None] + np.array(rows)
-    l = stride * np.arange(geometry.output_width)[:, None] + np.array(columns)  # noqa: E741
+    k = geometry.margin + stride * np.arange(geometry.output_height)[:, None] + np.array(rows)
+    l = geometry.margin + stride * np.arange(geometry.output_width)[:, None] + np.array(columns)  # noqa: E741
     row_inside = (k >= 0) & (k < geometry.height) | (boundary == "circular")
     column_inside = (l >= 0) & (l < geometry.width) | (boundary == "circular")
     inside = row_inside[:, None, :, None] & column_inside[None, :, None, :]
@@ -124,10 +129,21 @@ def test_on_a_torus_the_two_forms_hold_the_same_numbers(draw):
 
 
 @BOUNDARIES
-def test_outputs_are_centred_on_every_stride_th_pixel(boundary, draw):
+def test_outputs_are_centred_on_every_stride_th_pixel_as_far_from_either_end(boundary, draw):
     geometry = draw.geometry(boundary)
-    assert geometry.output_height == len(range(0, geometry.height, geometry.stride))
-    assert geometry.output_width == len(range(0, geometry.width, geometry.stride))
+    margin, stride = geometry.margin, geometry.stride
+    for axis, size in ((geometry.rows, geometry.height), (geometry.columns, geometry.width)):
+        assert list(axis.centres) == list(range(margin, size - margin, stride))
+    assert (geometry.output_height, geometry.output_width) == (geometry.rows.outputs, geometry.columns.outputs)
+
+
+@pytest.mark.parametrize(("words", "padding"), {"same": (1, 1), "valid": (0, 0), "full": (2, 2)}.items())
+def test_margins_are_the_paddings_of_libraries(words, padding, draw):
+    """A window of 2 delta + 1 pixels, moved over an image that is padded on both sides by so many times delta."""
+    size, stride, delta = draw.integer(5, 20), draw.integer(1, 3), draw.integer(0, 2)
+    margin = {"same": 0, "valid": delta, "full": -delta}[words]
+    padded = size + sum(padding) * delta
+    assert Axis(size, stride, margin=margin).outputs == len(range(0, padded - 2 * delta, stride))
 
 
 @pytest.mark.parametrize("field", ["height", "width", "stride"])
@@ -148,7 +164,53 @@ def test_delta_outside_the_image_is_refused(beyond):
         Geometry(3, 5).check_delta(beyond)
 
 
+@pytest.mark.parametrize(("margin", "refused"), {-2: (1, 7), -1: (0, 6), 1: (-1, 4)}.items())
+def test_delta_with_which_a_site_sees_nothing_or_no_more_is_refused(margin, refused):
+    for delta in refused:
+        with pytest.raises(InputError, match=rf"delta is {delta}\b.*3 x 5"):
+            Geometry(3, 5, margin=margin).check_delta(delta)
+
+
+def test_delta_is_allowed_where_every_site_sees_a_pixel_and_a_larger_one_changes_something(draw):
+    geometry = draw.geometry("zero")
+
+    def allowed(delta: int) -> bool:
+        try:
+            geometry.check_delta(delta)
+        except InputError:
+            return False
+        return True
+
+    def pairs(delta: int) -> int:
+        return len(pairs_within(geometry.rows, delta)) * len(pairs_within(geometry.columns, delta))
+
+    def all_see(delta: int) -> bool:
+        axes = (geometry.rows, geometry.columns)
+        return all({i for i, _ in pairs_within(axis, delta)} == set(range(axis.outputs)) for axis in axes)
+
+    for delta in range(12):
+        if allowed(delta):
+            assert all_see(delta)
+        elif delta > draw.whole(geometry):
+            assert pairs(delta) == pairs(delta - 1) == pairs(99)
+    geometry.check_delta(None)
+
+
 def test_delta_up_to_the_whole_image_is_accepted(draw):
     geometry = draw.geometry()
-    for delta in [*range(max(geometry.height, geometry.width)), None]:
+    for delta in [*range(max(0, -geometry.margin), draw.whole(geometry) + 1), None]:
         geometry.check_delta(delta)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"margin": 2}, r"margin is 2: on an image of 4 x 9 it must be below 2, to leave a site"),
+        ({"margin": 1, "boundary": "circular"}, "margin is 1: a circular boundary has no border, so it must be 0"),
+        ({"margin": -1, "boundary": "circular"}, "margin is -1: a circular boundary has no border"),
+        ({"margin": -1, "stride": 5}, "margin is -1: with stride 5 on an image of 4 x 9 it must be at least 0"),
+    ],
+)
+def test_margin_that_leaves_no_site_or_skips_offsets_is_refused(settings, words):
+    with pytest.raises(InputError, match=words):
+        Geometry(4, 9, **settings)

@@ -7,26 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_constraints.constraints import maps, ties
-from cnn_constraints.constraints.ties import join, leq, meet, tie_table
 from cnn_constraints.errors import InputError
+from cnn_constraints.lattice import constraints, projection
+from cnn_constraints.lattice.constraints import ties
+from cnn_constraints.lattice.order import join, leq, meet
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 RANDOM = "random ties"
-EVERY_TABLE = pytest.mark.parametrize("constraint", [*ties.CONSTRAINTS, RANDOM])
+EVERY_TABLE = pytest.mark.parametrize("constraint", [*constraints.CONSTRAINTS, RANDOM])
 
 
 def draw_table(constraint: str, draw):
     geometry = draw.geometry()
     if constraint == RANDOM:
         return draw.table(geometry.output_sites, geometry.input_sites), geometry
-    return tie_table(constraint, geometry, draw.delta(constraint, geometry)), geometry
+    return ties(constraint, geometry, draw.delta(constraint, geometry), draw.tile()), geometry
 
 
 def impose(absolute, table, geometry) -> np.ndarray:
     """P W, compiled."""
-    return np.asarray(jax.jit(lambda w: maps.expand(maps.project(w, table), table, geometry))(absolute))
+    return np.asarray(jax.jit(lambda w: projection.expand(projection.project(w, table), table, geometry))(absolute))
 
 
 def close(actual, desired) -> None:
@@ -37,7 +38,7 @@ def close(actual, desired) -> None:
 def test_expand_writes_each_weight_at_its_pairs(constraint, draw):
     table, geometry = draw_table(constraint, draw)
     weights = draw.weights(table, 2, 3)
-    matrix = np.asarray(maps.expand(weights, table, geometry)).reshape(*table.shape, 2, 3)
+    matrix = np.asarray(projection.expand(weights, table, geometry)).reshape(*table.shape, 2, 3)
     with_zero = np.append(weights, np.zeros((2, 1, 3)), axis=1)
     for p, q in np.ndindex(*table.shape):
         np.testing.assert_array_equal(matrix[p, q], with_zero[:, table[p, q]])
@@ -49,14 +50,14 @@ def test_project_is_the_mean_over_each_class(constraint, draw):
     absolute = draw.absolute(geometry, 2, 3)
     matrix = np.asarray(absolute).reshape(*table.shape, 2, 3)
     means = [matrix[table == name].mean(axis=0) for name in range(table.max() + 1)]
-    close(maps.project(absolute, table), np.reshape(means, (-1, 2, 3)).swapaxes(0, 1))
+    close(projection.project(absolute, table), np.reshape(means, (-1, 2, 3)).swapaxes(0, 1))
 
 
 @EVERY_TABLE
 def test_project_undoes_expand(constraint, draw):
     table, geometry = draw_table(constraint, draw)
     weights = draw.weights(table, draw.channels(), draw.channels())
-    close(maps.project(maps.expand(weights, table, geometry), table), weights)
+    close(projection.project(projection.expand(weights, table, geometry), table), weights)
 
 
 @EVERY_TABLE
@@ -87,7 +88,7 @@ def test_projection_is_self_adjoint(constraint, draw):
 def test_violation_is_zero_on_the_subspace(constraint, draw):
     table, geometry = draw_table(constraint, draw)
     weights = draw.weights(table, 2, 2)
-    violation = jax.jit(lambda w: maps.violation(maps.expand(w, table, geometry), table, geometry))
+    violation = jax.jit(lambda w: projection.violation(projection.expand(w, table, geometry), table, geometry))
     close([violation(weights), violation(jnp.zeros_like(weights))], 0)
 
 
@@ -97,22 +98,22 @@ def test_violation_is_the_sine_of_the_angle_to_the_subspace(constraint, draw):
     absolute = draw.absolute(geometry, 2, 2)
     projected = impose(absolute, table, geometry)
     cosine_squared = np.vdot(projected, projected) / np.vdot(absolute, absolute)
-    violation = float(jax.jit(lambda w: maps.violation(w, table, geometry))(absolute))
+    violation = float(jax.jit(lambda w: projection.violation(w, table, geometry))(absolute))
     close(violation**2, 1 - cosine_squared)
     assert 0 <= violation <= 1 + 1e-12
 
 
-@pytest.mark.parametrize("constraint", [name for name in ties.CONSTRAINTS if name != "dense"])
+@pytest.mark.parametrize("constraint", [name for name in constraints.CONSTRAINTS if name != "dense"])
 def test_generic_dense_weights_violate_every_constraint(constraint, draw):
-    geometry = draw.geometry(stride=1, smallest=3)
-    table = tie_table(constraint, geometry, 0)
-    assert maps.violation(draw.absolute(geometry, 1, 1), table, geometry) > 0.1
+    geometry = draw.geometry(stride=1, smallest=3, margin=0)
+    table = ties(constraint, geometry, 0)
+    assert projection.violation(draw.absolute(geometry, 1, 1), table, geometry) > 0.1
 
 
 def test_imposing_both_constraints_is_imposing_one_after_the_other(draw):
     geometry = draw.geometry()
     delta = draw.reach(geometry)
-    shared, local = tie_table("shared", geometry), tie_table("local", geometry, delta)
+    shared, local = ties("shared", geometry), ties("local", geometry, delta)
     absolute = draw.absolute(geometry, 2, 2)
     both = impose(absolute, meet(shared, local), geometry)
     for first, second in ((local, shared), (shared, local)):
@@ -121,15 +122,15 @@ def test_imposing_both_constraints_is_imposing_one_after_the_other(draw):
 
 def test_embedding_is_possible_exactly_into_weaker_registered_constraints(draw):
     geometry = draw.geometry(largest=5)
-    tables = [tie_table(name, geometry, draw.delta(name, geometry)) for name in [*ties.CONSTRAINTS] * 2]
+    tables = [ties(name, geometry, draw.delta(name, geometry), draw.tile()) for name in [*constraints.CONSTRAINTS] * 2]
     for stronger, weaker in itertools.product(tables, repeat=2):
         weights = draw.weights(stronger, 2, 2)
         if leq(stronger, weaker):
-            embedded = maps.embed(weights, stronger, weaker)
-            close(maps.expand(embedded, weaker, geometry), maps.expand(weights, stronger, geometry))
+            embedded = projection.embed(weights, stronger, weaker)
+            close(projection.expand(embedded, weaker, geometry), projection.expand(weights, stronger, geometry))
         else:
             with pytest.raises(InputError, match="weaker"):
-                maps.embed(weights, stronger, weaker)
+                projection.embed(weights, stronger, weaker)
 
 
 def test_embedding_preserves_the_function_for_random_ties(draw):
@@ -138,32 +139,33 @@ def test_embedding_preserves_the_function_for_random_ties(draw):
     weaker = join(first, second)
     for stronger in (first, second):
         weights = draw.weights(stronger, 2, 2)
-        embedded = maps.embed(weights, stronger, weaker)
-        close(maps.expand(embedded, weaker, geometry), maps.expand(weights, stronger, geometry))
+        embedded = projection.embed(weights, stronger, weaker)
+        close(projection.expand(embedded, weaker, geometry), projection.expand(weights, stronger, geometry))
 
 
 def test_constraint_that_leaves_no_weight_is_the_zero_layer(draw):
     """The bottom of the lattice, which `meet` may return."""
     geometry = draw.geometry(largest=3)
-    nothing, dense = np.full((geometry.output_sites, geometry.input_sites), -1), tie_table("dense", geometry)
-    weights = maps.project(draw.absolute(geometry, 2, 3), nothing)
+    nothing, dense = np.full((geometry.output_sites, geometry.input_sites), -1), ties("dense", geometry)
+    weights = projection.project(draw.absolute(geometry, 2, 3), nothing)
     assert weights.shape == (2, 0, 3)
-    assert not maps.embed(weights, nothing, dense).any()
-    assert not maps.expand(weights, nothing, geometry).any()
+    assert not projection.embed(weights, nothing, dense).any()
+    assert not projection.expand(weights, nothing, geometry).any()
 
 
 def test_embedding_in_two_steps_is_embedding_in_one(draw):
     geometry = draw.geometry()
-    conv, local, dense = (tie_table(name, geometry, draw.reach(geometry)) for name in ("conv", "local", "dense"))
+    conv, local, dense = (ties(name, geometry, draw.reach(geometry)) for name in ("conv", "local", "dense"))
     conv = meet(conv, local)
     weights = draw.weights(conv, 2, 2)
-    in_two = maps.embed(maps.embed(weights, conv, local), local, dense)
-    np.testing.assert_array_equal(in_two, maps.embed(weights, conv, dense))
+    in_two = projection.embed(projection.embed(weights, conv, local), local, dense)
+    np.testing.assert_array_equal(in_two, projection.embed(weights, conv, dense))
 
 
 def test_projecting_back_undoes_an_embedding(draw):
     geometry = draw.geometry()
-    conv, local = (tie_table(name, geometry, 1 if geometry.input_sites > 1 else 0) for name in ("conv", "local"))
+    delta = draw.reach(geometry)
+    conv, local = (ties(name, geometry, delta) for name in ("conv", "local"))
     weights = draw.weights(conv, 2, 2)
-    absolute = maps.expand(maps.embed(weights, conv, local), local, geometry)
-    close(maps.project(absolute, conv), weights)
+    absolute = projection.expand(projection.embed(weights, conv, local), local, geometry)
+    close(projection.project(absolute, conv), weights)

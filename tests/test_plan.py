@@ -1,0 +1,270 @@
+"""A plan puts together exactly the experiments that one program can run, and refuses whatever cannot be run."""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import pytest
+from random_experiments import PAIRS, pair, write_images
+
+from cnn_constraints import plan as plan_module
+from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.data.datasets import Datasets
+from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import DEFAULTS, Data, Experiment, axis, get, product, replace
+from cnn_constraints.lattice import low_rank
+from cnn_constraints.plan import Group, build_arrays, build_network, build_task, cost, cost_of, plan
+from cnn_constraints.resolve import ARRAYS, Resolved, resolve
+from cnn_constraints.sweep import without
+
+CLASSES = 3
+SIDE = 16
+
+
+def images(generator: np.random.Generator, count: int, labels: np.ndarray | None = None) -> Split:
+    labels = np.arange(count) % CLASSES if labels is None else labels
+    return Split(generator.integers(0, 256, (count, SIDE, SIDE, 1)).astype(np.uint8), labels.astype(np.int32))
+
+
+@pytest.fixture
+def generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def dataset(generator: np.random.Generator) -> Dataset:
+    return Dataset("noise", images(generator, 900), images(generator, 30), tuple("abc"))
+
+
+Load = Callable[[Data], Dataset]
+
+
+@pytest.fixture
+def load(dataset: Dataset) -> Load:
+    """The same images whatever is asked for."""
+    return lambda data: dataset
+
+
+def random_experiments(generator: np.random.Generator) -> list[Resolved]:
+    """Experiments of several programs, each with several arrays, in any order."""
+    alone = [field for field, (changes, _) in PAIRS.items() if not changes and field not in ("data.source", "seed")]
+    chosen = ["seed", *map(str, generator.choice(alone, 4, replace=False))]
+    axes = [axis(field, [DEFAULTS[field], PAIRS[field][1]]) for field in chosen]
+    experiments = resolve(product(Experiment(), *axes))
+    return [experiments[i] for i in generator.permutation(len(experiments))]
+
+
+def as_told(one: Resolved) -> tuple:
+    """What a program is told: all fields that are no arrays to it, and the number of candidates."""
+    fields = [get(one, field) for field in DEFAULTS if field not in (*ARRAYS, "data.folder")]
+    return *fields, len(one.candidates)
+
+
+def groups_of(load: Load, *experiments: Experiment) -> int:
+    return len(plan(resolve(experiments), load))
+
+
+@pytest.mark.parametrize("field", PAIRS)
+def test_what_is_an_array_shares_a_program_and_any_other_field_needs_one_of_its_own(field, load):
+    one, other = pair(field)
+    assert groups_of(load, one, other) == (1 if field in ARRAYS else 2)
+
+
+def test_arrays_are_fields():
+    assert set(ARRAYS) <= set(PAIRS)
+
+
+def test_images_of_a_folder_are_no_array(tmp_path, generator):
+    for name in ("one", "two"):
+        write_images(tmp_path / name, generator)
+    changes = {"data.source": "folder", "data.n_train": 20, "data.n_validation": 20, "training.batch_size": 4}
+    base = replace(Experiment(), changes)
+    experiments = product(base, axis("data.folder", [str(tmp_path / name) for name in ("one", "two")]))
+    assert groups_of(Datasets(), *experiments) == 2
+
+
+def test_arrays_may_differ_all_at_once(load, generator):
+    base = replace(Experiment(), {"data.intervention": "translate"})
+    values = {
+        "seed": 7,
+        "data.n_train": 200,
+        "data.intervention": "edge_noise",
+        "data.strength": 0.5,
+        "training.learning_rates": (0.1, 0.2, 0.3),
+        "training.weight_decays": (0.5,),
+    }
+    changes = {field: value for field, value in values.items() if generator.random() < 0.7}
+    assert groups_of(load, base, replace(base, changes)) == 1
+
+
+def test_candidates_share_a_program_when_their_number_agrees(load, generator):
+    def candidates(rates: int, decays: int) -> Experiment:
+        values = {"training.learning_rates": rates, "training.weight_decays": decays}
+        return replace(
+            Experiment(), {field: tuple(generator.random(number).tolist()) for field, number in values.items()}
+        )
+
+    one, two = generator.integers(1, 5, 2).tolist(), generator.integers(1, 5, 2).tolist()
+    assert groups_of(load, candidates(*one), candidates(*two)) == (1 if math.prod(one) == math.prod(two) else 2)
+
+
+def test_a_plan_holds_every_experiment_once_and_in_order(load, generator):
+    experiments = random_experiments(generator)
+    groups = plan(experiments, load)
+    planned = [experiment for group in groups for experiment in group.experiments]
+    assert sorted(map(experiments.index, planned)) == list(range(len(experiments)))
+    for group in groups:
+        assert list(group.experiments) == [experiment for experiment in experiments if experiment in group.experiments]
+        assert group.first is group.experiments[0]
+        assert {experiment.group for experiment in group.experiments} == {group.name}
+    assert [group.first for group in groups] == [one for one in experiments if one in [g.first for g in groups]]
+
+
+def test_a_plan_separates_experiments_exactly_where_a_program_is_told_otherwise(load, generator):
+    groups = plan(random_experiments(generator), load)
+    told = [set(map(as_told, group.experiments)) for group in groups]
+    assert all(len(one) == 1 for one in told)
+    assert len(set.union(*told)) == len(groups) == len({group.name for group in groups})
+
+
+def test_a_group_keeps_its_name_when_it_loses_experiments(load, generator):
+    """Or a run that is taken up again would compile, and file, another program."""
+    for group in plan(random_experiments(generator), load):
+        assert [left.name for left in plan(group.experiments[-1:], load)] == [group.name]
+
+
+def test_what_is_finished_is_left_out_and_the_program_stays_what_it_was(load, generator):
+    groups = plan(random_experiments(generator), load)
+    names = [experiment.name for group in groups for experiment in group.experiments]
+    finished = {name for name in names if generator.random() < 0.6}
+    left = without(groups, finished)
+    assert [one.name for group in left for one in group.experiments] == [n for n in names if n not in finished]
+    before = {group.name: group for group in groups}
+    for group in left:
+        assert group == before[group.name]._replace(experiments=group.experiments)
+        assert group.size == len(before[group.name].experiments)
+    assert without(groups, ()) == groups and without(groups, names) == []
+
+
+def parameters_of(group: Group) -> int:
+    """Counted one by one, in the network that is trained."""
+    network = group.task.network
+    images = jax.numpy.zeros((1, *group.task.image_shape))
+    shapes = jax.eval_shape(lambda key: network.init(key, images), jax.random.key(0))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize("constraint", low_rank.names())
+@pytest.mark.parametrize("readout", ["flatten", "global_average"])
+def test_a_group_carries_its_network_its_cost_and_its_memory(constraint, readout, load, dataset, draw):
+    layers = draw.integer(1, 2)
+    changes = {
+        "model.constraint": constraint,
+        "model.readout": readout,
+        "model.channels": tuple(draw.integer(1, 4) for _ in range(layers)),
+        "model.pool_sizes": tuple(draw.integer(1, 2) for _ in range(layers)),
+        "model.strides": tuple(draw.integer(1, 2) for _ in range(layers)),
+        "training.learning_rates": tuple(0.1 / (1 + n) for n in range(draw.integer(1, 4))),
+        "training.weight_decays": (0.0, 0.1),
+    }
+    (group,) = plan(resolve(product(replace(Experiment(), changes), axis("seed", [0, 1]))), load)
+    model = group.first.model
+    assert group.size == 2 and group.task == build_task(group.first, dataset)
+    assert group.task.network == build_network(model, (SIDE, SIDE, 1), CLASSES)
+    assert [layer.constraint for layer in group.task.network.layers] == [constraint] * layers
+    assert group.cost == cost(group.task.network) == cost_of(group.first, dataset)
+    assert group.cost.parameters == parameters_of(group)
+    assert group.least_memory == 4 * 5 * group.cost.parameters * 2 * len(changes["training.learning_rates"])
+
+
+def test_the_arrays_of_an_experiment_are_of_its_own_images_and_candidates(dataset, generator):
+    for one in random_experiments(generator)[:4]:
+        arrays = build_arrays(one, dataset)
+        assert arrays.batches.shape == (one.training.updates, one.training.batch_size)
+        assert len(np.unique(arrays.batches)) <= one.data.n_train and len(arrays.validation) == one.data.n_validation
+        assert not set(np.unique(arrays.batches).tolist()) & set(arrays.validation.tolist())
+        for values, candidates in zip(arrays.hyperparameters, zip(*one.candidates, strict=True), strict=True):
+            np.testing.assert_array_equal(values, np.array(candidates, np.float32))
+
+
+def refusal(load: Load, *experiments: Experiment) -> str:
+    with pytest.raises(InputError) as error:
+        plan(resolve(experiments), load)
+    sentence = str(error.value)
+    assert "\n" not in sentence and sentence[-1] in ".?"
+    return sentence
+
+
+GOOD = replace(Experiment(), {"seed": 1})
+
+
+def test_one_experiment_that_asks_for_too_many_images_is_found_among_those_of_its_group(load):
+    for field in ("data.n_train", "data.n_validation"):
+        assert "images" in refusal(load, GOOD, replace(GOOD, {field: 850}))
+        assert groups_of(load, GOOD, replace(GOOD, {field: 600})) == (1 if field in ARRAYS else 2)
+
+
+def test_a_class_that_validation_uses_up_is_told(generator):
+    labels = np.concatenate([[2], np.arange(899) % 2])
+    dataset = Dataset("noise", images(generator, 900, labels), images(generator, 30), tuple("abc"))
+    assert "so that none would be left" in refusal(lambda data: dataset, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model.delta": SIDE}, f"delta is {SIDE}"),
+        ({"model.pool_sizes": (SIDE + 1, 1)}, "leave no pixel"),
+        ({"model.strides": (SIDE, SIDE), "model.pool_sizes": (1, 2)}, "leave no pixel"),
+        ({"model.constraint": "tiled", "model.tile": SIDE + 1}, f"model.tile is {SIDE + 1}"),
+        ({"model.constraint": "low_rank_local", "model.rank": 201}, "model.rank is 201"),
+        ({"training.violations": ("shared",)}, "shared is not stronger than conv"),
+    ],
+    ids=str,
+)
+def test_a_network_that_cannot_be_is_refused_wherever_it_is_in_the_sweep(changes, words, load, generator):
+    experiments = [GOOD, replace(GOOD, changes), replace(GOOD, {"training.schedule": "cosine"})]
+    sentence = refusal(load, *(experiments[i] for i in generator.permutation(3)))
+    assert words in sentence and "the images are" not in sentence
+
+
+def test_images_that_were_made_small_are_told_as_the_reason(load):
+    sentence = refusal(load, replace(GOOD, {"model.delta": SIDE, "data.reduce": 2}))
+    assert sentence.endswith(f"; the images are {SIDE} x {SIDE} by data.reduce 2.")
+
+
+def test_images_that_cannot_be_read_are_refused():
+    assert "needs a folder" in refusal(Datasets(), GOOD, replace(GOOD, {"data.source": "folder"}))
+
+
+def test_a_network_is_refused_exactly_where_its_memory_is_not_there(load, monkeypatch):
+    experiments = resolve([GOOD, replace(GOOD, {"model.constraint": "dense"})])
+    least = [group.least_memory for group in plan(experiments, load)]
+    monkeypatch.setattr(plan_module, "device_memory", lambda: max(least))
+    plan(experiments, load)
+    monkeypatch.setattr(plan_module, "device_memory", lambda: max(least) - 1)
+    with pytest.raises(InputError, match=f"The network of dense .* takes at least {max(least):,} bytes"):
+        plan(experiments, load)
+
+
+def test_every_data_set_is_asked_for_before_anything_is_planned_of_it(dataset, generator):
+    asked: list[Data] = []
+
+    def load(data: Data) -> Dataset:
+        asked.append(data)
+        return dataset
+
+    experiments = random_experiments(generator)
+    plan(experiments, load)
+    assert set(asked) == {experiment.data for experiment in experiments}
+
+
+def test_experiments_on_the_same_images_share_them_in_memory(generator):
+    load = Datasets()
+    experiments = product(GOOD, axis("data.n_train", [32, 64]), axis("data.intervention", ["none", "permute_pixels"]))
+    held = {id(load(experiment.data)) for experiment in experiments}
+    assert len(held) == 2
+    (group,) = plan(resolve(experiments), load)
+    assert group.size == len(list(itertools.product(range(2), range(2))))
