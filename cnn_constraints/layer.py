@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import flax.linen as nn
@@ -27,9 +27,16 @@ from cnn_constraints.lattice.geometry import Geometry
 SMALLEST_PHOTOGRAPH = 8
 """Side from which what looks like an image with channels first, or without channels, is taken for one."""
 
+PADDINGS = "0 for what libraries call SAME, delta for VALID, -delta for FULL"
+
 REFUSED = {
     "kernel_size": "say delta: the window is 2 delta + 1 pixels wide and high",
-    "padding": "say margin: 0 for what libraries call SAME, delta for VALID, -delta for FULL",
+    "padding": f"say margin: {PADDINGS}",
+    "kernel_init": "say gain: weights are normal with a variance of gain / fan-in",
+    "bias_init": "biases start at 0",
+    "dtype": "what is computed has the type of images and parameters together",
+    "param_dtype": "parameters are of 32 bits",
+    "mask": "no weights are left out within delta",
     "kernel_dilation": "no weights are left out within delta",
     "input_dilation": "images are taken as they are",
     "feature_group_count": "every output channel sees every input channel",
@@ -80,6 +87,9 @@ class ConstrainedLayer(nn.Module):
 
     def __new__(cls, *values: Any, **options: Any) -> "ConstrainedLayer":
         """Refuses what Python would refuse with a traceback."""
+        if not values and not options:
+            # A copy, which gets its fields later.
+            return super().__new__(cls)
         if len(values) > 1:
             raise InputError(
                 f"{cls.__name__} is given {values}: only features has no name, so write delta=... and so on."
@@ -126,17 +136,28 @@ class ConstrainedLayer(nn.Module):
                 raise InputError(
                     f"{option} is {getattr(self, option)}: it means nothing to {self.constraint}, so leave it out."
                 )
-        for option, least in (("features", 1), ("tile", 1), ("rank", 1), ("delta", 0)):
+        for option, least in (("features", 1), ("tile", 1), ("rank", 1), ("delta", 0), ("in_channels", 1)):
             number = getattr(self, option)
-            if number is not None and (not isinstance(number, Integral) or number < least):
+            if (number is not None or option == "features") and not (
+                isinstance(number, Integral) and int(number) >= least
+            ):
                 raise InputError(f"{option} is {number!r}: it must be a whole number, at least {least}.")
+        strides = (self.strides, self.strides) if isinstance(self.strides, Integral) else self.strides
+        if not isinstance(strides, Sequence) or len(strides) != 2 or strides[0] != strides[1]:
+            raise InputError(f"strides is {self.strides!r}: it must be a whole number, or two that are the same.")
+        if not isinstance(self.margin, Integral):
+            raise InputError(f"margin is {self.margin!r}: it must be a whole number, {PADDINGS}.")
+        if not isinstance(self.gain, Real) or not 0 < self.gain < math.inf:
+            raise InputError(f"gain is {self.gain!r}: it must be a number above 0.")
         super().__post_init__()
 
     @nn.compact
     def __call__(
         self, images: Float[Array, "*batch height width channels"]
     ) -> Float[Array, "*batch output_height output_width features"]:
-        layer = self.described(images.shape)
+        if not hasattr(images, "shape"):
+            raise InputError(f"The images are a {type(images).__name__}: they must be an array.")
+        layer = describe(self, images.shape)
         self._require_parameters_for(layer, images.shape)
         parameters = {}
         for stored, draw in initialisers(layer).items():
@@ -149,48 +170,10 @@ class ConstrainedLayer(nn.Module):
         h = respond(layer, x, [stored]).transpose(3, 1, 2, 0)
         return h.reshape(*images.shape[:-3], *h.shape[1:])
 
-    def described(self, shape: tuple[int, ...]) -> Layer:
-        """The layer for images of this shape. Raises InputError where their axes are not what they should be."""
-        if len(shape) < 3:
-            raise InputError(f"The images have the shape {shape}: they must be [..., height, width, channels].")
-        height, width, channels = shape[-3:]
-        if self.in_channels is not None and channels != self.in_channels:
-            raise InputError(
-                f"The images have the shape {shape}, so {channels} channels, and in_channels is {self.in_channels}: they "
-                f"must be [..., height, width, channels]."
-            )
-        square = width == channels >= SMALLEST_PHOTOGRAPH
-        channels_first, no_channels = square and height in (1, 3), square and len(shape) == 3 and height != width
-        if self.in_channels is None and (channels_first or no_channels):
-            raise InputError(
-                f"The images have the shape {shape}, read as {height} x {width} pixels with {channels} channels: they must "
-                f"be [..., height, width, channels]. If the channels come first, move them last; if there is no axis of "
-                f"channels, add one; if they do have {channels}, say in_channels={channels}."
-            )
-        strides = {self.strides} if isinstance(self.strides, int) else set(self.strides)
-        if len(strides) != 1:
-            raise InputError(f"strides is {self.strides}: both axes must have the same.")
-        per_site = _per_site(self.constraint) if self.bias_per_site is None else self.bias_per_site
-        geometry = Geometry(height, width, strides.pop(), self.boundary, self.margin)
-        geometry.check_delta(self.delta)
-        return Layer(
-            self.constraint,
-            geometry,
-            channels,
-            self.features,
-            self.delta,
-            constraints.tile_of(low_rank.bank_of(self.constraint), self.tile),
-            low_rank.rank_of(self.constraint, self.rank),
-            (("site" if per_site else "channel") if self.use_bias else None),
-            self.gain,
-            self.precision,
-            self.formulation,
-        )
-
     def _require_parameters_for(self, layer: Layer, shape: tuple[int, ...]) -> None:
         """Raises InputError where the layer was initialised for other images."""
         if not self.has_variable("params", "kernel"):
-            return
+            return self._require_channels_last(layer, shape)
         has, needs = jnp.shape(self.get_variable("params", "kernel")), kernel_shape(layer)
         if has[-1:] != needs[-1:]:
             raise InputError(f"features is {self.features}, and the layer was initialised with {has[-1]}.")
@@ -207,6 +190,47 @@ class ConstrainedLayer(nn.Module):
                     f"The images have the shape {shape}, read as {shape[-3]} x {shape[-2]} pixels: the {name} of "
                     f"{self.constraint} for them has the shape {shape_of}, and the layer was initialised with {has}."
                 )
+
+    def _require_channels_last(self, layer: Layer, shape: tuple[int, ...]) -> None:
+        """Raises InputError for what looks like images with channels first, or without an axis of channels."""
+        height, width, channels = shape[-3:]
+        square = width == channels >= SMALLEST_PHOTOGRAPH
+        channels_first, no_channels = square and height in (1, 3), square and len(shape) == 3 and height != width
+        if self.in_channels is None and (channels_first or no_channels):
+            raise InputError(
+                f"The images have the shape {shape}, read as {height} x {width} pixels with {channels} channels: they must "
+                f"be [..., height, width, channels]. If the channels come first, move them last; if there is no axis of "
+                f"channels, add one; if they do have {channels}, say in_channels={channels}."
+            )
+
+
+def describe(module: ConstrainedLayer, shape: tuple[int, ...]) -> Layer:
+    """The layer of a module for images of this shape. Raises InputError where their axes are not what they should be."""
+    if len(shape) < 3 or not shape[-1]:
+        raise InputError(f"The images have the shape {shape}: they must be [..., height, width, channels].")
+    height, width, channels = shape[-3:]
+    if module.in_channels not in (None, channels):
+        raise InputError(
+            f"The images have the shape {shape}, so {channels} channels, and in_channels is {module.in_channels}: they "
+            f"must be [..., height, width, channels]."
+        )
+    per_site = _per_site(module.constraint) if module.bias_per_site is None else module.bias_per_site
+    stride = module.strides[0] if isinstance(module.strides, Sequence) else module.strides
+    geometry = Geometry(height, width, int(stride), module.boundary, int(module.margin))
+    geometry.check_delta(module.delta)
+    return Layer(
+        module.constraint,
+        geometry,
+        channels,
+        module.features,
+        module.delta,
+        constraints.tile_of(low_rank.bank_of(module.constraint), module.tile),
+        low_rank.rank_of(module.constraint, module.rank),
+        (("site" if per_site else "channel") if module.use_bias else None),
+        module.gain,
+        module.precision,
+        module.formulation,
+    )
 
 
 def _takes(constraint: str, option: str) -> bool:
@@ -250,7 +274,7 @@ class Conv(ConstrainedLayer):
     """Both: a weight for every offset within delta. `flax.linen.Conv` with a kernel of 2 delta + 1 and a padding of delta
     on every side: its parameters' names and shapes, and its values.
 
-    Where Flax pads otherwise, as SAME does for even sizes with a stride, the values differ. Weights that would see no
+    Where Flax pads otherwise, as SAME may with a stride, the values differ. Weights that would see no
     pixel, since the image is smaller than the kernel or the stride skips their offsets, are not there.
     """
 

@@ -84,7 +84,7 @@ def resolve(experiments: Iterable[Experiment]) -> list[Resolved]:
         one = known or _resolve(experiment, digests)
         resolved.setdefault(one.name, one)
     if not resolved:
-        raise InputError("The sweep is empty: get_sweep() returned no experiments.")
+        raise InputError("The sweep is empty: there is no experiment in it.")
     return list(resolved.values())
 
 
@@ -219,7 +219,7 @@ def _value(experiment: Experiment, name: str) -> Any:
 def _check_sections(experiment: Experiment) -> None:
     """Raises InputError where a section is not its dataclass, or a value of it not of its type."""
     if not isinstance(experiment, Experiment):
-        raise InputError(f"get_config() and get_sweep() must give Experiments, not {type(experiment).__name__}.")
+        raise InputError(f"A {type(experiment).__name__} is no Experiment: configs and sweeps are made of those.")
     for name, kind in (("data", Data), ("model", Model), ("training", Training)):
         section = getattr(experiment, name)
         if not isinstance(section, kind):

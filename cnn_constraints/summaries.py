@@ -34,6 +34,8 @@ def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
     A column `diverged` says which experiments never had a finite validation loss, in any candidate: they have no test
     accuracy.
     """
+    if not len(results):
+        raise InputError("The table has no row: no experiment is finished.")
     table = results.reset_index(drop=True)
     for name in SIZES:
         if name in table:

@@ -55,7 +55,7 @@ class Ran(NamedTuple):
 
 
 def run(
-    experiments: Iterable[Experiment],
+    experiments: Iterable[Experiment] | Experiment,
     folder: str | Path,
     *,
     checkpoint_every: float = CHECKPOINT_EVERY,
@@ -77,7 +77,7 @@ def run(
         jax.config.update("jax_platforms", "cpu")
     prepare_jax()
     load, folder = Datasets(), Path(folder)
-    resolved = resolve(experiments)
+    resolved = resolve([experiments] if isinstance(experiments, Experiment) else experiments)
     finished, is_whole = store.finished(folder), store.is_whole(folder, resolved)
     groups = plan(resolved, load)
     left = without(groups, finished)

@@ -17,7 +17,7 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.functional import Layer, Parameters, kernel_shape
 from cnn_constraints.lattice import constraints, projection
 from cnn_constraints.lattice.order import leq
-from cnn_constraints.layer import ConstrainedLayer
+from cnn_constraints.layer import ConstrainedLayer, describe
 
 Variables = Any
 Path = tuple[str, ...]
@@ -33,7 +33,7 @@ def layers_of(module: nn.Module, *inputs: Any, **options: Any) -> dict[Path, Lay
     def note(call: Callable, arguments: Any, keywords: Any, context: Any) -> Any:
         if isinstance(context.module, ConstrainedLayer) and context.method_name == "__call__":
             path, images = context.module.path, (*arguments, *keywords.values())[0]
-            layer = context.module.described(jnp.shape(images))
+            layer = describe(context.module, jnp.shape(images))
             if found.setdefault(path, layer) != layer:
                 raise InputError(f"The layer {_named(path)} is called with images of several sizes, and fits one only.")
         return call(*arguments, **keywords)

@@ -1,6 +1,9 @@
 """The layer adds bias and initial scale to its constraint; its parameters have a canonical order and a stored one."""
 
+import copy
 import functools
+import pickle
+import re
 
 import flax.linen as nn
 import jax
@@ -15,7 +18,7 @@ from cnn_constraints.lattice import constraints, counts, low_rank
 from cnn_constraints.lattice import geometry as geometries
 from cnn_constraints.lattice.constraints import ties
 from cnn_constraints.lattice.geometry import Geometry
-from cnn_constraints.layer import ConstrainedLayer, Conv, Dense, Local, Shared
+from cnn_constraints.layer import ConstrainedLayer, Conv, Dense, Local, Shared, describe
 from cnn_constraints.network import StoredLayer
 from cnn_constraints.ops import choose
 
@@ -293,7 +296,7 @@ def test_layer_of_users_computes_the_definition_whatever_comes_before_the_image(
 def test_a_layer_reads_off_its_images_what_is_described(constraint, draw):
     layer = draw_layer(constraint, draw)
     shape = (4, layer.geometry.height, layer.geometry.width, 2)
-    assert ConstrainedLayer.of(layer).described(shape) == layer
+    assert describe(ConstrainedLayer.of(layer), shape) == layer
 
 
 @EVERY_LAYER
@@ -573,16 +576,16 @@ def test_a_named_cell_without_its_delta_is_refused(module):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"strides": (1, 2)}, r"strides is \(1, 2\): both axes must have the same"),
+        ({"strides": (1, 2)}, r"strides is \(1, 2\): it must be a whole number, or two that are the same"),
         ({"strides": 0}, "stride is 0: it must be at least 1"),
         ({"delta": 5}, "delta is 5: on an image of 5 x 4 it must lie between 0"),
         ({"margin": 2}, "margin is 2: on an image of 5 x 4"),
         ({"boundary": "circulr"}, "boundary 'circulr'.*did you mean 'circular'"),
         ({"precision": "float31"}, "precision 'float31'.*did you mean 'float32'"),
         ({"formulation": "patchs"}, "formulation of conv 'patchs'.*did you mean 'patches'"),
-        ({"constraint": "tiled", "tile": 0}, "tile is 0: it must be at least 1"),
-        ({"constraint": "low_rank_local", "rank": 0}, "rank is 0: it must be at least 1"),
-        ({"features": 0}, "features is 0: it must be at least 1"),
+        ({"constraint": "tiled", "tile": 0}, "tile is 0: it must be a whole number, at least 1"),
+        ({"constraint": "low_rank_local", "rank": 0}, "rank is 0: it must be a whole number, at least 1"),
+        ({"features": 0}, "features is 0: it must be a whole number, at least 1"),
     ],
 )
 def test_options_that_do_not_fit_the_images_are_refused(options, words):
@@ -613,3 +616,46 @@ def test_every_formulation_of_a_layer_gives_the_same(constraint, draw):
     first, *others = jax.jit(lambda v, x: [module.apply(v, x) for module in modules])(variables, images)
     for other in others:
         close(other, first)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_a_layer_can_be_copied_and_pickled(copied):
+    layer = Conv(3, delta=1, strides=2, margin=1)
+    assert copied(layer) == layer
+
+
+@pytest.mark.usefixtures("without_shapes")
+def test_what_looks_like_channels_first_is_asked_for_at_the_start_alone(draw):
+    """Later the kernel knows how many channels there are: 16 channels of 12 x 16 pixels are no mistake then."""
+    images = draw.normal(2, 12, 16, 16)
+    layer = Conv(3, delta=1)
+    variables = layer.init(jax.random.key(0), images)
+    np.testing.assert_allclose(
+        layer.apply(variables, images[0]), layer.apply(variables, images)[0], rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.usefixtures("without_shapes")
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"margin": "SAME"}, "margin is 'SAME': it must be a whole number, 0 for what libraries call SAME"),
+        ({"strides": "2"}, "strides is '2': it must be a whole number, or two that are the same"),
+        ({"strides": (2,)}, "strides is"),
+        ({"gain": -1}, "gain is -1: it must be a number above 0"),
+        ({"gain": float("nan")}, "gain is nan"),
+        ({"delta": 1.5}, "delta is 1.5: it must be a whole number"),
+        ({"features": None}, "features is None"),
+        ({"kernel_init": None}, "say gain"),
+    ],
+)
+def test_options_of_another_type_are_refused(options, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        Conv(**({"features": 3, "delta": 1} | options))
+
+
+@pytest.mark.usefixtures("without_shapes")
+def test_images_that_are_none_are_refused():
+    for images in ([[1.0]], jnp.ones((2, 8, 8, 0))):
+        with pytest.raises(InputError, match="The images"):
+            Conv(3, delta=1).init(jax.random.key(0), images)

@@ -15,6 +15,7 @@ Another constraint is one function that writes a table, and one line of CONSTRAI
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,7 @@ class Constraint:
 
     field_name: what the literature calls the layer.
     write: gives the tie table of a geometry and the arguments that mean something to the constraint.
-    arguments: their names, of `delta` and `tile`.
+    arguments: their names, of `delta` and `tile`, under which `write` takes them.
     tied: whether weights are known by their offset alone, so that they make up one kernel V[a, b].
     bias_per_site: whether its own bias is U[i, j] (True) or one constant u (False), per output channel.
     """
@@ -109,6 +110,12 @@ class Constraint:
     arguments: tuple[str, ...] = ("delta",)
     tied: bool = False
     bias_per_site: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.arguments, tuple) or not set(self.arguments) <= {"delta", "tile"}:
+            raise InputError(
+                f"arguments is {self.arguments!r}: it must be a tuple of delta and tile, as write names its parameters."
+            )
 
     @property
     def local(self) -> bool:
@@ -135,7 +142,11 @@ def find(name: str) -> Constraint:
 
 def tile_of(name: str, tile: int | None) -> int | None:
     """The tile of a tiled convolution, its own where none is given; None for constraints to which it means nothing."""
-    return (TILE if tile is None else tile) if "tile" in find(name).arguments else None
+    if "tile" not in find(name).arguments:
+        return None
+    if tile is not None and (not isinstance(tile, Integral) or tile < 1):
+        raise InputError(f"tile is {tile!r}: it must be a whole number, at least 1.")
+    return TILE if tile is None else tile
 
 
 def ties(name: str, geometry: Geometry, delta: int | None = None, tile: int | None = None) -> Ties:
@@ -155,6 +166,8 @@ def ties(name: str, geometry: Geometry, delta: int | None = None, tile: int | No
     table = _write(name, constraint, geometry, delta, tile)
     if constraint not in LAWFUL and constraint.local and delta is not None:
         _require_weaker(name, constraint, geometry, delta, tile)
+    if table.max() < 0:
+        raise InputError(f"The constraint {name} writes no weight at all, on {geometry.height} x {geometry.width} pixels.")
     return table
 
 

@@ -1,6 +1,7 @@
 """What a layer has and costs, exactly and in closed form: a layer on 1000 x 1000 pixels is counted without any memory."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -130,8 +131,8 @@ def count(
     tied, rank = bank_of(constraint), rank_of(constraint, rank)
     tile = constraints.tile_of(tied, tile)
     for name, number in (("in_channels", in_channels), ("out_channels", out_channels), ("tile", tile), ("rank", rank)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} is {number}: it must be at least 1.")
+        if number is not None and not (isinstance(number, Integral) and number >= 1):
+            raise InputError(f"{name} is {number!r}: it must be a whole number, at least 1.")
     if dtype not in BYTES:
         raise unknown_name("dtype", dtype, BYTES)
     size = sizes(tied, geometry, delta, tile)

@@ -9,6 +9,7 @@ An image is the product of two axes, and everything here is true of each axis by
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -108,9 +109,12 @@ class Geometry:
     margin: int = 0
 
     def __post_init__(self) -> None:
-        for field in ("height", "width", "stride"):
-            if getattr(self, field) < 1:
-                raise InputError(f"{field} is {getattr(self, field)}: it must be at least 1.")
+        for field in ("height", "width", "stride", "margin"):
+            value = getattr(self, field)
+            if not isinstance(value, Integral):
+                raise InputError(f"{field} is {value!r}: it must be a whole number.")
+            if field != "margin" and value < 1:
+                raise InputError(f"{field} is {value}: it must be at least 1.")
         if self.boundary not in BOUNDARIES:
             raise unknown_name("boundary", self.boundary, BOUNDARIES)
         size, shorter = f"an image of {self.height} x {self.width}", min(self.height, self.width)
@@ -153,6 +157,8 @@ class Geometry:
 
     def check_delta(self, delta: int | None) -> None:
         """Raises InputError where delta is negative, reaches beyond the whole image or leaves a site that sees nothing."""
+        if delta is not None and not isinstance(delta, Integral):
+            raise InputError(f"delta is {delta!r}: it must be a whole number, or None (all offsets).")
         least, largest = max(0, -self.margin), max(self.height, self.width) - 1 - self.margin
         if delta is not None and not least <= delta <= largest:
             itself = "the pixel itself" if least == 0 else f"so that sites at margin {self.margin} see a pixel"

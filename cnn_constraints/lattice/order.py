@@ -80,6 +80,11 @@ def _edges_to_class_head(names: np.ndarray, missing: int) -> Int[np.ndarray, "2 
 
 
 def _require_same_sites(first: Ties, second: Ties) -> None:
+    for table in (first, second):
+        if not isinstance(table, np.ndarray):
+            raise InputError(
+                f"A {type(table).__name__} is no tie table: constraints are compared by theirs, see cc.ties."
+            )
     if first.shape != second.shape:
         raise InputError(
             f"The tables are of different sites, {first.shape[0]} outputs of {first.shape[1]} inputs and "

@@ -19,10 +19,12 @@ def by_axes(rows: Bool[np.ndarray, "row_phases a"], columns: Bool[np.ndarray, "c
     rows, columns: which phases, or sites, have a weight for which offset along each axis.
     """
     (row, _), (column, _) = np.nonzero(rows), np.nonzero(columns)
-    row_weights, column_weights = rows.sum(axis=1), columns.sum(axis=1)
-    first_row, first_column = (weights.cumsum() - weights for weights in (row_weights, column_weights))
-    a, b = np.arange(len(row)) - first_row[row], np.arange(len(column)) - first_column[column]
-    before = first_row[row, None] * len(column) + row_weights[row, None] * first_column[column]
+    # A layer on a megapixel has half a billion weights.
+    kind = np.int32 if len(row) * len(column) < 2**31 else np.int64
+    row_weights, column_weights = rows.sum(axis=1, dtype=kind), columns.sum(axis=1, dtype=kind)
+    first_row, first_column = (weights.cumsum(dtype=kind) - weights for weights in (row_weights, column_weights))
+    a, b = (np.arange(len(s), dtype=kind) - f[s] for s, f in ((row, first_row), (column, first_column)))
+    before = first_row[row, None] * kind(len(column)) + row_weights[row, None] * first_column[column]
     return (before + a[:, None] * column_weights[column] + b).ravel()
 
 

@@ -53,7 +53,7 @@ def read(path: Path, remedy: str = REMEDY) -> Document:
     if entry(path, content, "format", int, remedy) != FORMAT:
         raise OtherFormat(
             f"{path.parent} has format {content['format']}, and this version reads format {FORMAT}: read it with the "
-            f"version that made it, or choose another --output."
+            f"version that made it, or choose another folder."
         )
     checksum = content.pop("checksum", None)
     if checksum != _checksum(content):

@@ -26,7 +26,7 @@ ENTRIES = ("config.json", "environment.json", "index.json", "metrics", "checkpoi
 
 LOCKS = "choose a folder on a file system that can lock files."
 
-WRITABLE = "see that it can be written, or choose another --output."
+WRITABLE = "see that it can be written, or choose another folder."
 
 
 class RunFolder:
@@ -186,7 +186,7 @@ def _make_folders(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     for place in (folder / "metrics", folder / "checkpoints", folder / "holds"):
         if place.exists() and not place.is_dir():
-            raise InputError(f"{place} is a file, where a run has a folder: move it away, or choose another --output.")
+            raise InputError(f"{place} is a file, where a run has a folder: move it away, or choose another folder.")
         with input_error(f"The run folder {folder} cannot be written", WRITABLE):
             place.mkdir(exist_ok=True)
 

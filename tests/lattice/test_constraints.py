@@ -289,3 +289,17 @@ def test_registered_constraints_are_weaker_with_a_larger_delta_up_to_all_offsets
     for name in LOCAL:
         tables = [ties(name, geometry, delta, tile) for delta in deltas]
         assert all(leq(smaller, larger) for smaller, larger in itertools.pairwise(tables))
+
+
+@pytest.mark.parametrize("given", [{"delta": 1.5}, {"delta": "1"}, {"tile": 0}, {"tile": 1.5}])
+@pytest.mark.usefixtures("without_shapes")
+def test_arguments_that_are_no_numbers_are_refused(given):
+    with pytest.raises(InputError, match=f"{next(iter(given))} is"):
+        ties("tiled", Geometry(4, 3), **({"delta": 1} | given))
+
+
+@pytest.mark.parametrize("arguments", ["delta", ("x",), ["delta"]])
+@pytest.mark.usefixtures("without_shapes")
+def test_a_constraint_takes_delta_and_tile_and_nothing_else(arguments):
+    with pytest.raises(InputError, match="it must be a tuple of delta and tile"):
+        constraints.Constraint("mine", constraints.conv, arguments=arguments)

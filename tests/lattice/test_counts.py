@@ -156,7 +156,7 @@ def test_tying_weights_saves_no_work(draw):
     [("conv", "in_channels"), ("conv", "out_channels"), ("tiled", "tile"), ("low_rank_local", "rank")],
 )
 def test_numbers_below_one_are_refused(constraint, number):
-    with pytest.raises(InputError, match=f"{number} is 0: it must be at least 1"):
+    with pytest.raises(InputError, match=f"{number} is 0: it must be a whole number, at least 1"):
         counts.count(constraint, Geometry(3, 3), 1, **{number: 0})
 
 

@@ -40,7 +40,7 @@ CATALOGUE: dict[str, Entries] = {
 EXPENSIVE = (
     "cnn_constraints.training.ensemble.compile_program",
     "experiments.claims.measure",
-    "experiments.pictures.learn",
+    "experiments.pictures.train_cells",
     "benchmarks.timing.measure_ceilings",
 )
 """What no bad input may come to."""

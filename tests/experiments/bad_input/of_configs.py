@@ -77,12 +77,12 @@ FAILURES: Entries = {
 }
 
 RETURNS: Entries = {
-    "no experiment": config(START, START.replace("return ", ""), "must give Experiments, not NoneType"),
+    "no experiment": config(START, START.replace("return ", ""), "A NoneType is no Experiment"),
     "get_sweep() without a return": config("return product(", "product(", "must return Experiments, not NoneType"),
     "one experiment for a sweep": returns("base", "must return Experiments, not Experiment."),
-    "a text for a sweep": returns("'conv'", "must give Experiments, not str"),
-    "lists of lists": returns("[[base]]", "must give Experiments, not list"),
-    "a section for an experiment": returns("[base.data]", "must give Experiments, not Data"),
+    "a text for a sweep": returns("'conv'", "A str is no Experiment"),
+    "lists of lists": returns("[[base]]", "A list is no Experiment"),
+    "a section for an experiment": returns("[base.data]", "A Data is no Experiment"),
     "an empty sweep": config("[0, 1]", "[]", "The sweep is empty"),
     "an endless sweep": returns("iter(lambda: base, None)", "returns more than 100,000 Experiments"),
     "a misspelt field": config("n_train=", "n_trian=", "Unknown field of Data 'n_trian'"),
