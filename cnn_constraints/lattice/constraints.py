@@ -167,7 +167,9 @@ def ties(name: str, geometry: Geometry, delta: int | None = None, tile: int | No
     if constraint not in LAWFUL and constraint.local and delta is not None:
         _require_weaker(name, constraint, geometry, delta, tile)
     if table.max() < 0:
-        raise InputError(f"The constraint {name} writes no weight at all, on {geometry.height} x {geometry.width} pixels.")
+        raise InputError(
+            f"The constraint {name} writes no weight at all, on {geometry.height} x {geometry.width} pixels."
+        )
     return table
 
 
