@@ -142,8 +142,8 @@ class ConstrainedLayer(nn.Module):
                 isinstance(number, Integral) and int(number) >= least
             ):
                 raise InputError(f"{option} is {number!r}: it must be a whole number, at least {least}.")
-        strides = (self.strides, self.strides) if isinstance(self.strides, Integral) else self.strides
-        if not isinstance(strides, Sequence) or len(strides) != 2 or strides[0] != strides[1]:
+        strides = self.strides if isinstance(self.strides, Sequence) else (self.strides, self.strides)
+        if len(strides) != 2 or strides[0] != strides[1] or not isinstance(strides[0], Integral):
             raise InputError(f"strides is {self.strides!r}: it must be a whole number, or two that are the same.")
         if not isinstance(self.margin, Integral):
             raise InputError(f"margin is {self.margin!r}: it must be a whole number, {PADDINGS}.")
