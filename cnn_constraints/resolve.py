@@ -90,15 +90,14 @@ def resolve(experiments: Iterable[Experiment]) -> list[Resolved]:
 
 def _resolve(experiment: Experiment, digests: dict[str, str]) -> Resolved:
     check(experiment)
-    soft = soft_constraints(experiment)
-    model = _resolve_model(experiment.model, frozenset(soft.stronger))
-    training = _resolve_training(experiment.training)
+    stronger = frozenset(soft_constraints(experiment).stronger)
+    training, candidates = _resolve_training(experiment.training), _candidates(experiment.training)
     data = _resolve_data(experiment.data, digests)
+    model = _resolve_model(experiment.model, stronger)
     resolved = Resolved(data, model, training, experiment.seed)
     values = {
         name: value for name, value in flat(resolved).items() if value != DEFAULTS[name] and name != "data.folder"
     }
-    candidates = _candidates(training)
     of_program = {name: value for name, value in values.items() if name not in ARRAYS} | {"candidates": len(candidates)}
     for name, value in (("name", _hash(values)), ("group", _hash(of_program)), ("candidates", candidates)):
         object.__setattr__(resolved, name, value)
@@ -177,8 +176,8 @@ def _changed(section: Any, **values: Any) -> Any:
 
 @lru_cache
 def _candidates(training: Training) -> tuple[Hyperparameters, ...]:
-    values = itertools.product(training.learning_rates, training.weight_decays, training.penalty_strengths or (0.0,))
-    return tuple(Hyperparameters(*each) for each in values)
+    each = (training.learning_rates, training.weight_decays, training.penalty_strengths or (0.0,))
+    return tuple(Hyperparameters(*values) for values in itertools.product(*map(_floats, each)))
 
 
 ARRAYS = (

@@ -172,7 +172,6 @@ def parse(arguments: list[str]) -> Request:
 def build_sweep(request: Request) -> list[Resolved]:
     """The resolved experiments. Raises InputError for an override of a field that the sweep varies: it would do nothing."""
     base = request.command.experiment
-
     check(base)
 
     def build() -> tuple[list[Experiment], list[Resolved]]:
