@@ -180,7 +180,7 @@ def test_rank_means_nothing_to_other_constraints(draw):
 
 
 def test_rank_below_one_is_refused():
-    with pytest.raises(InputError, match="rank is 0: it must be at least 1"):
+    with pytest.raises(InputError, match="rank is 0: it must be a whole number, at least 1"):
         counts.count("low_rank_local", Geometry(3, 3), 1, rank=0)
 
 
