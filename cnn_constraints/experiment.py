@@ -6,6 +6,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from cnn_constraints.errors import InputError, unknown_name
@@ -128,11 +129,7 @@ def hints() -> Mapping[str, Any]:
 
 def flat(experiment: Experiment) -> dict[str, Any]:
     """All fields by dotted name."""
-    found = {}
-    for name in hints():
-        section, _, leaf = name.rpartition(".")
-        found[name] = getattr(getattr(experiment, section) if section else experiment, leaf)
-    return found
+    return {name: attrgetter(name)(experiment) for name in hints()}
 
 
 DEFAULTS = flat(Experiment())
@@ -141,8 +138,7 @@ DEFAULTS = flat(Experiment())
 def get(experiment: Experiment, name: str) -> Any:
     """The value of a dotted field name, as in `model.delta`. Raises InputError with the nearest name."""
     require_field(name)
-    section, _, leaf = name.rpartition(".")
-    return getattr(getattr(experiment, section) if section else experiment, leaf)
+    return attrgetter(name)(experiment)
 
 
 def require_field(name: str) -> None:

@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, fields
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -202,17 +203,12 @@ def check(experiment: Experiment) -> None:
     if not 0 <= experiment.seed < 2**32:
         raise InputError(f"seed is {_shown(experiment.seed)}: it must lie between 0 and {2**32 - 1}.")
     for name, allowed in registries().items():
-        value = _value(experiment, name)
+        value = attrgetter(name)(experiment)
         # Several fields may be left empty, and some hold several names.
         for entry in value if isinstance(value, tuple) else (value,):
             if entry is not None and entry not in allowed:
                 raise unknown_name(name, entry, allowed)
     _check_ranges(experiment.data, experiment.model, experiment.training)
-
-
-def _value(experiment: Experiment, name: str) -> Any:
-    section, _, leaf = name.partition(".")
-    return getattr(getattr(experiment, section), leaf)
 
 
 def _check_sections(experiment: Experiment) -> None:
