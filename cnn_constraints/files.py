@@ -1,23 +1,19 @@
-"""Files are written whole or not at all, by one process at a time, into folders that are meant for them."""
+"""Files are written whole or not at all, and known by the digest of their content."""
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
 import secrets
-import tempfile
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 PARTIAL = ".partial"
 """Ends the name of what is being written, or was when its process was killed."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says where a disk, or what a user may use of it, is full."""
 
 
 @contextlib.contextmanager
@@ -39,32 +35,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Any) -> None:
     """Whole or not at all. Raises ValueError for a number that is not finite."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def write_with_room(write: Callable[[], object], make_room: Callable[[], bool]) -> None:
-    """Write, and once more where the disk was full and `make_room` has made some."""
-    try:
-        write()
-    except OSError as error:
-        if error.errno not in FULL or not make_room():
-            raise
-        write()
-
-
-def require_room(folder: Path, size: int) -> None:
-    """Raises OSError where a folder cannot be written, or has no room for so many bytes."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        # Not every system can set room aside, and not on every disk.
-        if hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(file.fileno(), 0, size)
-            except OSError as error:
-                if error.errno in FULL:
-                    raise
 
 
 def digest(content: bytes) -> str:
@@ -78,18 +52,9 @@ def digest_of_all(contents: Iterable[tuple[str, bytes]]) -> str:
     return digest("".join(f"{name} {digest(content)}\n" for name, content in contents).encode(errors="surrogateescape"))
 
 
-def folder_digest(folder: Path) -> str:
-    """SHA-256 of the names and contents of all files below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest_of_all((str(path.relative_to(folder)), path.read_bytes()) for path in files)
-
-
-@contextlib.contextmanager
-def locked(lock: Path) -> Iterator[None]:
-    """Wait for other processes that hold this lock, a file of its own, and hold it. Raises OSError where that cannot be."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def locked(path: Path) -> FileLock:
+    """A lock, as a context manager: all threads of a process share it, and the process loses it when it ends."""
+    return FileLock(path, thread_local=False, fallback_to_soft=False)
 
 
 def foreign_entry(folder: Path, own: Container[str]) -> str | None:

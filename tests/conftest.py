@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,9 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from cnn_constraints.lattice import constraints
-from cnn_constraints.lattice.geometry import BOUNDARIES, Geometry
+from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.lattice.order import canonical
+from cnn_constraints.settings import DATA_VARIABLE
 
 # Before anything asks for a device: experiments are spread over several, and no result may depend on how many.
 jax.config.update("jax_num_cpu_devices", 8)
@@ -28,51 +29,23 @@ class Draw:
         """Both ends included."""
         return int(self.rng.integers(lowest, highest + 1))
 
-    def channels(self) -> int:
-        return self.integer(1, 3)
-
-    def geometry(
-        self,
-        boundary: str | None = None,
-        stride: int | None = None,
-        smallest: int = 1,
-        largest: int = 6,
-        margin: int | None = None,
-    ) -> Geometry:
-        """An image of at most 6 x 6 pixels and margins of both signs, unless told otherwise."""
-        height, width = self.integer(smallest, largest), self.integer(smallest, largest)
-        stride, boundary = stride or self.integer(1, 3), boundary or str(self.rng.choice(BOUNDARIES))
-        if margin is None:
-            margin = self.margin(height, width, stride) if boundary == "zero" else 0
+    def geometry(self, boundary: str, largest: int) -> Geometry:
+        """Of any size and stride; half of those with a border have a margin, which leaves an output site and no offset
+        without a pair.
+        """
+        height, width, stride, margin = self.integer(1, largest), self.integer(1, largest), self.integer(1, 3), 0
+        if boundary == "zero":
+            shorter = min(height, width)
+            lowest, highest = (-2 if stride <= shorter else 0), min(2, (shorter - 1) // 2)
+            margin = int(self.rng.choice([0, self.integer(lowest, highest)]))
         return Geometry(height, width, stride, boundary, margin)
-
-    def margin(self, height: int, width: int, stride: int) -> int:
-        """None in half of the cases, or one that leaves an output site, and no offset without a pair."""
-        shorter = min(height, width)
-        lowest, highest = (-2 if stride <= shorter else 0), min(2, (shorter - 1) // 2)
-        return int(self.rng.choice([0, self.integer(lowest, highest)]))
 
     def reach(self, geometry: Geometry) -> int:
         """A delta from the smallest with which every site sees a pixel to the whole image."""
-        return self.integer(max(0, -geometry.margin), self.whole(geometry))
-
-    def whole(self, geometry: Geometry) -> int:
-        """The delta with which every site sees the whole image."""
-        return max(geometry.height, geometry.width) - 1 - geometry.margin
-
-    def delta(self, constraint: str, geometry: Geometry) -> int | None:
-        """A reach for constraints to which delta means something, None for the others."""
-        return self.reach(geometry) if constraints.find(constraint).local else None
-
-    def tile(self) -> int:
-        """Of at most 4 x 4 sites. It means something to tiled convolutions alone."""
-        return self.integer(1, 4)
+        return self.integer(max(0, -geometry.margin), max(geometry.height, geometry.width) - 1 - geometry.margin)
 
     def normal(self, *shape: int) -> jax.Array:
         return jnp.asarray(self.rng.standard_normal(shape), float)
-
-    def activations(self, geometry: Geometry, channels: int) -> jax.Array:
-        return self.normal(channels, geometry.height, geometry.width, self.integer(1, 3))
 
     def weights(self, table: np.ndarray, in_channels: int, out_channels: int) -> jax.Array:
         return self.normal(in_channels, int(table.max()) + 1, out_channels)
@@ -100,6 +73,14 @@ def seed() -> int:
 @pytest.fixture
 def draw(seed: int) -> Draw:
     return Draw(seed)
+
+
+@pytest.fixture(scope="session")
+def archives() -> Path:
+    """The folder of the original MNIST archives, directly or in a subfolder."""
+    if not (folder := os.environ.get(DATA_VARIABLE)):
+        pytest.skip(f"{DATA_VARIABLE} names no folder that holds the original MNIST archives")
+    return Path(folder)
 
 
 @pytest.fixture

@@ -80,6 +80,13 @@ def write_run(
         run.commit(group, found)
 
 
+def write_random_run(folder: Path, experiments: Sequence[Resolved], generator: np.random.Generator) -> None:
+    """A run of other experiments, whose networks are all of one size."""
+    found = [finished(generator, experiment.name) for experiment in experiments]
+    sizes = {"parameters": 100, "multiply_adds": 1000}
+    write_run(folder, [one._replace(result=one.result._replace(**sizes)) for one in found], experiments)
+
+
 def assert_holds(folder: Path, found: Sequence[Finished]) -> None:
     """The run's records are these, experiment after experiment, and its tables say the same."""
     assert store.read_finished(folder) == list(found)

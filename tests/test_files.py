@@ -1,17 +1,21 @@
-"""A file is replaced by a whole one, or stays as it was."""
+"""A file is replaced by a whole one, or stays as it was; and one folder keeps what is made once, where the user says."""
+
+from pathlib import Path
 
 import pytest
 
 from cnn_constraints.files import atomic_write
+from cnn_constraints.settings import CACHE_VARIABLE, cache_folder
 
 
-def test_a_file_is_replaced_when_all_is_written(tmp_path):
+def test_a_file_is_replaced_when_all_is_written_and_of_several_writers_the_last_one_stays(tmp_path):
     path = tmp_path / "rows.json"
     path.write_text("old")
-    with atomic_write(path) as temporary:
-        temporary.write_text("new")
+    with atomic_write(path) as first, atomic_write(path) as second:
+        first.write_text("first")
+        second.write_text("second")
         assert path.read_text() == "old"
-    assert path.read_text() == "new"
+    assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -33,10 +37,18 @@ def test_a_folder_is_not_replaced(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 
 
-def test_several_write_one_file_at_once(tmp_path):
-    path = tmp_path / "rows.json"
-    with atomic_write(path) as first, atomic_write(path) as second:
-        first.write_text("first")
-        second.write_text("second")
-    assert path.read_text() == "first"
-    assert list(tmp_path.iterdir()) == [path]
+@pytest.mark.parametrize(
+    ("ours", "xdg", "folder"),
+    [
+        (None, None, "home/.cache/cnn_constraints"),
+        (None, "/scratch", "/scratch/cnn_constraints"),
+        (None, "", "home/.cache/cnn_constraints"),
+        (None, "relative/path", "home/.cache/cnn_constraints"),
+        ("~/mine", "/scratch", "home/mine"),
+        ("here", "/scratch", "here"),
+    ],
+)
+def test_the_cache_lies_where_the_user_or_the_machine_says_or_at_home(ours, xdg, folder, monkeypatch):
+    for variable, value in {"HOME": str(Path("home").absolute()), CACHE_VARIABLE: ours, "XDG_CACHE_HOME": xdg}.items():
+        monkeypatch.delenv(variable, raising=False) if value is None else monkeypatch.setenv(variable, value)
+    assert cache_folder() == Path(folder).absolute()

@@ -1,32 +1,36 @@
 """A run folder, open to be added to: by several processes at once, each of which works on groups of its own."""
 
 import contextlib
-import fcntl
-import os
-import socket
+import json
 import warnings
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import IO, Any
+from typing import Any, TypeVar
 
-from cnn_constraints.errors import InputError, input_error
-from cnn_constraints.experiment import to_json
-from cnn_constraints.files import PARTIAL, foreign_entry, locked
-from cnn_constraints.resolve import Resolved
-from cnn_constraints.store import documents, parts
+from filelock import FileLock, Timeout
+
+from cnn_constraints.errors import InputError, input_error, nearest_name
+from cnn_constraints.experiment import flatten, to_json
+from cnn_constraints.files import PARTIAL, digest, foreign_entry, locked, write_json
+from cnn_constraints.resolve import Resolved, name_of
+from cnn_constraints.store import parts
 from cnn_constraints.store.checkpoints import Checkpoints
-from cnn_constraints.store.documents import entry
 from cnn_constraints.training.records import Finished
 
-DRAWN = ("figures", "report.html", "tensorboard")
+T = TypeVar("T")
 
-ENTRIES = ("config.json", "environment.json", "index.json", "metrics", "checkpoints", "holds", *DRAWN)
+FORMAT = 4
+"""Of a run folder; this version reads no other."""
+
+FOLDERS = ("metrics", "checkpoints", "locks")
+
+ENTRIES = ("config.json", "environment.json", "parts.json", *FOLDERS, "figures", "report.html", "tensorboard")
 """All that may lie in a run folder."""
 
-LOCKS = "choose a folder on a file system that can lock files."
+REMEDY = "restore it, or move it away and repeat the sweep, which keeps all results and writes it anew."
 
-WRITABLE = "see that it can be written, or choose another folder."
+SHOWN = 8
+"""Run folders that are named."""
 
 
 class RunFolder:
@@ -34,36 +38,27 @@ class RunFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._held: dict[str, IO[str]] = {}
-        self._own: dict[str, frozenset[str]] = {}
+        self._held: dict[str, FileLock] = {}
+        self._known: dict[str, frozenset[str]] = {}
 
     def hold(self, group: str) -> bool:
         """Hold a group for this process. False where another process holds it."""
-        if group in self._held:
-            return True
-        with _locking(self.folder / "holds" / group):
-            lock = (self.folder / "holds" / group).open("a+")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                lock.close()
-                if isinstance(error, BlockingIOError):
+        if group not in self._held:
+            lock = locked(self.folder / "locks" / group)
+            with _locking(lock):
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:
                     return False
-                raise
-        # Who holds it is told to others where there is room to say so.
-        with contextlib.suppress(OSError):
-            os.truncate(lock.fileno(), 0)
-            os.write(lock.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
-        self._held[group] = lock
+            self._held[group] = lock
         return True
-
-    def holder(self, group: str) -> str:
-        """Who holds a group that `hold` did not get."""
-        return (self.folder / "holds" / group).read_text() or "another process"
 
     def finished(self) -> set[str]:
         """The names of the experiments that have a result by now, whoever found it."""
-        return _results(self.folder, self._own)
+        for path in parts.present(self.folder):
+            if path.name not in self._known:
+                self._known[path.name] = parts.experiments(path)
+        return set().union(*self._known.values())
 
     def commit(self, group: str, found: Collection[Finished]) -> None:
         """Keep what experiments of a group found, whose checkpoint then saves nothing. Raises InputError where the file
@@ -71,17 +66,15 @@ class RunFolder:
         """
         # All of it alone: a process that opens the run clears away what it finds half-written.
         with _changing(self.folder):
-            part = parts.write(self.folder, group, found, lambda: _make_room(self.folder, self._held))
-            index = _read_index(self.folder)
-            _write_index(self.folder, [*index, part], self._held)
-        # Not read back: a report looks at every part again.
-        self._own[part] = frozenset(one.experiment for one in found)
-        Checkpoints(self.folder).drop_if_finished(group, self.finished())
+            part = parts.write(self.folder, group, found)
+            _write_parts(self.folder, {*_read_parts(self.folder), part})
+        self._known[part] = frozenset(one.experiment for one in found)
+        Checkpoints(self.folder).drop(group)
 
     def close(self) -> None:
         """Let go of all groups."""
         for lock in self._held.values():
-            lock.close()
+            lock.release()
         self._held.clear()
 
     def __enter__(self) -> "RunFolder":
@@ -98,26 +91,17 @@ def open_run(folder: Path, experiments: Iterable[Resolved], environment: Mapping
     with a warning: their experiments are not finished any more. Raises InputError where the folder holds something else, or
     cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file: a run needs a folder.")
-    _refuse_other_folders(folder)
-    if (folder / "config.json").exists():
-        # A folder that cannot be understood stays as it is.
-        read_config(folder)
-    _make_folders(folder)
+    _require_run(folder)
+    for place in (folder, *(folder / name for name in FOLDERS)):
+        with input_error(f"{place} cannot be made", "move away what is in its place, or choose another folder."):
+            place.mkdir(parents=True, exist_ok=True)
     with _changing(folder):
-        described = read_config(folder) if (folder / "config.json").exists() else {"experiments": {}}
-        named = {experiment.name: to_json(experiment) for experiment in experiments}
-        attempts = read_attempts(folder)
-        index = _read_index(folder) if (folder / "index.json").exists() or parts.present(folder) else []
-        # What is there is read before anything is written, here too: another process may have written it just now.
-        content = {"experiments": described["experiments"] | named}
-        for name, document in (
-            ("config.json", content),
-            ("environment.json", {"attempts": [*attempts, dict(environment)]}),
-        ):
-            documents.write(folder / name, document, lambda: _make_room(folder))
-        _mend(folder, index)
+        known = read_config(folder)["experiments"] if (folder / "config.json").exists() else {}
+        known |= {experiment.name: to_json(experiment) for experiment in experiments}
+        attempts = [*read_attempts(folder), dict(environment)]
+        _write(folder / "config.json", {"format": FORMAT, "experiments": known})
+        _write(folder / "environment.json", attempts)
+        _mend(folder)
     return RunFolder(folder)
 
 
@@ -127,147 +111,134 @@ def finished(folder: Path) -> set[str]:
     """
     if (folder / "config.json").exists():
         read_config(folder)
-    return _results(folder)
+    return RunFolder(folder).finished()
 
 
-def _results(folder: Path, known: Mapping[str, frozenset[str]] = MappingProxyType({})) -> set[str]:
-    """known: the experiments of parts that need not be read, by the names of these."""
-    return set().union(*(known.get(path.name) or parts.experiments(path) for path in parts.present(folder)))
-
-
-def is_whole(folder: Path, experiments: Iterable[Resolved]) -> bool:
-    """Whether nothing is lost or damaged: a report reads it, and `open_run` has nothing to mend. Raises InputError where
-    that cannot be told, as of another format.
-    """
-    if not (folder / "config.json").exists():
-        return False
-    if not {experiment.name for experiment in experiments} <= set(read_config(folder)["experiments"]):
-        return False
-    try:
-        index = read_index(folder)
-    except documents.OtherFormat:
-        raise
-    except InputError:
-        return False
-    there = parts.present(folder)
-    # A damaged part has no experiments, and every other has some.
-    return set(index) <= {path.name for path in there} and all(map(parts.experiments, there))
-
-
-def read_config(folder: Path) -> documents.Document:
+def read_config(folder: Path) -> dict[str, Any]:
     """config.json. Raises InputError where it is missing, of another format, damaged or altered."""
     path = folder / "config.json"
-    described = documents.read(path)
-    if not all(isinstance(one, dict) for one in entry(path, described, "experiments", dict).values()):
-        raise InputError(f"{path} is damaged, since an experiment is not an object: {documents.REMEDY}")
+    if not path.is_file():
+        raise _no_run(folder)
+    described = _read(path, dict)
+    if described.get("format") != FORMAT:
+        raise InputError(
+            f"{folder} has format {described.get('format')}, and this version reads format {FORMAT}: read it with the "
+            f"version that made it, or choose another folder."
+        )
+    experiments = described.get("experiments")
+    if not isinstance(experiments, dict):
+        raise InputError(f"{path} is damaged, since it has no experiments: {REMEDY}")
+    for name, experiment in experiments.items():
+        if not isinstance(experiment, dict) or name != name_of(flatten(experiment)):
+            raise InputError(f"{path} was altered, since the experiment {name} is not what its name says: {REMEDY}")
     return described
 
 
-def read_index(folder: Path, remedy: str = "repeat the sweep, which writes it anew.") -> list[str]:
-    """The names of all parts that were committed. Raises InputError where the index is not what was written."""
-    path = folder / "index.json"
-    if not path.exists():
-        raise InputError(f"{path} is missing: {remedy}")
-    return entry(path, documents.read(path, remedy), "parts", list, remedy)
+def read_attempts(folder: Path) -> list[Any]:
+    """What `environment.describe_environment` said at each attempt to run it, the first first. Raises InputError where
+    environment.json is damaged.
+    """
+    path = folder / "environment.json"
+    attempts = _read(path, list) if path.exists() else []
+    if not all(isinstance(one, dict) and isinstance(one.get("packages", {}), dict) for one in attempts):
+        raise InputError(f"{path} is damaged: {REMEDY}")
+    return attempts
+
+
+def read_parts(folder: Path) -> list[str]:
+    """The names of all parts that were committed. Raises InputError where their list is not what was written."""
+    path = folder / "parts.json"
+    listed = _read(path, dict) if path.exists() else {}
+    names = listed.get("parts")
+    if not isinstance(names, list) or listed.get("digest") != digest(json.dumps(names).encode()):
+        raise InputError(f"{path} was damaged, altered or lost: repeat the sweep, which writes it anew.")
+    return names
+
+
+def _read_parts(folder: Path) -> list[str]:
+    """What is listed, or where the list was lost or damaged the parts that are there."""
+    try:
+        return read_parts(folder)
+    except InputError:
+        if there := [path.name for path in parts.present(folder)]:
+            warnings.warn(f"{folder / 'parts.json'} was damaged, altered or lost: it is written anew.", stacklevel=3)
+        return there
+
+
+def _write_parts(folder: Path, names: Iterable[str]) -> None:
+    listed = sorted(names)
+    _write(folder / "parts.json", {"parts": listed, "digest": digest(json.dumps(listed).encode())})
+
+
+def _mend(folder: Path) -> None:
+    """Put damaged parts aside, and list those that are there."""
+    listed, whole = _read_parts(folder), []
+    for path in parts.present(folder):
+        if parts.is_whole(path):
+            whole.append(path.name)
+        else:
+            warnings.warn(f"{path} was damaged or altered: its experiments are computed again.", stacklevel=3)
+            with input_error(f"{path} cannot be moved", parts.ROOM):
+                path.replace(path.with_name(path.name + ".damaged"))
+    for name in sorted({*listed} - {*whole}):
+        if not (folder / "metrics" / f"{name}.damaged").exists():
+            warnings.warn(f"{folder / 'metrics' / name} is missing: its experiments are computed again.", stacklevel=3)
+    _write_parts(folder, whole)
+    for torn in [*folder.glob("*" + PARTIAL), *(folder / "metrics").glob("*" + PARTIAL)]:
+        torn.unlink(missing_ok=True)
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    """A JSON file. Raises InputError where it is damaged."""
+    with input_error(f"{path} cannot be read", "mend that, then try again."):
+        content = path.read_bytes()
+    with contextlib.suppress(ValueError):
+        if isinstance(value := json.loads(content), kind):
+            return value
+    raise InputError(f"{path} is damaged: {REMEDY}")
+
+
+def _write(path: Path, content: Any) -> None:
+    with input_error(f"{path} cannot be written", parts.ROOM):
+        write_json(path, content)
 
 
 @contextlib.contextmanager
 def _changing(folder: Path) -> Iterator[None]:
     """Wait for other processes that change a document, so that none overwrites what another has just added."""
+    lock = locked(folder / "locks" / "folder")
     with contextlib.ExitStack() as stack:
-        with _locking(folder / "holds" / "folder"):
-            stack.enter_context(locked(folder / "holds" / "folder"))
+        with _locking(lock):
+            stack.enter_context(lock)
         yield
 
 
-def _make_folders(folder: Path) -> None:
-    """Raises InputError where that cannot be."""
-    with input_error(f"The run folder {folder} cannot be made", "choose another."):
-        folder.mkdir(parents=True, exist_ok=True)
-    for place in (folder / "metrics", folder / "checkpoints", folder / "holds"):
-        if place.exists() and not place.is_dir():
-            raise InputError(f"{place} is a file, where a run has a folder: move it away, or choose another folder.")
-        with input_error(f"The run folder {folder} cannot be written", WRITABLE):
-            place.mkdir(exist_ok=True)
+def _locking(lock: FileLock) -> contextlib.AbstractContextManager[None]:
+    return input_error(
+        f"{lock.lock_file} cannot be locked", "choose a folder that is yours, on a disk that can lock files."
+    )
 
 
-@contextlib.contextmanager
-def _locking(path: Path) -> Iterator[None]:
-    """What the file system refuses becomes a sentence: to write a file, or to lock it."""
-    try:
-        yield
-    except OSError as error:
-        # What cannot be opened is named by the system.
-        what, remedy = ("locked", LOCKS) if error.filename is None else ("written", WRITABLE)
-        raise InputError(f"{path} cannot be {what} ({error.strerror or error}): {remedy}") from None
-
-
-def _mend(folder: Path, index: Iterable[str]) -> None:
-    """Put damaged parts aside, and make the index that of the parts that are there."""
-    for path, error in list(parts.damaged(folder, "it is put aside, and its experiments are computed again.")):
-        warnings.warn(str(error), stacklevel=3)
-        with input_error(f"{path} cannot be moved", documents.ROOM):
-            path.replace(path.with_name(path.name + ".damaged"))
-    there = [path.name for path in parts.present(folder)]
-    for lost in sorted(set(index) - set(there)):
-        if not (folder / "metrics" / f"{lost}.damaged").exists():
-            path = folder / "metrics" / lost
-            warnings.warn(f"{path} is missing: its experiments are computed again.", stacklevel=3)
-    _write_index(folder, there)
-    for torn in [*folder.glob("*" + PARTIAL), *(folder / "metrics").glob("*" + PARTIAL)]:
-        torn.unlink(missing_ok=True)
-
-
-def _read_index(folder: Path) -> list[str]:
-    """The index, or where it was lost or damaged the parts that are there. Raises OtherFormat."""
-    try:
-        return read_index(folder, "it is written anew.")
-    except documents.OtherFormat:
-        raise
-    except InputError as error:
-        warnings.warn(str(error), stacklevel=3)
-        return [path.name for path in parts.present(folder)]
-
-
-def _write_index(folder: Path, names: Iterable[str], held: Container[str] = ()) -> None:
-    documents.write(folder / "index.json", {"parts": sorted(set(names))}, lambda: _make_room(folder, held))
-
-
-def _make_room(folder: Path, held: Container[str] = ()) -> bool:
-    """Delete the checkpoints of all groups but those that others hold: they save time, and what is to be written counts.
-    False where there are none.
+def _require_run(folder: Path) -> None:
+    """Raises InputError for what is not a run, and not empty: it is left as it is. A run that lost its config.json, or was
+    killed before it had one, is still a run.
     """
-    checkpoints = Checkpoints(folder)
-    groups = [group for group in checkpoints.groups() if group in held or not _is_held(folder, group)]
-    for group in groups:
-        checkpoints.drop(group)
-    return bool(groups)
-
-
-def _is_held(folder: Path, group: str) -> bool:
-    try:
-        with (folder / "holds" / group).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        # Where nobody has ever held it there is no lock.
-        return not isinstance(error, FileNotFoundError)
-    return False
-
-
-def read_attempts(folder: Path) -> list[Any]:
-    """What `environment.describe_environment` said at each attempt to run it, the first first.
-
-    Raises InputError where environment.json is not what was written.
-    """
-    path = folder / "environment.json"
-    return entry(path, documents.read(path), "attempts", list) if path.exists() else []
-
-
-def _refuse_other_folders(folder: Path) -> None:
-    """What is not a run, and not empty, is left as it is. A run that lost its config.json, or was killed before it had
-    one, is still a run.
-    """
-    if not (folder / "config.json").exists() and (name := foreign_entry(folder, ENTRIES)):
+    if (folder / "config.json").exists():
+        read_config(folder)
+    elif name := foreign_entry(folder, ENTRIES):
         raise InputError(
             f"{folder} holds {name} and no config.json, so it is no run folder: choose an empty or a new one."
         )
+
+
+def _no_run(folder: Path) -> InputError:
+    if folder.is_dir():
+        inside = _runs_in(folder)
+        hint = f", but {', '.join(inside[:SHOWN])} in it are" if inside else ""
+        return InputError(f"{folder} is not a run folder: it has no config.json{hint}.")
+    near = nearest_name(folder.name, _runs_in(folder.parent))
+    return InputError(f"There is no run folder {folder}{f': did you mean {folder.parent / near}?' if near else '.'}")
+
+
+def _runs_in(folder: Path) -> list[str]:
+    return sorted(found.parent.name for found in folder.glob("*/config.json"))

@@ -6,8 +6,7 @@ A row is the record `Finished`: its name, its result, its evaluations, its secon
 import io
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,15 @@ import pyarrow
 import pyarrow.parquet
 
 from cnn_constraints.errors import InputError, input_error
-from cnn_constraints.files import atomic_write, digest, write_with_room
-from cnn_constraints.store.documents import ROOM
+from cnn_constraints.files import atomic_write, digest
 from cnn_constraints.training.records import Evaluation, Finished, Result
 
 DIGITS = 16
-"""Of the digest that ends a part's name."""
+"""Of the digest that ends a name."""
 
 REMEDY = "restore it, or repeat the sweep, which computes its experiments again."
+
+ROOM = "finished experiments are kept; mend that, or make room, then run the same command again."
 
 
 def _arrow_type(hint: Any) -> pyarrow.DataType:
@@ -49,70 +49,55 @@ SCHEMA = pyarrow.schema(
 )
 
 
-def write(folder: Path, group: str, found: Iterable[Finished], make_room: Callable[[], bool]) -> str:
+def name_of(group: str, content: bytes, suffix: str) -> str:
+    """The name of a file with this content."""
+    return f"{group}-{digest(content)[:DIGITS]}{suffix}"
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file has the content that its name tells. Raises InputError where it cannot be read."""
+    with input_error(f"{path} cannot be read", "mend that, then try again."):
+        try:
+            return path.name == name_of(path.stem.rpartition("-")[0], path.read_bytes(), path.suffix)
+        except (FileNotFoundError, IsADirectoryError):
+            # Another process may have put it aside.
+            return False
+
+
+def write(folder: Path, group: str, found: Iterable[Finished]) -> str:
     """Commit what experiments found, whole or not at all, and return the name of the part.
 
-    make_room: on a full disk, whether there is more now. Raises InputError where the file system refuses.
+    Raises InputError where the file system refuses.
     """
     rows = [
-        {
-            "experiment": one.experiment,
-            "result": one.result._asdict(),
-            "evaluations": [evaluation._asdict() for evaluation in one.evaluations],
-            "seconds": one.seconds,
-        }
+        one._asdict()
+        | {"result": one.result._asdict(), "evaluations": [evaluation._asdict() for evaluation in one.evaluations]}
         for one in found
     ]
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, SCHEMA), buffer)
-    path = folder / "metrics" / f"{group}-{digest(buffer.getvalue())[:DIGITS]}.parquet"
-
-    def commit() -> None:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(buffer.getvalue())
-
-    with input_error(f"{path} cannot be written", ROOM):
-        write_with_room(commit, make_room)
+    path = folder / "metrics" / name_of(group, buffer.getvalue(), ".parquet")
+    with input_error(f"{path} cannot be written", ROOM), atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
     return path.name
 
 
 def present(folder: Path) -> list[Path]:
-    """All parts, by name."""
-    return sorted((folder / "metrics").glob("*.parquet"))
+    """All parts, by name. Raises InputError where their folder cannot be read."""
+    place = folder / "metrics"
+    with input_error(f"{place} cannot be read", "mend that, then try again."):
+        return sorted(path for path in place.iterdir() if path.suffix == ".parquet") if place.is_dir() else []
 
 
-def read(path: Path, remedy: str = REMEDY) -> pyarrow.Table:
+def read(path: Path) -> pyarrow.Table:
     """The rows of a part. Raises InputError where it is not what was written."""
-    with input_error(f"{path} cannot be read", remedy):
-        content = path.read_bytes()
-    if digest(content)[:DIGITS] != path.stem.rpartition("-")[2]:
-        raise InputError(f"{path} was damaged or altered, since its content has not the digest in its name: {remedy}")
+    if not is_whole(path):
+        raise InputError(f"{path} was damaged or altered, since its content has not the digest in its name: {REMEDY}")
     # In this thread alone: a process that ends soon after those of Arrow have started is aborted by them at times.
-    return pyarrow.parquet.ParquetFile(io.BytesIO(content), pre_buffer=False).read(use_threads=False)
+    with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+        return file.read(use_threads=False)
 
 
 def experiments(path: Path) -> frozenset[str]:
     """The experiments of a part; none where it is not what was written."""
-    try:
-        written = path.stat()
-    except OSError:
-        return frozenset()
-    return _experiments(path, written.st_mtime_ns, written.st_size)
-
-
-def damaged(folder: Path, remedy: str) -> Iterator[tuple[Path, InputError]]:
-    """The parts that are not what was written, and what is wrong with them."""
-    for path in present(folder):
-        try:
-            read(path, remedy)
-        except InputError as error:
-            yield path, error
-
-
-@cache
-def _experiments(path: Path, modified: int, size: int) -> frozenset[str]:
-    """As long as a file is not modified it is not read again."""
-    try:
-        return frozenset(read(path)["experiment"].to_pylist())
-    except InputError:
-        return frozenset()
+    return frozenset(read(path)["experiment"].to_pylist()) if is_whole(path) else frozenset()

@@ -1,8 +1,6 @@
 """The records of a run as tables, one for each event."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas
@@ -10,8 +8,9 @@ import pyarrow
 import pyarrow.compute as compute
 
 from cnn_constraints.errors import InputError, find
+from cnn_constraints.experiment import flatten
 from cnn_constraints.store import parts
-from cnn_constraints.store.folder import read_config, read_index
+from cnn_constraints.store.folder import read_config, read_parts
 from cnn_constraints.training.records import Evaluation, Finished, Result
 
 
@@ -30,7 +29,7 @@ def read(folder: str | Path, event: str = "result") -> pandas.DataFrame:
     configs = read_config(folder)["experiments"]
     found = _rows(folder, list(configs))
     table = _numbers(columns(found))
-    fields = {name: _flatten(configs[name]) for name in found["experiment"].to_pylist()}
+    fields = {name: flatten(configs[name]) for name in found["experiment"].to_pylist()}
     names = table.pop("experiment")
     described = pandas.DataFrame([fields[name] for name in names], index=table.index)
     return pandas.concat([names, described, table], axis=1)
@@ -104,18 +103,9 @@ def _rows(folder: Path, order: list[str]) -> pyarrow.Table:
 
 
 def _parts(folder: Path) -> list[pyarrow.Table]:
-    # The index first: parts are written before their names are.
-    listed = set(read_index(folder))
+    # The list first: parts are written before their names are.
+    listed = set(read_parts(folder))
     there = parts.present(folder)
     for lost in sorted(listed - {path.name for path in there}):
         raise InputError(f"{folder / 'metrics' / lost} is missing: {parts.REMEDY}")
     return [parts.read(path) for path in there]
-
-
-def _flatten(experiment: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in experiment.items():
-        # Tuples can be grouped by, lists cannot.
-        single = {f"{prefix}{key}": tuple(value) if isinstance(value, list) else value}
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else single
-    return flat
