@@ -29,12 +29,16 @@ def describe_environment(arguments: list[str]) -> dict[str, Any]:
     return {
         "arguments": arguments,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": versions(),
         "platform": platform.platform(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "commit": _commit(),
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and of the packages on which numbers depend."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def device_memory() -> int:

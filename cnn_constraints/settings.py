@@ -1,9 +1,11 @@
 """What the user's machine says: where data lies, where what is made once is kept, and on which devices JAX computes."""
 
 import contextlib
+import importlib
 import os
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 from cnn_constraints.errors import InputError
 
@@ -39,36 +41,40 @@ def make_cache_folder(folder: Path) -> None:
         ) from error
 
 
+def import_jax() -> ModuleType:
+    """JAX, in a process that may not have imported it. Raises InputError where it refuses an environment variable."""
+    # On some CPUs XLA warns for every program read from the cache, in a thousand characters, that its own tuning hints are
+    # no features of the machine. It reads this before JAX is imported; what really fails is raised.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        return importlib.import_module("jax")
+    except ValueError as error:
+        raise InputError(f"JAX refuses an environment variable ({error}): mend or unset it.") from None
+
+
 def keep_compiled_programs() -> None:
     """Compiled programs are kept on disk, so that one is compiled once a machine and not once a process.
 
-    Raises InputError for a cache folder that cannot be written.
+    Raises InputError as `import_jax`, and for a cache folder that cannot be written.
     """
-    import jax
-
+    jax = import_jax()
     folder = cache_folder() / "compiled"
     make_cache_folder(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-DEVICE_COUNT_FLAG = "xla_force_host_platform_device_count"
-"""XLA's own way to say how many devices a CPU is."""
-
-
 def prepare_jax() -> None:
-    """Compiled programs are kept on disk, so that one is compiled once a machine and not once a process; and a CPU is
-    as many devices as this process may use cores, unless the user has said how many.
+    """Compiled programs are kept on disk; and a CPU is as many devices as this process may use cores, unless the user has
+    said how many.
 
     At least two, though: XLA compiles for one device otherwise than for several, and rounds otherwise. A process that has
-    computed with JAX before keeps the devices that it has.
-    Raises InputError for a cache folder that cannot be written, for a number of devices that is none, and where JAX finds
-    no device to compute on.
+    computed with JAX before keeps the devices that it has. Raises InputError as `keep_compiled_programs`, for a number of
+    devices that is none, and where JAX finds no device to compute on.
     """
-    import jax
-
     keep_compiled_programs()
-    if DEVICE_COUNT_FLAG not in os.environ.get("XLA_FLAGS", ""):
+    jax = import_jax()
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         said = jax.config.values["jax_num_cpu_devices"]
         if said == 0 or said < -1:
             raise InputError(f"JAX_NUM_CPU_DEVICES is {said}: it must be at least 1, or unset.")

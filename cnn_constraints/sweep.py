@@ -15,13 +15,14 @@ import pandas
 from cnn_constraints import store
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.environment import describe_environment
+from cnn_constraints.errors import InputError
 from cnn_constraints.executors.interruption import Interruption
 from cnn_constraints.executors.local import CHECKPOINT_EVERY, LocalExecutor
 from cnn_constraints.executors.progress import ProgressBar, describe
 from cnn_constraints.executors.ray import RayExecutor, RaySettings
 from cnn_constraints.experiment import Experiment
 from cnn_constraints.plan import Group, plan
-from cnn_constraints.resolve import Resolved, resolve
+from cnn_constraints.resolve import resolve
 from cnn_constraints.settings import prepare_jax
 from cnn_constraints.store import RunFolder
 from cnn_constraints.training.records import Finished
@@ -72,44 +73,40 @@ def run(
     Raises InputError, before anything is trained or written, for what cannot be; KeyboardInterrupt where it is stopped.
     """
     started = time.perf_counter()
+    if not checkpoint_every >= 0:
+        raise InputError(f"checkpoint_every is {checkpoint_every}: it must be a number of seconds, at least 0.")
     if ray:
         # Accelerators belong to the workers: a driver that only looks at one takes its memory.
         jax.config.update("jax_platforms", "cpu")
     prepare_jax()
     load, folder = Datasets(), Path(folder)
     resolved = resolve([experiments] if isinstance(experiments, Experiment) else experiments)
-    finished, is_whole = store.finished(folder), store.is_whole(folder, resolved)
     groups = plan(resolved, load)
-    left = without(groups, finished)
-    count = programs = 0
-    if left or not is_whole or observer:
-        with contextlib.ExitStack() as stack:
-            stop = stack.enter_context(Interruption()).asked
-            progress = stack.enter_context(ProgressBar(left))
-            if ray:
-                executor = stack.enter_context(
-                    RayExecutor(progress, load, ray, stop, receptive_fields=observer is not None)
-                )
-            else:
-                checkpoints = store.Checkpoints(folder)
-                executor = LocalExecutor(
-                    progress, load, checkpoints, checkpoint_every, stop, receptive_fields=observer is not None
-                )
-            opened = stack.enter_context(store.open_run(folder, resolved, describe_environment(list(arguments))))
+    left = without(groups, store.finished(folder))
+    count = 0
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(Interruption()).asked
+        progress = stack.enter_context(ProgressBar(left))
+        if ray:
+            executor = stack.enter_context(RayExecutor(progress, load, ray, stop))
+        else:
+            executor = LocalExecutor(progress, load, store.Checkpoints(folder), checkpoint_every, stop)
+        opened = stack.enter_context(store.open_run(folder, resolved, describe_environment(list(arguments))))
+        if observer:
+            observer.opened()
+        for found in work(groups, opened, executor.run, stop):
+            count += len(found)
             if observer:
-                observer.opened()
-            for found in work(groups, opened, executor.run, stop):
-                count += len(found)
-                if observer:
-                    observer.finished(found)
-        programs = executor.programs
+                observer.finished(found)
     seconds = time.perf_counter() - started
     print(
-        f"{counted(count, 'experiment')} run, {len(resolved) - count} already finished, {counted(programs, 'program')} "
-        f"compiled, {seconds:.0f} s. Results in {folder}",
+        f"{counted(count, 'experiment')} run, {len(resolved) - count} already finished, "
+        f"{counted(executor.programs, 'program')} compiled, {seconds:.0f} s. Results in {folder}",
         file=sys.stderr,
     )
-    return Ran(_results(folder, resolved), count, len(resolved) - count, programs, seconds)
+    table = store.read(folder).set_index("experiment")
+    results = table.loc[[experiment.name for experiment in resolved]].reset_index()
+    return Ran(results, count, len(resolved) - count, executor.programs, seconds)
 
 
 def work(
@@ -123,18 +120,22 @@ def work(
 
     Raises InputError where something cannot be kept, and KeyboardInterrupt where `stop` says so.
     """
-    announced: set[str] = set()
     group_of = {experiment.name: group.name for group in groups for experiment in group.experiments}
-    while without(groups, opened.finished()):
+    announced = False
+    while left := without(groups, opened.finished()):
         worked = False
-        for found in execute(_free(groups, opened)):
+        for found in execute(_free(left, opened)):
             opened.commit(group_of[found[0].experiment], found)
             worked = True
             yield found
-        if not worked:
-            _wait(without(groups, opened.finished()), opened, announced)
-            if stop():
-                raise KeyboardInterrupt
+        if worked:
+            continue
+        if not announced:
+            print(f"waiting for another process, which works on {describe(left[0].first)}", file=sys.stderr, flush=True)
+        announced = True
+        time.sleep(LOOK_EVERY)
+        if stop():
+            raise KeyboardInterrupt
 
 
 def _free(groups: Iterable[Group], opened: RunFolder) -> Iterator[Group]:
@@ -151,21 +152,6 @@ def without(groups: Iterable[Group], finished: Collection[str]) -> list[Group]:
         for group in groups
     )
     return [group for group in left if group.experiments]
-
-
-def _wait(left: Iterable[Group], opened: RunFolder, announced: set[str]) -> None:
-    """Say once who works on what is left, and wait a moment."""
-    for group in left:
-        words = f"waiting for {opened.holder(group.name)}, which works on {describe(group.first)}"
-        if words not in announced:
-            print(words, file=sys.stderr, flush=True)
-        announced.add(words)
-    time.sleep(LOOK_EVERY)
-
-
-def _results(folder: Path, resolved: Sequence[Resolved]) -> pandas.DataFrame:
-    table = store.read(folder).set_index("experiment")
-    return table.loc[[experiment.name for experiment in resolved]].reset_index()
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,16 +1,11 @@
 """A Ray cluster of two machines on this one, for tests that lose a part of it."""
 
 import contextlib
-import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-if importlib.util.find_spec("ray") is None and os.environ.get("CI") != "true":
-    pytest.skip("needs the extra `ray`", allow_module_level=True)
 
 
 def two_machines(cache: Path) -> Iterator[Any]:
@@ -29,18 +24,13 @@ def two_machines(cache: Path) -> Iterator[Any]:
         machines.shutdown()
 
 
-def children(parent: int, name: str) -> list[int]:
-    """The processes that this one has started and that are called so."""
+def tasks_on(*machines: Any) -> list[int]:
+    """The processes that run a task of a sweep on these machines."""
+    raylets = [machine.all_processes["raylet"][0].process.pid for machine in machines]
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # a process may end while it is looked at
             started_by = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if started_by == parent and name in (folder / "cmdline").read_text():
+            if started_by in raylets and "ray::train" in (folder / "cmdline").read_text():
                 found.append(int(folder.name))
     return found
-
-
-def workers(machines: Any, doing: str = "") -> list[int]:
-    """The processes of all workers, those that do this."""
-    raylets = [node.all_processes["raylet"][0].process.pid for node in machines.list_all_nodes()]
-    return [pid for raylet in raylets for pid in children(raylet, f"ray::Worker{doing}")]

@@ -55,7 +55,7 @@ def as_files(folder: Path, event: str) -> tuple[bytes, bytes]:
 
 def attempts(run: Path) -> int:
     try:
-        return len(json.loads((run / "environment.json").read_text())["attempts"])
+        return len(json.loads((run / "environment.json").read_text()))
     except OSError:
         return 0
 

@@ -1,6 +1,6 @@
 """A sweep is one call, from any thread: it trains what is not finished, and gives the table of all that was asked for."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas
 import pytest
@@ -17,30 +17,20 @@ BASE = cc.Experiment(
 
 
 def draw_experiments(draw) -> list[cc.Experiment]:
-    seeds = draw.rng.choice(1000, draw.integer(1, 3), replace=False).tolist()
+    seeds = draw.rng.choice(1000, 2, replace=False).tolist()
     return cc.product(BASE, cc.axis("model.constraint", ["conv", "local"]), cc.axis("seed", seeds))
 
 
-def in_another_thread(function, *arguments):
-    found = []
-    thread = threading.Thread(target=lambda: found.append(function(*arguments)))
-    thread.start()
-    thread.join()
-    return found[0]
-
-
-@pytest.mark.parametrize("thread", ["main", "another"])
-def test_a_call_gives_the_results_and_the_same_call_again_trains_nothing(tmp_path, draw, monkeypatch, thread):
+def test_a_call_gives_the_results_and_the_same_call_again_trains_nothing(tmp_path, draw, monkeypatch):
     experiments = draw_experiments(draw)
-    run = cc.run if thread == "main" else lambda *given: in_another_thread(cc.run, *given)
-    first = run(experiments, tmp_path / "run")
+    first = ThreadPoolExecutor(1).submit(cc.run, experiments, tmp_path / "run").result()
     assert (first.run, first.already_finished, first.programs) == (len(experiments), 0, 2)
     fields = [(row["model.constraint"], row["seed"]) for _, row in first.results.iterrows()]
     assert fields == [(one.model.constraint, one.seed) for one in experiments]
     assert first.results["test_accuracy"].between(0, 1).all()
     pandas.testing.assert_frame_equal(first.results, store.read(tmp_path / "run"))
     monkeypatch.setattr(LocalExecutor, "run", lambda *_: pytest.fail("something was trained"))
-    again = run(experiments, str(tmp_path / "run"))
+    again = cc.run(experiments, str(tmp_path / "run"))
     assert (again.run, again.already_finished, again.programs) == (0, len(experiments), 0)
     pandas.testing.assert_frame_equal(again.results, first.results)
 
@@ -68,7 +58,6 @@ class Witness:
     def finished(self, found) -> None:
         names = [one.experiment for one in found]
         assert set(names) <= store.finished(self._folder)
-        assert all(one.receptive_fields is not None for one in found)
         self.told += names
 
 

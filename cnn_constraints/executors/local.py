@@ -15,11 +15,10 @@ from cnn_constraints.data.datasets import images_of
 from cnn_constraints.environment import device_memory
 from cnn_constraints.experiment import Data
 from cnn_constraints.plan import Group, build_arrays, to_device
-from cnn_constraints.receptive_fields import receptive_fields
 from cnn_constraints.resolve import Resolved
 from cnn_constraints.store import Checkpoint, Checkpoints
 from cnn_constraints.training import ensemble
-from cnn_constraints.training.ensemble import Arrays, Program, Segment, State
+from cnn_constraints.training.ensemble import Arrays, Program, State
 from cnn_constraints.training.loop import Images
 from cnn_constraints.training.records import Evaluation, Finished, evaluations_of, result_of
 
@@ -40,14 +39,11 @@ class Progress(Protocol):
     def compiling(self, group: Group) -> None:
         """The program of a group begins to be compiled."""
 
-    def compiled(self, seconds: float) -> None:
-        """It is, after so many seconds."""
-
     def running(self, experiments: Sequence[Resolved]) -> None:
         """These experiments begin to be trained side by side."""
 
     def advanced(self, updates: int) -> None:
-        """So many updates more are done, of all experiments together; fewer than 0 where some were lost."""
+        """So many updates more are done, of all experiments together."""
 
 
 class LocalExecutor:
@@ -57,7 +53,6 @@ class LocalExecutor:
     them. checkpoint_every: in seconds; 0 for after every step, whatever it costs.
     stop: whether to stop, asked before experiments are trained and after every step, that is after each look at the
     validation data.
-    receptive_fields: whether to look at those of first layers.
     """
 
     def __init__(
@@ -67,15 +62,14 @@ class LocalExecutor:
         checkpoints: Checkpoints | None = None,
         checkpoint_every: float = CHECKPOINT_EVERY,
         stop: Callable[[], bool] = lambda: False,
-        receptive_fields: bool = False,
     ) -> None:
         self._progress = progress
         self._load = load
         self._checkpoints = checkpoints
         self._checkpoint_every = checkpoint_every
         self._stop = stop
-        self._receptive_fields = receptive_fields
         self._on_device: dict[tuple, tuple[Images, Images]] = {}
+        self._compiled: tuple[object, Program | None] = (None, None)
         self.programs = 0
 
     def run(self, groups: Iterable[Group]) -> Iterator[list[Finished]]:
@@ -86,7 +80,6 @@ class LocalExecutor:
         for group in groups:
             width = side_by_side(group)
             checkpoint = self._load_checkpoint(group, width)
-            program = None
             for members in rounds(group, width, checkpoint):
                 if self._stop():
                     raise KeyboardInterrupt
@@ -94,7 +87,7 @@ class LocalExecutor:
                 # A program takes so many: in a round with fewer, the last is trained several times over.
                 padded = [*members, *members[-1:] * (width - len(members))]
                 arrays = ensemble.stack([build_arrays(member, dataset) for member in padded])
-                program = program or self._compile(group, dataset, arrays)
+                program = self._program(group, dataset, arrays)
                 yield self._round(Round(group, members, arrays), program, checkpoint)
                 checkpoint = None
 
@@ -125,29 +118,16 @@ class LocalExecutor:
                 cost = saved - now
             if stop:
                 raise KeyboardInterrupt
-        assert state is not None
+        cost_of_network, device = round_.group.cost, jax.devices()[0].device_kind
         return [
-            self._finished(round_.group, member, part, found[member.name], seconds / len(members), state, number)
-            for number, (member, part) in enumerate(zip(members, parts, strict=False))
+            Finished(
+                member.name,
+                result_of(part, member.candidates, *cost_of_network, device),
+                found[member.name],
+                seconds / len(members),
+            )
+            for member, part in zip(members, parts, strict=False)
         ]
-
-    def _finished(
-        self,
-        group: Group,
-        member: Resolved,
-        part: Segment,
-        evaluations: list[Evaluation],
-        seconds: float,
-        state: State,
-        number: int,
-    ) -> Finished:
-        device = jax.devices()[0].device_kind
-        result = result_of(part, member.candidates, group.cost.parameters, group.cost.multiply_adds, device)
-        fields = None
-        if self._receptive_fields:
-            best = ensemble.best_parameters(state, number, int(part.test.candidate))
-            fields = receptive_fields(group.task.network, best)
-        return Finished(member.name, result, evaluations, seconds, fields)
 
     def _save(self, round_: "Round", state: State, seconds: float, found: dict[str, list[Evaluation]]) -> None:
         if self._checkpoints:
@@ -184,14 +164,18 @@ class LocalExecutor:
             self._on_device = {key: (ensemble.on_devices(program, train), ensemble.on_devices(program, test))}
         return self._on_device[key]
 
-    def _compile(self, group: Group, dataset: Dataset, arrays: Arrays) -> Program:
+    def _program(self, group: Group, dataset: Dataset, arrays: Arrays) -> Program:
+        """The last program, where it is of this group and of as many experiments; or a new one."""
+        key = group.name, len(arrays.batches)
+        known, program = self._compiled
+        if known == key and program is not None:
+            return program
         self._progress.compiling(group)
-        started = time.perf_counter()
         # Compiling asks for shapes only.
         train, test = (jax.eval_shape(to_device, split) for split in (dataset.train, dataset.test))
         program = ensemble.compile_program(group.task, arrays, train, test, group.first.training.evaluate_every)
+        self._compiled = key, program
         self.programs += 1
-        self._progress.compiled(time.perf_counter() - started)
         return program
 
 
@@ -204,21 +188,26 @@ class Round(NamedTuple):
 
 
 def side_by_side(group: Group) -> int:
-    """How many experiments of a group are trained at once, as memory allows: one for each device of a CPU, for each
-    accelerator as many as make CANDIDATES_ON_ACCELERATOR candidates.
+    """How many experiments of a group are trained at once on this machine, as memory allows."""
+    on_cpu, fit = jax.default_backend() == "cpu", max(1, device_memory() // group.least_memory)
+    return experiments_at_once(group, on_cpu, jax.device_count(), fit)
+
+
+def experiments_at_once(group: Group, on_cpu: bool, devices: int, fit: int) -> int:
+    """One for each device of a CPU, for each accelerator as many as make CANDIDATES_ON_ACCELERATOR candidates. fit: into
+    the memory of a device.
 
     Experiments that are finished count too, so that a sweep that goes on has the programs that it had.
     """
-    count, devices = group.size, jax.device_count()
-    candidates = len(group.first.candidates)
-    fit = max(1, device_memory() // group.least_memory)
-    if jax.default_backend() == "cpu":
+    count = group.size
+    if on_cpu:
         # The devices of a CPU share its memory. Rounds of even size: three devices three times for nine on four.
         # A lone experiment has a twin: XLA rounds otherwise where there is one device only, and no number may depend on it.
         most = min(devices, fit, max(count, 2))
         return max(math.ceil(count / math.ceil(count / most)), min(most, 2))
     devices = min(devices, count)
-    return devices * min(math.ceil(CANDIDATES_ON_ACCELERATOR / candidates), fit, math.ceil(count / devices))
+    wanted = math.ceil(CANDIDATES_ON_ACCELERATOR / len(group.first.candidates))
+    return devices * min(wanted, fit, math.ceil(count / devices))
 
 
 def rounds(group: Group, width: int, checkpoint: Checkpoint | None = None) -> Iterator[list[Resolved]]:

@@ -1,10 +1,10 @@
-"""A signal is a request to stop, heeded before anything more is trained, and never lost."""
+"""A signal is a request to stop, heeded before anything more is trained, with a checkpoint; the second ends the process."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from cnn_constraints import store
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.executors.interruption import SIGNALS, Interruption
 from cnn_constraints.executors.local import LocalExecutor
-from cnn_constraints.executors.progress import ProgressBar
-from cnn_constraints.experiment import Data, Experiment, Training
+from cnn_constraints.executors.progress import ProgressBar, describe
+from cnn_constraints.experiment import Data, Experiment, Training, replace
 from cnn_constraints.plan import plan
 from cnn_constraints.resolve import resolve
 
@@ -65,10 +65,10 @@ def test_in_another_thread_no_signal_is_touched():
     assert handlers() == before
 
 
-def test_where_the_terminal_is_gone_the_request_is_heeded_and_more_may_be_said(tmp_path):
+def test_where_the_terminal_is_gone_the_request_is_heeded_and_more_may_be_said():
     """Whoever reads standard error has gone; standard output is another file, and stays."""
     script = """
-import os, signal, sys
+import signal, sys
 from cnn_constraints.executors.interruption import Interruption
 with Interruption() as interruption:
     signal.raise_signal(signal.SIGHUP)
@@ -82,15 +82,7 @@ with Interruption() as interruption:
     assert (done.returncode, done.stdout) == (0, "asked\n")
 
 
-def test_where_it_is_asked_to_stop_nothing_more_is_compiled_or_trained(monkeypatch):
-    monkeypatch.setattr(LocalExecutor, "_compile", lambda *_: pytest.fail("it was compiled"))
-    load = Datasets()
-    groups = plan(resolve([Experiment(data=Data(source="digits", n_train=40, n_validation=40))]), load)
-    with pytest.raises(KeyboardInterrupt):
-        list(LocalExecutor(ProgressBar(groups), load, stop=lambda: True).run(groups))
-
-
-def test_where_it_is_asked_to_stop_in_the_middle_there_is_a_checkpoint(tmp_path):
+def test_where_it_is_asked_to_stop_nothing_more_is_trained_and_there_is_a_checkpoint(tmp_path, monkeypatch):
     training = Training(updates=4, evaluate_every=1, batch_size=8, learning_rates=(0.1,))
     experiments = resolve([Experiment(data=Data(source="digits", n_train=40, n_validation=40), training=training)])
     load, asked = Datasets(), []
@@ -108,30 +100,33 @@ def test_where_it_is_asked_to_stop_in_the_middle_there_is_a_checkpoint(tmp_path)
         checkpoint = checkpoints.load(group.name)
         assert checkpoint is not None and checkpoint.update == 1
         assert checkpoint.found.keys() == {experiments[0].name}
+        with pytest.raises(KeyboardInterrupt):
+            monkeypatch.setattr(LocalExecutor, "_program", lambda *_: pytest.fail("it was compiled"))
+            list(executor.run([group]))
 
 
-def stopped(process: "subprocess.Popen[str]") -> None:
-    told = [line for line in process.communicate(timeout=100)[1].splitlines() if not line.startswith("import time:")]
-    assert process.returncode == 130, told
-    assert told == ["stopped: run the same command again to go on."]
-
-
-@pytest.mark.parametrize("command", ["sweep config.py", "report runs/none"])
-def test_an_interrupt_while_a_command_is_imported_ends_it_in_a_sentence(command, seed):
-    module = random.Random(seed).choice(["numpy", "jax", "pandas", "tyro", "cnn_constraints.experiment"])
-    arguments = [sys.executable, "-X", "importtime", "-m", *f"experiments.{command}".split()]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, cwd=ROOT, text=True) as process:
+def test_an_interrupt_while_a_command_imports_ends_it_in_a_sentence():
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "experiments.sweep", "configs/quickstart.py", "--dry-run"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        cwd=ROOT,
+        text=True,
+    ) as process:
         assert process.stderr is not None
-        assert any(line.split()[-1:] == [module] for line in process.stderr), module
+        # The command has begun, and imports what takes long.
+        assert any(line.split()[-1:] == ["jax._src.util"] for line in process.stderr)
         process.send_signal(signal.SIGINT)
-        stopped(process)
+        told = [
+            line for line in process.communicate(timeout=100)[1].splitlines() if not line.startswith("import time:")
+        ]
+    assert (process.returncode, told) == (130, ["stopped: run the same command again to go on."])
 
 
 def test_an_interrupt_in_what_cleans_up_is_not_lost():
-    """Python tells what is raised there, and forgets it."""
+    """Python tells what is raised there, in a callback of JAX's say, and forgets it."""
     script = """
-import os, signal, sys, time
-sys.argv[0] = "-m"
+import os, signal, time
 from experiments.entry import entry_point
 
 class Cleaned:
@@ -145,5 +140,24 @@ def main(arguments):
 
 entry_point(main)()
 """
-    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, cwd=ROOT, text=True) as process:
-        stopped(process)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=ROOT, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (130, "stopped: run the same command again to go on.\n")
+
+
+def test_progress_counts_updates_and_tells_the_time_left(monkeypatch, capfd):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    (group,) = plan(resolve([Experiment()]), Datasets())
+    with ProgressBar([group]) as bar:
+        bar.compiling(group)
+        assert "left" not in capfd.readouterr().err
+        now[0] = 20.0
+        bar.advanced(100)
+        bar.running(group.experiments)
+        assert " 25%  conv delta 2, flatten: n = 300, seed 0, about 0:01:00 left" in capfd.readouterr().err
+
+
+def test_an_arm_is_told_with_the_sizes_that_mean_something_to_it():
+    arms = [{"model.constraint": cell, "model.tile": 3} for cell in ("conv", "tiled", "low_rank_local")]
+    told = [describe(one) for one in resolve(replace(Experiment(), arm) for arm in arms)]
+    assert told == ["conv delta 2, flatten", "tiled delta 2 tile 3, flatten", "low_rank_local delta 2 rank 2, flatten"]

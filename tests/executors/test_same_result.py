@@ -1,15 +1,15 @@
 """However a sweep is run, and however often it is killed, its tables are the same to the last byte."""
 
-import itertools
 import random
 import signal
-import socket
 import time
 
 import pytest
 from sweep_process import attempts, finish, start, tables, wait_until
 
 from cnn_constraints import store
+
+pytestmark = pytest.mark.slow
 
 KILLS = 20
 
@@ -33,14 +33,14 @@ def test_a_sweep_that_is_killed_at_random_moments(place, undisturbed, seed):
 def test_a_sweep_that_is_stopped_says_how_to_go_on(place, undisturbed, number):
     name = number.name
     with start(place, name, "--checkpoint-every", "0") as process:
-        wait_until(lambda: any((place / name).glob("checkpoints/*.json")), process)
+        wait_until(lambda: any((place / name).glob("checkpoints/*.safetensors")), process)
         process.send_signal(number)
         _, told = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "stopping after the current step" in told
     assert told.endswith("stopped: run the same command again to go on.\n")
     assert "Traceback" not in told
-    assert list((place / name / "checkpoints").glob("*.json"))
+    assert list((place / name / "checkpoints").glob("*.safetensors"))
     finish(start(place, name))
     assert tables(place / name) == undisturbed
 
@@ -48,25 +48,21 @@ def test_a_sweep_that_is_stopped_says_how_to_go_on(place, undisturbed, number):
 def test_several_processes_on_one_run_folder(place, undisturbed):
     told = [finish(process) for process in [start(place, "several") for _ in range(3)]]
     assert tables(place / "several") == undisturbed
-    run = [
-        int(line.split()[0])
-        for line in "".join(told).splitlines()
-        if "experiments run" in line or "experiment run" in line
-    ]
+    run = [int(line.split()[0]) for line in "".join(told).splitlines() if " run, " in line]
     assert len(run) == 3 and sum(run) == 9
 
 
 def test_a_group_whose_process_died_is_taken_over(place, undisturbed):
     run = place / "orphan"
     with start(place, "orphan", "--checkpoint-every", "0") as first:
-        wait_until(lambda: any(run.glob("checkpoints/*.json")), first)
+        wait_until(lambda: any(run.glob("checkpoints/*.safetensors")), first)
         first.send_signal(signal.SIGSTOP)
         second = start(place, "orphan")
         wait_until(lambda: len(store.finished(run)) == 6, second)
         time.sleep(1)
         assert second.poll() is None
         first.kill()
-    assert f"waiting for process {first.pid} on {socket.gethostname()}" in finish(second)
+    assert "waiting for another process, which works on " in finish(second)
     assert tables(run) == undisturbed
 
 
@@ -76,14 +72,6 @@ def test_any_number_of_devices(place, undisturbed, devices):
     assert tables(place / f"devices-{devices}") == undisturbed
 
 
-def test_a_bad_way_to_run_is_one_sentence_and_leaves_nothing(place):
-    process = start(place, "refused", "--checkpoint-every", "-1")
-    out, told = process.communicate(timeout=300)
-    assert (process.returncode, out) == (2, "")
-    assert told.count("\n") == 1 and told.startswith("error: ") and "--checkpoint-every is -1" in told
-    assert not (place / "refused").exists()
-
-
 def test_a_diverged_candidate_is_recorded_with_its_update_and_not_chosen(place, undisturbed):
     evaluations = store.read(place / "undisturbed", "evaluation")
     wild = evaluations["learning_rate"] == 1e30
@@ -91,4 +79,4 @@ def test_a_diverged_candidate_is_recorded_with_its_update_and_not_chosen(place, 
     assert evaluations.loc[~wild, "diverged_update"].isna().all()
     results = store.read(place / "undisturbed")
     assert (results["diverged_candidates"] == 1).all() and (results["learning_rate"] < 1).all()
-    assert not set(itertools.chain(results["update"])) - set(range(2, 41, 2))
+    assert not set(results["update"]) - set(range(2, 41, 2))
