@@ -1,35 +1,30 @@
 """Config files: Python programs of the user that say what an experiment is, and which of them a sweep has."""
 
 import importlib.util
-import re
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from cnn_constraints import experiment
-from cnn_constraints.errors import InputError, nearest_name, unknown_name
+from cnn_constraints.errors import InputError, input_error, nearest_name
+from cnn_constraints.experiment import Experiment, require_sections
 
 T = TypeVar("T")
+
+MOST_EXPERIMENTS = 100_000
+"""More take longer to be planned than anyone would wait, and a mistake in an axis may make endlessly many."""
 
 
 def load_config(path: Path) -> ModuleType:
     """Run a config file. Raises InputError where it is missing, fails, or lacks get_config()."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        raise InputError(
-            f"The config file {path} cannot be read ({error.strerror}): mend that, or name another."
-        ) from None
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name one of its config files.")
-    if not path.is_file():
-        configs = sorted(str(other) for other in Path("configs").glob("*.py"))
-        near = nearest_name(str(path), configs)
-        raise InputError(f"There is no config file {path}" + (f": did you mean {near}?" if near else "."))
+    with input_error(f"The config file {path} cannot be read", "mend that, or name another."):
+        is_file = path.is_file()
+    if not is_file:
+        near = nearest_name(str(path), sorted(map(str, Path("configs").glob("*.py"))))
+        what = f"{path} is a folder, and no config file" if path.is_dir() else f"There is no config file {path}"
+        raise InputError(what + (f": did you mean {near}?" if near else "."))
     spec = importlib.util.spec_from_file_location("config_file", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file: a config file ends in .py.")
@@ -40,11 +35,21 @@ def load_config(path: Path) -> ModuleType:
         try_config(path, lambda: loader.exec_module(module))
     finally:
         sys.path.pop(0)
-    if not callable(getattr(module, "get_config", None)):
-        raise InputError(f"{path} lacks get_config(), which returns the Experiment it is about.")
-    if not callable(getattr(module, "get_sweep", list)):
-        raise InputError(f"{path} has a get_sweep that is no function: it must return the Experiments to run.")
+    if not callable(getattr(module, "get_config", None)) or not callable(getattr(module, "get_sweep", list)):
+        raise InputError(f"{path} needs a function get_config(), and get_sweep(base) must be a function if it has one.")
     return module
+
+
+def sweep_of(path: Path, get_sweep: Callable[[Experiment], Iterable[Experiment]], base: Experiment) -> list[Experiment]:
+    """What a config's get_sweep() returns for a base. Raises InputError where that is no list of Experiments."""
+    found = try_config(path, lambda: get_sweep(base))
+    if not isinstance(found, Iterable):
+        raise InputError(f"{path}: get_sweep() must return Experiments, not {type(found).__name__}.")
+    experiments = try_config(path, lambda: list(itertools.islice(found, MOST_EXPERIMENTS + 1)))
+    if len(experiments) > MOST_EXPERIMENTS:
+        raise InputError(f"{path}: get_sweep() returns more than {MOST_EXPERIMENTS:,} Experiments: split the sweep.")
+    try_config(path, lambda: [require_sections(one) for one in experiments])
+    return experiments
 
 
 def try_config(path: Path, call: Callable[[], T]) -> T:
@@ -55,14 +60,5 @@ def try_config(path: Path, call: Callable[[], T]) -> T:
         raise InputError(f"{path}: {error}") from None
     except (Exception, SystemExit) as error:
         # A config file is the user's program: whatever it raises is the user's to mend.
-        raise InputError(f"{path}: {_in_words(error)}") from None
-
-
-def _in_words(error: BaseException) -> str:
-    """A misspelt field of a config dataclass, with the nearest field; any other mistake as Python tells it."""
-    match = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    section = getattr(experiment, match[1], None) if match else None
-    if match is None or section is None:
         told = " ".join(str(error).split())
-        return f"{type(error).__name__}: {told}." if told else f"{type(error).__name__}."
-    return str(unknown_name(f"field of {match[1]}", match[2], section.__dataclass_fields__))
+        raise InputError(f"{path}: {type(error).__name__}: {told}.") from None

@@ -1,4 +1,6 @@
-"""What an experiment is: frozen dataclasses, whose defaults are small and run anywhere; fields by dotted name; grids."""
+"""What an experiment is: frozen dataclasses, whose defaults are small and run anywhere and whose fields carry their rules;
+fields by dotted name; grids.
+"""
 
 import dataclasses
 import json
@@ -10,6 +12,21 @@ from operator import attrgetter
 from typing import Any
 
 from cnn_constraints.errors import InputError, unknown_name
+
+LARGEST_WHOLE = 2**31 - 1
+"""Sizes and positions have 32 bits."""
+
+SMALLEST, LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+"""Positive numbers that training knows: it is done in 32 bits."""
+
+
+LARGEST_STRENGTH = 1e12
+"""Of a penalty: beyond, the square of its gradient may not fit 32 bits, and Adam would stand still."""
+
+
+def within(default: Any, least: int | float, most: int | float = LARGEST_WHOLE) -> Any:
+    """A field whose number, or each entry of whose tuple, must lie between these, where it has one."""
+    return field(default=default, metadata={"least": least, "most": most})
 
 
 @dataclass(frozen=True)
@@ -24,21 +41,21 @@ class Data:
     """Where the images of `folder` lie, or the original archives (else the variable CNN_CONSTRAINTS_DATA says where)."""
     digest: str | None = None
     """SHA-256 of the images of `folder`; None for that of the images that lie there now."""
-    size: int | None = None
+    size: int | None = within(None, 1)
     """Side of the images of a synthetic task, or its number of patches; None for its own."""
-    reduce: int = 1
+    reduce: int = within(1, 1)
     """Side of the squares of pixels that are averaged into one, to make images smaller."""
     intervention: str = "none"
     """What is done to the images: none, permute_pixels, translate, translate_test, edge_noise, full_noise,
     label_positions or randomise_labels.
     """
-    strength: float | None = None
+    strength: float | None = within(None, 0, 1)
     """Of the intervention, 0 to 1: the largest translation as a share of the side, the share of pixels that are noise or
     of labels that are random; None for its own.
     """
-    n_train: int = 300
+    n_train: int = within(300, 1)
     """Training images: class-balanced, and for one seed each smaller subset lies in the larger ones."""
-    n_validation: int = 300
+    n_validation: int = within(300, 1)
     """Images apart from those, on which the learning rate, weight decay and stopping time are chosen."""
 
 
@@ -48,13 +65,13 @@ class Model:
 
     constraint: str = "conv"
     """dense, shared, local, conv, tiled, low_rank_local, or any other registered constraint."""
-    delta: int | None = 2
+    delta: int | None = within(2, 0)
     """How far a local layer sees, |a|, |b| <= delta; None for all offsets. Layers on smaller images see all of those."""
-    channels: tuple[int, ...] = (8, 16)
+    channels: tuple[int, ...] = within((8, 16), 1)
     """Output channels of each layer: as many layers as entries."""
-    pool_sizes: tuple[int, ...] = (2, 1)
+    pool_sizes: tuple[int, ...] = within((2, 1), 1)
     """Side of the squares pooled after each layer; 1 for no pooling."""
-    strides: tuple[int, ...] = (1, 1)
+    strides: tuple[int, ...] = within((1, 1), 1)
     """Distance between the output sites of each layer."""
     pooling: str = "mean"
     """mean or max."""
@@ -68,9 +85,9 @@ class Model:
     """zero or circular: what lies beyond the image."""
     precision: str = "float32"
     """float32 or bfloat16: of the factors of the constrained layers' products (faster on GPU and TPU)."""
-    tile: int | None = None
+    tile: int | None = within(None, 1)
     """Of tiled: output sites whose row and column agree modulo this share weights, 1 being conv; None for its own, 2."""
-    rank: int | None = None
+    rank: int | None = within(None, 1)
     """Of low_rank_local: how many filter banks every output site combines; None for its own, 2."""
 
 
@@ -80,27 +97,27 @@ class Training:
 
     optimizer: str = "adam"
     """adam (with decoupled weight decay) or sgd (momentum 0.9)."""
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    learning_rates: tuple[float, ...] = within((1e-3, 3e-3, 1e-2), SMALLEST, LARGEST)
     """Tried side by side, on the same batches and from the same initial weights."""
-    weight_decays: tuple[float, ...] = (0.0,)
+    weight_decays: tuple[float, ...] = within((0.0,), 0, LARGEST)
     """Likewise, in every combination."""
     schedule: str = "constant"
     """constant or cosine (to zero at the last update)."""
-    batch_size: int = 32
+    batch_size: int = within(32, 1)
     """Images an update."""
-    updates: int = 400
+    updates: int = within(400, 1)
     """Updates of a candidate, the same for every training-set size."""
-    evaluate_every: int = 40
+    evaluate_every: int = within(40, 1)
     """Updates between two looks at the validation data."""
     switch_from: str | None = None
     """A constraint stronger than the model's (conv, for dense): layers start under it and obey it until `switch_at`."""
-    switch_at: int | None = None
+    switch_at: int | None = within(None, 0)
     """Updates after which the layers are free of `switch_from`."""
     penalty: str | None = None
     """beta_lasso, or a constraint stronger than the model's: then half the squared distance to it is added to the loss."""
-    penalty_strengths: tuple[float, ...] = ()
+    penalty_strengths: tuple[float, ...] = within((), 0, LARGEST_STRENGTH)
     """What the penalty is multiplied with, each tried as learning rates are."""
-    penalty_threshold: float | None = None
+    penalty_threshold: float | None = within(None, 0, LARGEST)
     """Of beta_lasso, its beta: weights below beta times the strength become 0 at every update; None for 50."""
     violations: tuple[str, ...] = ()
     """Constraints stronger than the model's: how far the layers are from each is measured at every look."""
@@ -113,26 +130,48 @@ class Experiment:
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
-    seed: int = 0
+    seed: int = within(0, 0, 2**32 - 1)
     """Draws the subset, the initial weights and the order of batches."""
 
 
 @cache
-def hints() -> Mapping[str, Any]:
-    """The type of every field of an experiment by dotted name."""
+def fields() -> Mapping[str, tuple[Any, Mapping[str, int | float]]]:
+    """The type of every field of an experiment, and the bounds of its numbers, by dotted name."""
     found: dict[str, Any] = {}
-    for name, hint in typing.get_type_hints(Experiment).items():
-        inner = typing.get_type_hints(hint) if dataclasses.is_dataclass(hint) else None
-        found |= {name: hint} if inner is None else {f"{name}.{leaf}": one for leaf, one in inner.items()}
+    for own in dataclasses.fields(Experiment):
+        section = typing.get_type_hints(Experiment)[own.name]
+        if not dataclasses.is_dataclass(section):
+            found[own.name] = section, own.metadata
+            continue
+        types = typing.get_type_hints(section)
+        found |= {f"{own.name}.{leaf.name}": (types[leaf.name], leaf.metadata) for leaf in dataclasses.fields(section)}
     return found
 
 
 def flat(experiment: Experiment) -> dict[str, Any]:
     """All fields by dotted name."""
-    return {name: attrgetter(name)(experiment) for name in hints()}
+    return {name: attrgetter(name)(experiment) for name in fields()}
 
 
 DEFAULTS = flat(Experiment())
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """By dotted name what `to_json` has nested, with tuples for lists."""
+    found: dict[str, Any] = {}
+    for name, value in nested.items():
+        single = {f"{prefix}{name}": tuple(value) if isinstance(value, list) else value}
+        found |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else single
+    return found
+
+
+def require_sections(experiment: object) -> None:
+    """Raises InputError where this is no Experiment, or a section of it not its dataclass."""
+    if not isinstance(experiment, Experiment):
+        raise InputError(f"An experiment is of the type {type(experiment).__name__}: it must be an Experiment(...).")
+    for name, kind in (("data", Data), ("model", Model), ("training", Training)):
+        if not isinstance(section := getattr(experiment, name), kind):
+            raise InputError(f"{name} is of the type {type(section).__name__}: it must be a {kind.__name__}(...).")
 
 
 def get(experiment: Experiment, name: str) -> Any:
@@ -143,8 +182,8 @@ def get(experiment: Experiment, name: str) -> Any:
 
 def require_field(name: str) -> None:
     """Raises InputError, with the nearest name, where no field has this dotted name."""
-    if name not in hints():
-        raise unknown_name("config field", name, hints())
+    if name not in fields():
+        raise unknown_name("config field", name, fields())
 
 
 def replace(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
@@ -176,6 +215,8 @@ def axis(fields: str | Sequence[str], values: Iterable[Any]) -> Axis:
     >>> axis(("model.constraint", "model.delta"), [("conv", 2), ("dense", None)])[1]
     {'model.constraint': 'dense', 'model.delta': None}
     """
+    if not isinstance(values, Iterable):
+        raise InputError(f"The axis over {fields} has the values {values!r}: it needs a list of them.")
     if isinstance(fields, str):
         return [{fields: value} for value in values]
     changes = []

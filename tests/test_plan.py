@@ -1,6 +1,5 @@
 """A plan puts together exactly the experiments that one program can run, and refuses whatever cannot be run."""
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -22,6 +21,8 @@ from cnn_constraints.sweep import without
 CLASSES = 3
 SIDE = 16
 
+Load = Callable[[Data], Dataset]
+
 
 def images(generator: np.random.Generator, count: int, labels: np.ndarray | None = None) -> Split:
     labels = np.arange(count) % CLASSES if labels is None else labels
@@ -36,9 +37,6 @@ def generator(seed: int) -> np.random.Generator:
 @pytest.fixture
 def dataset(generator: np.random.Generator) -> Dataset:
     return Dataset("noise", images(generator, 900), images(generator, 30), tuple("abc"))
-
-
-Load = Callable[[Data], Dataset]
 
 
 @pytest.fixture
@@ -62,77 +60,47 @@ def as_told(one: Resolved) -> tuple:
     return *fields, len(one.candidates)
 
 
-def groups_of(load: Load, *experiments: Experiment) -> int:
-    return len(plan(resolve(experiments), load))
-
-
 @pytest.mark.parametrize("field", PAIRS)
 def test_what_is_an_array_shares_a_program_and_any_other_field_needs_one_of_its_own(field, load):
-    one, other = pair(field)
-    assert groups_of(load, one, other) == (1 if field in ARRAYS else 2)
-
-
-def test_arrays_are_fields():
-    assert set(ARRAYS) <= set(PAIRS)
+    assert len(plan(resolve(pair(field)), load)) == (1 if field in ARRAYS else 2)
 
 
 def test_images_of_a_folder_are_no_array(tmp_path, generator):
     for name in ("one", "two"):
         write_images(tmp_path / name, generator)
     changes = {"data.source": "folder", "data.n_train": 20, "data.n_validation": 20, "training.batch_size": 4}
-    base = replace(Experiment(), changes)
-    experiments = product(base, axis("data.folder", [str(tmp_path / name) for name in ("one", "two")]))
-    assert groups_of(Datasets(), *experiments) == 2
-
-
-def test_arrays_may_differ_all_at_once(load, generator):
-    base = replace(Experiment(), {"data.intervention": "translate"})
-    values = {
-        "seed": 7,
-        "data.n_train": 200,
-        "data.intervention": "edge_noise",
-        "data.strength": 0.5,
-        "training.learning_rates": (0.1, 0.2, 0.3),
-        "training.weight_decays": (0.5,),
-    }
-    changes = {field: value for field, value in values.items() if generator.random() < 0.7}
-    assert groups_of(load, base, replace(base, changes)) == 1
+    places = axis("data.folder", [str(tmp_path / name) for name in ("one", "two")])
+    assert len(plan(resolve(product(replace(Experiment(), changes), places)), Datasets())) == 2
 
 
 def test_candidates_share_a_program_when_their_number_agrees(load, generator):
-    def candidates(rates: int, decays: int) -> Experiment:
-        values = {"training.learning_rates": rates, "training.weight_decays": decays}
-        return replace(
-            Experiment(), {field: tuple(generator.random(number).tolist()) for field, number in values.items()}
+    counts = generator.integers(1, 5, (2, 2)).tolist()
+    experiments = [
+        replace(
+            Experiment(),
+            {
+                "training.learning_rates": tuple(generator.random(rates).tolist()),
+                "training.weight_decays": tuple(generator.random(decays).tolist()),
+            },
         )
+        for rates, decays in counts
+    ]
+    assert len(plan(resolve(experiments), load)) == (1 if math.prod(counts[0]) == math.prod(counts[1]) else 2)
 
-    one, two = generator.integers(1, 5, 2).tolist(), generator.integers(1, 5, 2).tolist()
-    assert groups_of(load, candidates(*one), candidates(*two)) == (1 if math.prod(one) == math.prod(two) else 2)
 
-
-def test_a_plan_holds_every_experiment_once_and_in_order(load, generator):
+def test_a_plan_holds_every_experiment_once_and_in_order_and_separates_programs(load, generator):
     experiments = random_experiments(generator)
     groups = plan(experiments, load)
     planned = [experiment for group in groups for experiment in group.experiments]
     assert sorted(map(experiments.index, planned)) == list(range(len(experiments)))
     for group in groups:
         assert list(group.experiments) == [experiment for experiment in experiments if experiment in group.experiments]
-        assert group.first is group.experiments[0]
         assert {experiment.group for experiment in group.experiments} == {group.name}
-    assert [group.first for group in groups] == [one for one in experiments if one in [g.first for g in groups]]
-
-
-def test_a_plan_separates_experiments_exactly_where_a_program_is_told_otherwise(load, generator):
-    groups = plan(random_experiments(generator), load)
+        # Or a run that is taken up again would compile, and file, another program.
+        assert [left.name for left in plan(group.experiments[-1:], load)] == [group.name]
     told = [set(map(as_told, group.experiments)) for group in groups]
     assert all(len(one) == 1 for one in told)
     assert len(set.union(*told)) == len(groups) == len({group.name for group in groups})
-
-
-def test_a_group_keeps_its_name_when_it_loses_experiments(load, generator):
-    """Or a run that is taken up again would compile, and file, another program."""
-    for group in plan(random_experiments(generator), load):
-        assert [left.name for left in plan(group.experiments[-1:], load)] == [group.name]
 
 
 def test_what_is_finished_is_left_out_and_the_program_stays_what_it_was(load, generator):
@@ -142,9 +110,7 @@ def test_what_is_finished_is_left_out_and_the_program_stays_what_it_was(load, ge
     left = without(groups, finished)
     assert [one.name for group in left for one in group.experiments] == [n for n in names if n not in finished]
     before = {group.name: group for group in groups}
-    for group in left:
-        assert group == before[group.name]._replace(experiments=group.experiments)
-        assert group.size == len(before[group.name].experiments)
+    assert all(group == before[group.name]._replace(experiments=group.experiments) for group in left)
     assert without(groups, ()) == groups and without(groups, names) == []
 
 
@@ -170,10 +136,8 @@ def test_a_group_carries_its_network_its_cost_and_its_memory(constraint, readout
         "training.weight_decays": (0.0, 0.1),
     }
     (group,) = plan(resolve(product(replace(Experiment(), changes), axis("seed", [0, 1]))), load)
-    model = group.first.model
     assert group.size == 2 and group.task == build_task(group.first, dataset)
-    assert group.task.network == build_network(model, (SIDE, SIDE, 1), CLASSES)
-    assert [layer.constraint for layer in group.task.network.layers] == [constraint] * layers
+    assert group.task.network == build_network(group.first.model, (SIDE, SIDE, 1), CLASSES)
     assert group.cost == cost(group.task.network) == cost_of(group.first, dataset)
     assert group.cost.parameters == parameters_of(group)
     assert group.least_memory == 4 * 5 * group.cost.parameters * 2 * len(changes["training.learning_rates"])
@@ -189,6 +153,9 @@ def test_the_arrays_of_an_experiment_are_of_its_own_images_and_candidates(datase
             np.testing.assert_array_equal(values, np.array(candidates, np.float32))
 
 
+GOOD = replace(Experiment(), {"seed": 1})
+
+
 def refusal(load: Load, *experiments: Experiment) -> str:
     with pytest.raises(InputError) as error:
         plan(resolve(experiments), load)
@@ -197,25 +164,13 @@ def refusal(load: Load, *experiments: Experiment) -> str:
     return sentence
 
 
-GOOD = replace(Experiment(), {"seed": 1})
-
-
-def test_one_experiment_that_asks_for_too_many_images_is_found_among_those_of_its_group(load):
-    for field in ("data.n_train", "data.n_validation"):
-        assert "images" in refusal(load, GOOD, replace(GOOD, {field: 850}))
-        assert groups_of(load, GOOD, replace(GOOD, {field: 600})) == (1 if field in ARRAYS else 2)
-
-
-def test_a_class_that_validation_uses_up_is_told(generator):
-    labels = np.concatenate([[2], np.arange(899) % 2])
-    dataset = Dataset("noise", images(generator, 900, labels), images(generator, 30), tuple("abc"))
-    assert "so that none would be left" in refusal(lambda data: dataset, GOOD)
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"data.n_train": 850}, "images"),
+        ({"data.n_validation": 850}, "images"),
         ({"model.delta": SIDE}, f"delta is {SIDE}"),
+        ({"model.delta": SIDE, "data.reduce": 2}, f"; the images are {SIDE} x {SIDE} by data.reduce 2."),
         ({"model.pool_sizes": (SIDE + 1, 1)}, "leave no pixel"),
         ({"model.strides": (SIDE, SIDE), "model.pool_sizes": (1, 2)}, "leave no pixel"),
         ({"model.constraint": "tiled", "model.tile": SIDE + 1}, f"model.tile is {SIDE + 1}"),
@@ -224,47 +179,31 @@ def test_a_class_that_validation_uses_up_is_told(generator):
     ],
     ids=str,
 )
-def test_a_network_that_cannot_be_is_refused_wherever_it_is_in_the_sweep(changes, words, load, generator):
+def test_what_cannot_be_is_refused_wherever_it_is_in_the_sweep(changes, words, load, generator):
     experiments = [GOOD, replace(GOOD, changes), replace(GOOD, {"training.schedule": "cosine"})]
-    sentence = refusal(load, *(experiments[i] for i in generator.permutation(3)))
-    assert words in sentence and "the images are" not in sentence
+    assert words in refusal(load, *(experiments[i] for i in generator.permutation(3)))
 
 
-def test_images_that_were_made_small_are_told_as_the_reason(load):
-    sentence = refusal(load, replace(GOOD, {"model.delta": SIDE, "data.reduce": 2}))
-    assert sentence.endswith(f"; the images are {SIDE} x {SIDE} by data.reduce 2.")
-
-
-def test_images_that_cannot_be_read_are_refused():
+def test_data_that_cannot_be_read_or_lose_a_class_to_validation_are_refused(generator):
+    labels = np.concatenate([[2], np.arange(899) % 2])
+    dataset = Dataset("noise", images(generator, 900, labels), images(generator, 30), tuple("abc"))
+    assert "so that none would be left" in refusal(lambda data: dataset, GOOD)
     assert "needs a folder" in refusal(Datasets(), GOOD, replace(GOOD, {"data.source": "folder"}))
 
 
 def test_a_network_is_refused_exactly_where_its_memory_is_not_there(load, monkeypatch):
     experiments = resolve([GOOD, replace(GOOD, {"model.constraint": "dense"})])
-    least = [group.least_memory for group in plan(experiments, load)]
-    monkeypatch.setattr(plan_module, "device_memory", lambda: max(least))
+    most = max(group.least_memory for group in plan(experiments, load))
+    monkeypatch.setattr(plan_module, "device_memory", lambda: most)
     plan(experiments, load)
-    monkeypatch.setattr(plan_module, "device_memory", lambda: max(least) - 1)
-    with pytest.raises(InputError, match=f"The network of dense .* takes at least {max(least):,} bytes"):
+    monkeypatch.setattr(plan_module, "device_memory", lambda: most - 1)
+    with pytest.raises(InputError, match=f"The network of dense .* takes at least {most:,} bytes"):
         plan(experiments, load)
 
 
-def test_every_data_set_is_asked_for_before_anything_is_planned_of_it(dataset, generator):
-    asked: list[Data] = []
-
-    def load(data: Data) -> Dataset:
-        asked.append(data)
-        return dataset
-
-    experiments = random_experiments(generator)
-    plan(experiments, load)
-    assert set(asked) == {experiment.data for experiment in experiments}
-
-
-def test_experiments_on_the_same_images_share_them_in_memory(generator):
+def test_experiments_on_the_same_images_share_them_in_memory():
     load = Datasets()
     experiments = product(GOOD, axis("data.n_train", [32, 64]), axis("data.intervention", ["none", "permute_pixels"]))
-    held = {id(load(experiment.data)) for experiment in experiments}
-    assert len(held) == 2
+    assert len({id(load(experiment.data)) for experiment in experiments}) == 2
     (group,) = plan(resolve(experiments), load)
-    assert group.size == len(list(itertools.product(range(2), range(2))))
+    assert group.size == 4
