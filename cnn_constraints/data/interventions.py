@@ -75,7 +75,7 @@ def translate_test(dataset: Dataset, strength: float) -> Dataset:
 
 
 def edge_noise(dataset: Dataset, strength: float) -> Dataset:
-    """In training images, each pixel near an edge is replaced by noise (see `_noise`) with probability strength.
+    """In training images, each pixel near an edge is replaced by noise (see `_noisy`) with probability strength.
 
     Ott et al. 2020, "edge noise": what is there depends on the place, so shared weights cannot ignore it.
     """
@@ -86,7 +86,7 @@ def edge_noise(dataset: Dataset, strength: float) -> Dataset:
 
 
 def full_noise(dataset: Dataset, strength: float) -> Dataset:
-    """In training images, each pixel is replaced by noise (see `_noise`) with probability strength (Ott et al. 2020)."""
+    """In training images, each pixel is replaced by noise (see `_noisy`) with probability strength (Ott et al. 2020)."""
     everywhere = np.ones(dataset.train.images.shape[1:3])
     return _with_images(dataset, _noisy(dataset.train.images, strength * everywhere), dataset.test.images)
 
@@ -137,33 +137,23 @@ def _generator(split: str) -> np.random.Generator:
 
 
 def _moved(images: Images, strength: float, split: str) -> Images:
-    examples, height, width, _ = images.shape
-    generator = _generator(split)
-    down, right = (
-        generator.integers(-round(strength * size), round(strength * size) + 1, examples) for size in (height, width)
-    )
-    moved = np.zeros_like(images)
-    for shift in set(zip(down.tolist(), right.tolist(), strict=True)):
-        chosen = (down == shift[0]) & (right == shift[1])
-        into, out_of = zip(*(_overlap(*pair) for pair in zip(shift, (height, width), strict=True)), strict=True)
-        moved[(chosen, *into)] = images[(chosen, *out_of)]
-    return moved
-
-
-def _overlap(shift: int, size: int) -> tuple[slice, slice]:
-    """Where the pixels that stay inside go, and where they come from."""
-    return slice(max(shift, 0), size + min(shift, 0)), slice(max(-shift, 0), size - max(shift, 0))
+    examples, *size, _ = images.shape
+    generator, reach = _generator(split), [round(strength * side) for side in size]
+    down, right = (generator.integers(-most, most + 1, examples) for most in reach)
+    padded = np.pad(images, ((0, 0), *((most, most) for most in reach), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(1, 2))
+    moved = windows[np.arange(examples), reach[0] - down, reach[1] - right]
+    return np.ascontiguousarray(np.moveaxis(moved, 1, -1))
 
 
 def _noisy(images: Images, probability: np.ndarray) -> Images:
-    """One decision a pixel, and noise of its own for each of its channels."""
+    """One decision a pixel, and noise of its own for each of its channels: uniform over 0 to 255 where images are
+    intensities, standard normal for the numbers of synthetic tasks.
+    """
     generator = _generator("train")
     replaced = generator.random(images.shape[:3], dtype=np.float32) < probability
-    return np.where(replaced[..., None], _noise(generator, images), images)
-
-
-def _noise(generator: np.random.Generator, images: Images) -> Images:
-    """Uniform over 0 to 255 where images are intensities; standard normal for the numbers of synthetic tasks."""
     if images.dtype == np.uint8:
-        return generator.integers(0, 256, images.shape, dtype=np.uint8)
-    return generator.standard_normal(images.shape, dtype=images.dtype.type)
+        noise = generator.integers(0, 256, images.shape, dtype=np.uint8)
+    else:
+        noise = generator.standard_normal(images.shape, dtype=images.dtype.type)
+    return np.where(replaced[..., None], noise, images)

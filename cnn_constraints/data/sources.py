@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
@@ -34,8 +33,11 @@ def load(name: str, folder: str | Path | None = None, size: int | None = None) -
     Raises InputError for an unknown name, for a folder that does not exist or is not read, and for whatever the source
     finds wrong.
     """
+    if folder is not None and name in ("digits", *TASKS):
+        raise InputError(
+            f"data.folder is {str(folder)!r}: {name} reads no folder; leave it out, or name its data.source."
+        )
     if name in TASKS:
-        _refuse_folder(name, folder)
         return TASKS[name].draw(size or TASKS[name].size)
     return errors.find("data source", name, SOURCES)(None if folder is None else _existing(folder))
 
@@ -73,25 +75,12 @@ def reduce_images(dataset: Dataset, side: int) -> Dataset:
     return dataset._replace(train=reduce_split(dataset.train), test=reduce_split(dataset.test))
 
 
-def _refuse_folder(name: str, folder: str | Path | None) -> None:
-    if folder is not None:
-        raise InputError(
-            f"data.folder is {str(folder)!r}: {name} reads no folder; leave it out, or name its data.source."
-        )
-
-
 def _existing(folder: str | Path, origin: str = "") -> Path:
-    try:
-        path = Path(folder).expanduser()
-        if str(folder) and path.is_dir():
-            return path
-    except RuntimeError:
-        reason = "there is no such user"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    else:
-        raise InputError(f"There is no data folder {str(folder)!r}{origin}: name a folder that exists.")
-    raise InputError(f"The data folder {str(folder)!r}{origin} cannot be used ({reason}): name another.")
+    path = Path(os.path.expanduser(folder))
+    with errors.input_error(f"The data folder {str(folder)!r}{origin} cannot be used", "name another."):
+        if not (str(folder) and path.is_dir()):
+            raise InputError(f"There is no data folder {str(folder)!r}{origin}: name a folder that exists.")
+    return path
 
 
 def archives(name: str, folder: Path | None) -> Dataset:
@@ -101,14 +90,12 @@ def archives(name: str, folder: Path | None) -> Dataset:
     return load_archives(name, folder)
 
 
-def digits(folder: Path | None) -> Dataset:
+def digits(_: Path | None) -> Dataset:
     """scikit-learn's 1,797 handwritten digits, 8 x 8 x 1; its intensities v = 0..16 become round(255 v / 16).
 
     Test examples are 40 of each class, evenly spaced within it: of its n examples, in scikit-learn's order, those at
     floor(n t / 40) for t = 0..39. Every writer is then in both splits. The other 1,397 examples are for training.
-    The images come with scikit-learn: raises InputError where a folder is given.
     """
-    _refuse_folder("digits", folder)
     from sklearn.datasets import load_digits
 
     intensities, labels = (np.asarray(array) for array in load_digits(return_X_y=True))
@@ -139,42 +126,7 @@ def image_folder(folder: Path | None) -> Dataset:
         raise InputError(
             "The data source 'folder' needs a folder of train/<class>/ and test/<class>/: give its path as data.folder."
         )
-    train, test = _image_files(folder / "train"), _image_files(folder / "test")
-    _require_same_classes(folder, train, test)
-    paths = [path for files in (train, test) for members in files.values() for path in members]
-    pixels = [_pixels(path) for path in paths]
-    _require_one_size(paths, pixels)
-    channels = max(image.shape[2] for image in pixels)
-    images = np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in pixels])
-    count = sum(len(members) for members in train.values())
-    return Dataset(
-        name="folder",
-        train=Split(images[:count], _labels(train)),
-        test=Split(images[count:], _labels(test)),
-        classes=tuple(train),
-    )
-
-
-def digest(folder: str | Path) -> str:
-    """SHA-256 of the names and bytes of all images that the source `folder` would read there.
-
-    Raises InputError where it would find no images.
-    """
-    root = _existing(folder)
-    images = [path for split in ("train", "test") for paths in _image_files(root / split).values() for path in paths]
-    return digest_of_all((str(path.relative_to(root)), _content(path)) for path in images)
-
-
-def _content(path: Path) -> bytes:
-    with _reading(path):
-        return path.read_bytes()
-
-
-def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
-    return errors.input_error(f"{str(path)!r} cannot be read", "mend or remove it.")
-
-
-def _require_same_classes(folder: Path, train: dict[str, list[Path]], test: dict[str, list[Path]]) -> None:
+    train, test = (_image_files(folder / split) for split in ("train", "test"))
     for split, other, extra in (("train", "test", train.keys() - test), ("test", "train", test.keys() - train)):
         if extra:
             raise InputError(
@@ -183,9 +135,8 @@ def _require_same_classes(folder: Path, train: dict[str, list[Path]], test: dict
             )
     if len(train) == 1:
         raise InputError(f"{str(folder)!r} holds only one class, {min(train)!r}: at least two are needed.")
-
-
-def _require_one_size(paths: list[Path], pixels: list[np.ndarray]) -> None:
+    paths = [path for files in (train, test) for members in files.values() for path in members]
+    pixels = [_pixels(path) for path in paths]
     sizes = [f"{image.shape[0]} x {image.shape[1]}" for image in pixels]
     for path, size in zip(paths, sizes, strict=True):
         if size != sizes[0]:
@@ -193,14 +144,35 @@ def _require_one_size(paths: list[Path], pixels: list[np.ndarray]) -> None:
                 f"All images must have one size (height x width), and {str(paths[0])!r} is {sizes[0]} while "
                 f"{str(path)!r} is {size}: resize or remove what differs."
             )
+    channels = max(image.shape[2] for image in pixels)
+    images = np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in pixels])
+    counts = [len(members) for files in (train, test) for members in files.values()]
+    labels = np.repeat(np.tile(np.arange(len(train), dtype=np.int32), 2), counts)
+    end = sum(counts[: len(train)])
+    return Dataset("folder", Split(images[:end], labels[:end]), Split(images[end:], labels[end:]), tuple(train))
 
 
-def _labels(files: dict[str, list[Path]]) -> np.ndarray:
-    return np.repeat(np.arange(len(files), dtype=np.int32), [len(paths) for paths in files.values()])
+def digest(folder: str | Path) -> str:
+    """SHA-256 of the names and bytes of all images that the source `folder` would read there.
+
+    Raises InputError where it would find no images.
+    """
+    root = _existing(folder)
+
+    def content(path: Path) -> bytes:
+        with _reading(path):
+            return path.read_bytes()
+
+    images = [path for split in ("train", "test") for paths in _image_files(root / split).values() for path in paths]
+    return digest_of_all((str(path.relative_to(root)), content(path)) for path in images)
+
+
+def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
+    return errors.input_error(f"{str(path)!r} cannot be read", "mend or remove it.")
 
 
 def _image_files(split: Path) -> dict[str, list[Path]]:
-    """The sorted image files of each class folder of one split, by sorted class name."""
+    """The sorted image files of each class folder of one split, by sorted class name. Hidden ones are passed over."""
     with _reading(split):
         if not split.is_dir():
             raise InputError(f"{str(split)!r} is missing: an image folder needs train/<class>/ and test/<class>/.")
@@ -218,15 +190,16 @@ def _image_files(split: Path) -> dict[str, list[Path]]:
             raise InputError(
                 f"{str(folder)!r} holds no image: allowed are files that end in {', '.join(IMAGE_SUFFIXES)}."
             )
-        for path in files[folder.name]:
-            # A folder, a link to nothing, or a pipe, which would be waited for.
-            if not path.is_file():
-                raise InputError(f"{str(path)!r} is named as an image and is no file: replace or remove it.")
+        # A folder, a link to nothing, or a pipe, which would be waited for.
+        if strange := [path for path in files[folder.name] if not path.is_file()]:
+            raise InputError(f"{str(strange[0])!r} is named as an image and is no file: replace or remove it.")
     return files
 
 
 def _pixels(path: Path) -> np.ndarray:
     """One image, uint8 (height, width, channels), with one channel if it is grayscale and three if it is not."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(path) as image:
             image.load()
