@@ -14,9 +14,8 @@ Another constraint is one function that writes a table, and one line of CONSTRAI
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from numbers import Integral
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -24,7 +23,7 @@ from jaxtyping import Int
 from cnn_constraints import errors
 from cnn_constraints.errors import InputError
 from cnn_constraints.lattice.geometry import Geometry
-from cnn_constraints.lattice.order import Ties, canonical, leq
+from cnn_constraints.lattice.order import Ties, canonical
 
 Offsets = Int[np.ndarray, "outputs inputs"]
 
@@ -100,22 +99,16 @@ class Constraint:
 
     field_name: what the literature calls the layer.
     write: gives the tie table of a geometry and the arguments that mean something to the constraint.
-    arguments: their names, of `delta` and `tile`, under which `write` takes them.
+    arguments: their names, under which `write` takes them. A larger delta must allow every W that a smaller one does.
     tied: whether weights are known by their offset alone, so that they make up one kernel V[a, b].
     bias_per_site: whether its own bias is U[i, j] (True) or one constant u (False), per output channel.
     """
 
     field_name: str
     write: Callable[..., Ties]
-    arguments: tuple[str, ...] = ("delta",)
+    arguments: tuple[Literal["delta", "tile"], ...] = ("delta",)
     tied: bool = False
     bias_per_site: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.arguments, tuple) or not set(self.arguments) <= {"delta", "tile"}:
-            raise InputError(
-                f"arguments is {self.arguments!r}: it must be a tuple of delta and tile, as write names its parameters."
-            )
 
     @property
     def local(self) -> bool:
@@ -132,7 +125,7 @@ CONSTRAINTS: dict[str, Constraint] = {
 }
 
 LAWFUL = frozenset(CONSTRAINTS.values())
-"""Those whose tables are proved right by the tests, and not each time they are used."""
+"""Those that are counted in closed form; others by their tables."""
 
 
 def find(name: str) -> Constraint:
@@ -153,7 +146,7 @@ def ties(name: str, geometry: Geometry, delta: int | None = None, tile: int | No
     """The table of a registered constraint. A delta or tile that means nothing to it is passed over.
 
     Raises InputError for an unknown name, a delta the image does not have, a table too large to write, and where a
-    constraint of the user's own writes something that is no table of this geometry, or for a larger delta a stronger one.
+    constraint of the user's own writes something that is no table of this geometry.
 
     >>> ties("conv", Geometry(1, 3), delta=1)  # each row an output, each number a weight
     array([[ 1,  2, -1],
@@ -163,14 +156,20 @@ def ties(name: str, geometry: Geometry, delta: int | None = None, tile: int | No
     constraint = find(name)
     geometry.check_delta(delta)
     require_table_fits(geometry)
-    table = _write(name, constraint, geometry, delta, tile)
-    if constraint not in LAWFUL and constraint.local and delta is not None:
-        _require_weaker(name, constraint, geometry, delta, tile)
-    if table.max() < 0:
+    given = {"delta": delta, "tile": tile_of(name, tile)}
+    table = np.asarray(constraint.write(geometry, **{argument: given[argument] for argument in constraint.arguments}))
+    sites, pixels = (geometry.output_sites, geometry.input_sites), f"{geometry.height} x {geometry.width} pixels"
+    if table.shape != sites or not np.issubdtype(table.dtype, np.integer):
         raise InputError(
-            f"The constraint {name} writes no weight at all, on {geometry.height} x {geometry.width} pixels."
+            f"The constraint {name} writes an array of {table.dtype} of shape {table.shape}: on {pixels} it must be one "
+            f"of whole numbers of shape {sites}, one row an output site, one column an input site."
         )
-    return table
+    if table.min() < -1 or table.max() < 0:
+        raise InputError(
+            f"The constraint {name} writes the names {table.min()} to {table.max()}, on {pixels}: there must be names from "
+            f"0 on, and -1 for none."
+        )
+    return canonical(table)
 
 
 def table_fits(geometry: Geometry) -> bool:
@@ -186,37 +185,4 @@ def require_table_fits(geometry: Geometry) -> None:
             f"The tie table of a {geometry.height} x {geometry.width} image has {pairs:,} entries, {8 * pairs:,} "
             f"bytes: at most {LARGEST_TABLE:,} entries are written, so this needs a smaller image, or a constraint that "
             f"does without its table."
-        )
-
-
-def _write(name: str, constraint: Constraint, geometry: Geometry, delta: int | None, tile: int | None) -> Ties:
-    """The table as the constraint writes it, checked, and its names numbered without gaps."""
-    given = {"delta": delta, "tile": tile_of(name, tile)}
-    table: Any = constraint.write(geometry, **{argument: given[argument] for argument in constraint.arguments})
-    sites = (geometry.output_sites, geometry.input_sites)
-    for wrong, has in (
-        (not isinstance(table, np.ndarray), type(table).__name__),
-        (getattr(table, "shape", sites) != sites, f"an array of shape {getattr(table, 'shape', '')}"),
-        (not np.issubdtype(getattr(table, "dtype", int), np.integer), f"an array of {getattr(table, 'dtype', '')}"),
-    ):
-        if wrong:
-            raise InputError(
-                f"The constraint {name} writes {has}: on {geometry.height} x {geometry.width} pixels it must be an array "
-                f"of whole numbers of shape {sites}, one row an output site, one column an input site."
-            )
-    if table.size and table.min() < -1:
-        raise InputError(f"The constraint {name} writes the name {table.min()}: names are at least 0, or -1 for none.")
-    return canonical(table)
-
-
-@lru_cache(maxsize=1024)
-def _require_weaker(name: str, constraint: Constraint, geometry: Geometry, delta: int, tile: int | None) -> None:
-    """Raises InputError where the next larger delta does not allow what this one does."""
-    larger = delta + 1
-    if larger > max(geometry.height, geometry.width) - 1 - geometry.margin:
-        larger = None
-    if not leq(*(_write(name, constraint, geometry, each, tile) for each in (delta, larger))):
-        raise InputError(
-            f"The constraint {name} is not weaker at delta {larger} than at {delta}, on {geometry.height} x "
-            f"{geometry.width} pixels: a larger delta must allow every W that a smaller one does."
         )

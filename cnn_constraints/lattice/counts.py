@@ -130,7 +130,7 @@ def count(
     """
     tied, rank = bank_of(constraint), rank_of(constraint, rank)
     tile = constraints.tile_of(tied, tile)
-    for name, number in (("in_channels", in_channels), ("out_channels", out_channels), ("tile", tile), ("rank", rank)):
+    for name, number in (("in_channels", in_channels), ("out_channels", out_channels), ("rank", rank)):
         if number is not None and not (isinstance(number, Integral) and number >= 1):
             raise InputError(f"{name} is {number!r}: it must be a whole number, at least 1.")
     if dtype not in BYTES:
@@ -153,10 +153,5 @@ def approximation_in_text(constraint: str, geometry: Geometry, delta: int | None
 
     dense: (height width)^2, which is exact; shared: 2 height x 2 width, for offsets in (-1000, 1000); conv: (2 delta)^2.
     """
-    if constraint == "dense":
-        return geometry.input_sites**2
-    if constraint == "shared":
-        return 4 * geometry.input_sites
-    if constraint == "conv" and delta is not None:
-        return 4 * delta**2
-    return None
+    conv = None if delta is None else 4 * delta**2
+    return {"dense": geometry.input_sites**2, "shared": 4 * geometry.input_sites, "conv": conv}.get(constraint)

@@ -5,8 +5,6 @@
 
 import numpy as np
 from jaxtyping import Int
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from cnn_constraints.errors import InputError
 
@@ -45,12 +43,18 @@ def meet(first: Ties, second: Ties) -> Ties:
     Pairs that either table ties are tied, through any chain of such ties; a class that reaches a missing pair is missing
     as a whole. Raises InputError where the two are of different sites.
     """
+    from scipy.sparse import coo_array  # which counts, for one, should not wait for
+    from scipy.sparse.csgraph import connected_components
+
     _require_same_sites(first, second)
     pairs = first.size
-    edges = [_edges_to_class_head(ties.ravel(), pairs) for ties in (first, second)]
-    heads, members = np.concatenate(edges, axis=1)
-    graph = coo_array((np.ones(len(heads), np.int8), (heads, members)), shape=(pairs + 1, pairs + 1))
-    _, component = connected_components(graph, directed=False)
+    heads = []
+    for table in (first, second):
+        # An edge from each pair to the first of its class, or to a node for those without a weight.
+        names, first_seen, of_pair = np.unique(table, return_index=True, return_inverse=True)
+        heads.append(np.where(names < 0, pairs, first_seen)[of_pair.ravel()])
+    edges = (np.ones(2 * pairs, np.int8), (np.concatenate(heads), np.tile(np.arange(pairs), 2)))
+    _, component = connected_components(coo_array(edges, shape=(pairs + 1, pairs + 1)), directed=False)
     names = np.where(component[:pairs] == component[pairs], -1, component[:pairs])
     return _by_first_pair(names.reshape(first.shape))
 
@@ -72,19 +76,9 @@ def _by_first_pair(names: Ties) -> Ties:
     return canonical(np.where(flat < 0, -1, first[of_pair]).reshape(names.shape))
 
 
-def _edges_to_class_head(names: np.ndarray, missing: int) -> Int[np.ndarray, "2 pairs"]:
-    """One edge from each pair to the first pair of its class, or to the node `missing`."""
-    used, first_seen, inverse = np.unique(names, return_index=True, return_inverse=True)
-    head = np.where(used < 0, missing, first_seen)
-    return np.stack([head[inverse], np.arange(len(names))])
-
-
 def _require_same_sites(first: Ties, second: Ties) -> None:
-    for table in (first, second):
-        if not isinstance(table, np.ndarray):
-            raise InputError(
-                f"A {type(table).__name__} is no tie table: constraints are compared by theirs, see cc.ties."
-            )
+    if not (isinstance(first, np.ndarray) and isinstance(second, np.ndarray)):
+        raise InputError("Constraints are compared by their tie tables, which are arrays: see cc.ties.")
     if first.shape != second.shape:
         raise InputError(
             f"The tables are of different sites, {first.shape[0]} outputs of {first.shape[1]} inputs and "

@@ -93,15 +93,10 @@ def class_means(weights: OtherFreeWeights, classes: Classes) -> FreeWeights:
     return class_sums(weights * pairs, classes) / jnp.asarray(members, weights.dtype)
 
 
-def nearest(weights: OtherFreeWeights, classes: Classes) -> OtherFreeWeights:
-    """The weights of the weaker constraint, within the stronger one, whose W is nearest: `expand . project`, without W."""
-    return spread(class_means(weights, classes), classes)
-
-
 def excess(weights: OtherFreeWeights, classes: Classes) -> OtherFreeWeights:
     """What the stronger constraint does not allow: half the gradient of ||W - P W||^2, P the projection onto it."""
     pairs = classes.pairs.astype(weights.dtype)[:, None]
-    return (weights - nearest(weights, classes)) * pairs
+    return (weights - spread(class_means(weights, classes), classes)) * pairs
 
 
 def _with_zero(weights: FreeWeights) -> Float[Array, "in_channels _ out_channels"]:

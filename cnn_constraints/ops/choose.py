@@ -8,9 +8,8 @@ import jax
 import numpy as np
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
-from cnn_constraints.errors import InputError, unknown_name
+from cnn_constraints.errors import unknown_name
 from cnn_constraints.lattice import constraints
-from cnn_constraints.lattice.counts import sizes
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops import conv, dense, local, shared, tiled
 from cnn_constraints.ops.storage import Order
@@ -23,26 +22,20 @@ def _tiles(formulation: Callable, *sizes: tuple[int, int]) -> dict[str, Formulat
     return {f"tiles_{rows}x{columns}": partial(formulation, rows=rows, columns=columns) for rows, columns in sizes}
 
 
-TIED: dict[str, Formulation] = {
-    "patches": conv.patches,
-    **_tiles(conv.tiles, (1, 2), (1, 4), (2, 2), (2, 4), (4, 4)),
-    "row_toeplitz": conv.row_toeplitz,
-    "library": conv.library,
-    "fourier": shared.fourier,
-    "row_fourier": shared.row_fourier,
-    "row_scan": shared.row_scan,
-}
-UNTIED: dict[str, Formulation] = {
-    **_tiles(local.tiles, (1, 1), (1, 2), (2, 2), (2, 4), (4, 4)),
-    "row_scan": local.row_scan,
-    "masked": local.masked,
-}
-
 FORMULATIONS: dict[str, dict[str, Formulation]] = {
     "dense": {"matrix": dense.matrix},
-    "shared": TIED,
-    "local": UNTIED,
-    "conv": TIED,
+    "shared": {"fourier": shared.fourier, "row_fourier": shared.row_fourier, "row_toeplitz": conv.row_toeplitz},
+    "local": {
+        **_tiles(local.tiles, (1, 1), (1, 2), (2, 2), (2, 4)),
+        "row_scan": local.row_scan,
+        "masked": local.masked,
+    },
+    "conv": {
+        "patches": conv.patches,
+        **_tiles(conv.tiles, (1, 2), (1, 4), (2, 4), (4, 4)),
+        "row_toeplitz": conv.row_toeplitz,
+        "library": conv.library,
+    },
     "tiled": {"polyphase": tiled.polyphase},
 }
 """A constraint that is not listed here runs through its tie table (`dense.expanded`)."""
@@ -151,13 +144,11 @@ def apply(
     """H = W X for a constrained layer, without bias: D2L 7.1.2 with W = expand(weights).
 
     weights: in storage order. formulation: None for the table's choice on the default backend, "expanded" for the
-    definition, or a name from FORMULATIONS. Raises InputError for a name the constraint does not have, and for an image or
-    weights of another shape than the geometry and the constraint ask for.
+    definition, or a name from FORMULATIONS. Raises InputError for a name the constraint does not have.
     """
     if not constraints.find(constraint).local:
         delta = None
     tile = constraints.tile_of(constraint, tile)
-    _check_shapes(constraint, x, weights, geometry, delta, tile)
     if formulation is None:
         channels = (x.shape[0], weights.shape[2])
         formulation = formulation_name(constraint, geometry, delta, *channels, jax.default_backend())
@@ -167,19 +158,3 @@ def apply(
     if formulation not in available:
         raise unknown_name(f"formulation of {constraint}", formulation, ["expanded", *available])
     return available[formulation](x, weights, geometry, delta, **({} if tile is None else {"tile": tile}))
-
-
-def _check_shapes(
-    constraint: str, x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None, tile: int | None
-) -> None:
-    if x.ndim != 4 or x.shape[1:3] != (geometry.height, geometry.width):
-        raise InputError(
-            f"The images have the shape {x.shape}: for this geometry it must be (channels, {geometry.height}, "
-            f"{geometry.width}, batch)."
-        )
-    free = sizes(constraint, geometry, delta, tile).weights
-    if weights.ndim != 3 or weights.shape[:2] != (x.shape[0], free):
-        raise InputError(
-            f"The weights have the shape {weights.shape}: for {constraint} on these images it must be "
-            f"({x.shape[0]}, {free}, output channels)."
-        )

@@ -28,27 +28,9 @@ def pad_axis(x: jnp.ndarray, axis: Axis, delta: int | None, dimension: int) -> j
     return lax.slice_in_dim(padded, max(0, first), None, axis=dimension) if first > 0 else padded
 
 
-def shifted(x: jnp.ndarray, axis: Axis, delta: int | None, dimension: int, stack_at: int) -> jnp.ndarray:
-    """x[i + a] for every output i and offset a of one axis: the offsets become a new dimension at `stack_at`."""
-    padded = pad_axis(x, axis, delta, dimension)
-    length = axis.stride * (axis.outputs - 1) + 1
-    slices = [
-        lax.slice_in_dim(padded, start, start + length, axis.stride, axis=dimension)
-        for start in range(len(axis.offsets(delta)))
-    ]
-    return jnp.stack(slices, axis=stack_at)
-
-
 def patches(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """Every window of the image as one column of a matrix, times the kernel ("im2col")."""
-    in_channels, _, _, batch = x.shape
-    by_column = shifted(x, geometry.columns, delta, dimension=2, stack_at=1)
-    # Without the barrier XLA fuses both shifts into one gather and recomputes the first for every row.
-    by_column = lax.optimization_barrier(by_column)
-    windows = shifted(by_column, geometry.rows, delta, dimension=2, stack_at=1)
-    matrix = windows.reshape(in_channels * weights.shape[1], -1)
-    product = weights.reshape(-1, weights.shape[2]).T @ matrix
-    return product.reshape(-1, geometry.output_height, geometry.output_width, batch)
+    return tiles(x, weights, geometry, delta, rows=1, columns=1)
 
 
 def tiles(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None, rows: int, columns: int) -> Outputs:
@@ -106,7 +88,7 @@ def row_toeplitz(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int
     """
     batch = x.shape[3]
     band = toeplitz_of_columns(kernel_of(weights, geometry, delta), geometry.columns, delta)
-    rows = shifted(x, geometry.rows, delta, dimension=1, stack_at=1)
+    rows = tiled_windows(x, geometry.rows, delta, tile=1, dimension=1, stack_at=1)
     rows = jnp.moveaxis(rows, 2, 3).reshape(-1, geometry.output_height * batch)
     product = band.reshape(rows.shape[0], -1).T @ rows
     product = product.reshape(geometry.output_width, -1, geometry.output_height, batch)
@@ -115,20 +97,14 @@ def row_toeplitz(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int
 
 def toeplitz_of_columns(kernel: jnp.ndarray, axis: Axis, delta: int | None) -> jnp.ndarray:
     """T[c, a, l, j, d] = V[c, a, l - centre of j, d], 0 outside the kernel: V[c, a, b, d] as matrices over columns."""
-    full = _extend(kernel, axis, delta)
-    lowest = axis.offsets(None)[0]
-    # Slices, not one gather: the transpose of a gather is a scatter, which runs on one thread.
-    starts = [-int(centre) - lowest for centre in axis.centres]
-    if axis.boundary == "circular":
-        starts = [start % axis.size for start in starts]
-    return jnp.stack([lax.slice_in_dim(full, start, start + axis.size, axis=2) for start in starts], axis=3)
-
-
-def _extend(kernel: jnp.ndarray, axis: Axis, delta: int | None) -> jnp.ndarray:
-    """The kernel over all offsets of its column axis; on a torus twice over, so that every rotation is a slice."""
     allowed, every = axis.offsets(delta), axis.offsets(None)
     full = jnp.pad(kernel, ((0, 0), (0, 0), (allowed[0] - every[0], every[-1] - allowed[-1]), (0, 0)))
-    return full if axis.boundary == "zero" else jnp.concatenate([full, full], axis=2)
+    starts = [-int(centre) - every[0] for centre in axis.centres]
+    if axis.boundary == "circular":
+        # Twice over, so that every rotation is a slice.
+        full, starts = jnp.concatenate([full, full], axis=2), [start % axis.size for start in starts]
+    # Slices, not one gather: the transpose of a gather is a scatter, which runs on one thread.
+    return jnp.stack([lax.slice_in_dim(full, start, start + axis.size, axis=2) for start in starts], axis=3)
 
 
 def library(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:

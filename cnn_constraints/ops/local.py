@@ -43,10 +43,8 @@ def _axis_names(axis: Axis, delta: int | None) -> np.ndarray:
 def masked(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
     """W written out with its zeros, then the dense layer's product: the winner once most of W is not zero."""
     names = stored_names(geometry, delta).T.ravel()
-    place_of_name = _places_by_name(names, names >= 0)
-    names = np.where(names < 0, weights.shape[1], names).astype(np.int32)
-    absolute = _take(weights.transpose(1, 0, 2), names, place_of_name).transpose(1, 0, 2)
-    return dense.matrix(x, absolute, geometry)
+    names = np.where(names < 0, weights.shape[1], names)
+    return dense.matrix(x, _take(weights.transpose(1, 0, 2), names).transpose(1, 0, 2), geometry)
 
 
 def insert_zeros(x: jnp.ndarray, present: np.ndarray, dimension: int) -> jnp.ndarray:
@@ -68,9 +66,9 @@ def tiles(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None
     """
     in_channels, _, _, batch = x.shape
     out_channels = weights.shape[2]
-    tables = _tile_tables(geometry, delta, rows, columns, in_channels)
-    windows = _take(x.reshape(-1, batch), tables.pixel_of_slot, tables.slots_of_pixel)
-    local = _take(weights.reshape(-1, out_channels), tables.weight_of_slot, tables.slot_of_weight)
+    pixel_of_slot, weight_of_slot = _tile_tables(geometry, delta, rows, columns, in_channels)
+    windows = _take(x.reshape(-1, batch), pixel_of_slot)
+    local = _take(weights.reshape(-1, out_channels), weight_of_slot)
     blocks = (-(-geometry.output_height // rows), -(-geometry.output_width // columns))
     windows = windows.reshape(blocks[0] * blocks[1], -1, batch)
     local = local.reshape(windows.shape[0], windows.shape[1], -1)
@@ -97,34 +95,24 @@ def _products_backward(
 products.defvjp(lambda local, windows: (products(local, windows), (local, windows)), _products_backward)
 
 
-class Tables(NamedTuple):
-    """Slots are the places of all windows, tile by tile. An index past the end stands for nothing."""
-
-    pixel_of_slot: np.ndarray
-    slots_of_pixel: np.ndarray
-    weight_of_slot: np.ndarray
-    slot_of_weight: np.ndarray
-
-
 @lru_cache(maxsize=64)
-def _tile_tables(geometry: Geometry, delta: int | None, rows: int, columns: int, in_channels: int) -> Tables:
-    """Windows tile by tile, the channels of a pixel side by side; for each slot the weights of all outputs of its tile."""
+def _tile_tables(
+    geometry: Geometry, delta: int | None, rows: int, columns: int, in_channels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slots are the places of all windows, tile by tile, the channels of a pixel side by side: the pixel in each slot, and
+    its weights for all outputs of the tile. An index past the end stands for nothing.
+    """
     row, row_outputs = _tile_windows(geometry.rows, delta, rows)
     column, column_outputs = _tile_windows(geometry.columns, delta, columns)
     pixel = _by_tile(row * geometry.width, column)
     output = _by_tile(row_outputs * geometry.output_width, column_outputs)
     beyond = _by_tile(row_outputs >= geometry.output_height, column_outputs >= geometry.output_width)
     names = stored_names(geometry, delta)
-    free = int(names.max()) + 1
-    names = names[np.where(beyond, 0, output)[:, None, :], pixel[:, :, None]]
-    name = np.where(beyond[:, None, :], -1, names)
-    channel = np.arange(in_channels)
-    pixel = (channel * geometry.input_sites + pixel[:, :, None]).ravel()
-    used = np.broadcast_to((name >= 0)[:, :, None, :], (*name.shape[:2], in_channels, name.shape[2])).ravel()
-    weight = (channel[:, None] * free + name[:, :, None, :]).ravel()
-    weight = np.where(used, weight, in_channels * free)
-    tables = (pixel, _slots_by_pixel(pixel, in_channels * geometry.input_sites), weight, _places_by_name(weight, used))
-    return Tables(*(table.astype(np.int32) for table in tables))
+    free, channel = int(names.max()) + 1, np.arange(in_channels)
+    name = names[np.where(beyond, 0, output)[:, None, :], pixel[:, :, None]]
+    name = np.where(beyond[:, None, :], -1, name)[:, :, None, :]
+    weight = np.where(name < 0, in_channels * free, channel[:, None] * free + name)
+    return (channel * geometry.input_sites + pixel[:, :, None]).ravel(), weight.ravel()
 
 
 def _by_tile(row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -143,26 +131,12 @@ def _tile_windows(axis: Axis, delta: int | None, tile: int) -> tuple[np.ndarray,
     return (starts + np.arange(span)) % axis.size, outputs
 
 
-def _places_by_name(names: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """The one place where each name stands, as the targets of `_take`: untied weights are used once."""
-    places = np.flatnonzero(used)
-    return places[np.argsort(names[places])][:, None].astype(np.int32)
-
-
-def _slots_by_pixel(pixel_of_slot: np.ndarray, pixels: int) -> np.ndarray:
-    """For each pixel the slots that hold it, filled up with an index past the end."""
-    order = np.argsort(pixel_of_slot, kind="stable")
-    counts = np.bincount(pixel_of_slot, minlength=pixels)
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    slots = np.full((pixels, counts.max()), len(order))
-    slots[pixel_of_slot[order], rank] = order
-    return slots
-
-
-def _take(x: jnp.ndarray, source: np.ndarray, targets: np.ndarray) -> jnp.ndarray:
-    """x[source], zero past the end. `targets` lists, for each row of x, where it went: so the gradient is a gather and a
-    sum too. JAX's own would be a scatter, which runs on one thread.
+def _take(x: jnp.ndarray, source: np.ndarray) -> jnp.ndarray:
+    """x[source], zero past the end. The gradient is a gather and a sum too: JAX's own would be a scatter, which runs on
+    one thread.
     """
+    targets = _places(source, len(x))
+    source = source.astype(np.int32)
 
     @jax.custom_vjp
     def take(x: jnp.ndarray) -> jnp.ndarray:
@@ -174,6 +148,17 @@ def _take(x: jnp.ndarray, source: np.ndarray, targets: np.ndarray) -> jnp.ndarra
 
     take.defvjp(lambda x: (take(x), None), backward)
     return take(x)
+
+
+def _places(names: np.ndarray, count: int) -> np.ndarray:
+    """Where each name below `count` stands, filled up with an index past the end."""
+    used = np.flatnonzero(names < count)
+    used = used[np.argsort(names[used], kind="stable")]
+    counts = np.bincount(names[used], minlength=count)
+    rank = np.arange(len(used)) - np.repeat(np.cumsum(counts) - counts, counts)
+    places = np.full((count, counts.max()), len(names), np.int32)
+    places[names[used], rank] = used
+    return places
 
 
 def row_scan(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
@@ -221,46 +206,39 @@ def _scan_rows(padded: jnp.ndarray, by_pair: jnp.ndarray, geometry: Geometry, de
     """padded[k, l, c, n] and by_pair[c, (i, a), (j, b), d] to H[i, j, d, n]."""
 
     def output_row(carry: None, row: Row) -> tuple[None, jnp.ndarray]:
-        windows = _row_windows(_strip(padded, row), geometry, delta)
-        return carry, jnp.einsum("cajbd,cajbn->jdn", _row_weights(by_pair, row, geometry, delta), windows)
+        return carry, _output_row(_strip(padded, row), _block(by_pair, row), row.used, geometry.columns, delta)
 
     return lax.scan(output_row, None, _rows(geometry.rows, delta))[1]
 
 
-def _scan_rows_forward(padded: jnp.ndarray, by_pair: jnp.ndarray, geometry: Geometry, delta: int | None) -> tuple:
-    return _scan_rows(padded, by_pair, geometry, delta), (padded, by_pair)
-
-
 def _scan_rows_backward(
-    geometry: Geometry, delta: int | None, saved: tuple, gradient: jnp.ndarray
+    geometry: Geometry, delta: int | None, saved: tuple[jnp.ndarray, jnp.ndarray], gradient: jnp.ndarray
 ) -> tuple[jnp.ndarray, jnp.ndarray]:
     """Two scans rather than one, so that XLA drops the first whole where no gradient of the image is asked for."""
     padded, by_pair = saved
+
+    def gradients(row: Row, row_gradient: jnp.ndarray) -> tuple[jnp.ndarray, jnp.ndarray]:
+        row_of = lambda strip, block: _output_row(strip, block, row.used, geometry.columns, delta)
+        return jax.vjp(row_of, _strip(padded, row), _block(by_pair, row))[1](row_gradient)
+
+    def image_row(image: jnp.ndarray, given: tuple) -> tuple[jnp.ndarray, None]:
+        row, (strip, _) = given[0], gradients(*given)
+        return lax.dynamic_update_slice_in_dim(image, _strip(image, row) + strip, row.strip, axis=0), None
+
+    def weights_row(total: jnp.ndarray, given: tuple) -> tuple[jnp.ndarray, None]:
+        row, (_, block) = given[0], gradients(*given)
+        return lax.dynamic_update_slice_in_dim(total, _block(total, row) + block, row.weights, axis=1), None
+
     rows = _rows(geometry.rows, delta)
-    first = jax.tree.map(lambda leaf: leaf[0], rows)
-    to_strip = jax.linear_transpose(lambda strip: _row_windows(strip, geometry, delta), _strip(padded, first))
-    block = _block(by_pair, first)
-    to_pairs = jax.linear_transpose(lambda block: _insert_columns(block, geometry, delta), block)
-
-    def image_row(image: jnp.ndarray, row: tuple) -> tuple[jnp.ndarray, None]:
-        where, row_gradient = row
-        weights = _row_weights(by_pair, where, geometry, delta)
-        (strip,) = to_strip(jnp.einsum("cajbd,jdn->cajbn", weights, row_gradient))
-        return lax.dynamic_update_slice_in_dim(image, _strip(image, where) + strip, where.strip, axis=0), None
-
-    def weights_row(total: jnp.ndarray, row: tuple) -> tuple[jnp.ndarray, None]:
-        where, row_gradient = row
-        windows = _row_windows(_strip(padded, where), geometry, delta)
-        (own,) = to_pairs(jnp.einsum("cajbn,jdn->cajbd", windows, row_gradient))
-        own = jnp.where(where.used[:, None, None], own, 0)
-        return lax.dynamic_update_slice_in_dim(total, _block(total, where) + own, where.weights, axis=1), None
-
     image, _ = lax.scan(image_row, jnp.zeros_like(padded), (rows, gradient))
     total, _ = lax.scan(weights_row, jnp.zeros_like(by_pair), (rows, gradient))
     return image, total
 
 
-_scan_rows.defvjp(_scan_rows_forward, _scan_rows_backward)
+_scan_rows.defvjp(
+    lambda padded, by_pair, geometry, delta: (_scan_rows(padded, by_pair, geometry, delta), (padded, by_pair)),
+    _scan_rows_backward,
+)
 
 
 def _strip(padded: jnp.ndarray, row: Row) -> jnp.ndarray:
@@ -271,22 +249,15 @@ def _block(by_pair: jnp.ndarray, row: Row) -> jnp.ndarray:
     return lax.dynamic_slice_in_dim(by_pair, row.weights, row.used.shape[-1], axis=1)
 
 
-def _row_weights(by_pair: jnp.ndarray, row: Row, geometry: Geometry, delta: int | None) -> jnp.ndarray:
-    """[c, a, j, b, d], zero where a pixel lies outside the image."""
-    block = jnp.where(row.used[:, None, None], _block(by_pair, row), 0)
-    return _insert_columns(block, geometry, delta)
-
-
-def _insert_columns(block: jnp.ndarray, geometry: Geometry, delta: int | None) -> jnp.ndarray:
-    _, inside = geometry.columns.input_of_offset(delta)
-    spread = insert_zeros(block, inside.ravel(), dimension=2)
-    return spread.reshape(*block.shape[:2], *inside.shape, block.shape[3])
-
-
-def _row_windows(strip: jnp.ndarray, geometry: Geometry, delta: int | None) -> jnp.ndarray:
-    """windows[c, a, j, b, n] of one strip of rows [a, l, c, n]."""
-    axis = geometry.columns
-    length = axis.stride * (axis.outputs - 1) + 1
-    starts = range(len(axis.offsets(delta)))
-    slices = [lax.slice_in_dim(strip, start, start + length, axis.stride, axis=1) for start in starts]
-    return jnp.stack(slices, axis=2).transpose(3, 0, 1, 2, 4)
+def _output_row(
+    strip: jnp.ndarray, block: jnp.ndarray, used: jnp.ndarray, columns: Axis, delta: int | None
+) -> jnp.ndarray:
+    """H[j, d, n] from a strip of rows [a, l, c, n] and its weights [c, a, (j, b), d], of which some are of other rows."""
+    _, inside = columns.input_of_offset(delta)
+    weights = insert_zeros(jnp.where(used[:, None, None], block, 0), inside.ravel(), dimension=2)
+    length = columns.stride * (columns.outputs - 1) + 1
+    windows = jnp.stack(
+        [lax.slice_in_dim(strip, b, b + length, columns.stride, axis=1) for b in range(inside.shape[1])], axis=2
+    )
+    weights = weights.reshape(*block.shape[:2], *inside.shape, block.shape[3])
+    return jnp.einsum("cajbd,cajbn->jdn", weights, windows.transpose(3, 0, 1, 2, 4))

@@ -5,7 +5,6 @@ A direct convolution needs as many products as the dense layer; these need fewer
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from scipy.fft import next_fast_len
 
 from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
@@ -84,28 +83,3 @@ def _inverse_transform(frequencies: np.ndarray, positions: np.ndarray, period: i
     angle = 2 * np.pi * np.outer(positions, frequencies) / period
     twice = np.where((frequencies == 0) | (2 * frequencies == period), 1, 2)
     return np.stack([np.cos(angle) * twice, -np.sin(angle) * twice], axis=-1) / period
-
-
-def row_scan(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
-    """One output row at a time: the rows of the kernel it needs are one contiguous slice of the Toeplitz matrix.
-
-    W is never written out: the Toeplitz matrix over columns is about width / 2 times smaller.
-    """
-    in_channels, height, width, batch = x.shape
-    kernel = kernel_of(weights, geometry, delta)
-    allowed, every = geometry.rows.offsets(delta), geometry.rows.offsets(None)
-    kernel = jnp.pad(kernel, ((0, 0), (allowed[0] - every[0], every[-1] - allowed[-1]), (0, 0), (0, 0)))
-    toeplitz = jnp.moveaxis(toeplitz_of_columns(kernel, geometry.columns, delta), 0, 1)
-    if geometry.boundary == "circular":
-        toeplitz = jnp.concatenate([toeplitz, toeplitz])
-    toeplitz = toeplitz.reshape(toeplitz.shape[0], in_channels * width, -1)
-    image = x.transpose(1, 0, 2, 3).reshape(-1, batch)
-
-    def output_row(carry: None, i: jnp.ndarray) -> tuple[None, jnp.ndarray]:
-        start = -geometry.margin - geometry.stride * i - every[0]
-        start = start % height if geometry.boundary == "circular" else start
-        matrix = lax.dynamic_slice_in_dim(toeplitz, start, height, axis=0).reshape(image.shape[0], -1)
-        return carry, matrix.T @ image
-
-    _, rows = lax.scan(output_row, None, jnp.arange(geometry.output_height))
-    return rows.reshape(geometry.output_height, geometry.output_width, -1, batch).transpose(2, 0, 1, 3)

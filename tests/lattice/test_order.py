@@ -4,20 +4,25 @@ import itertools
 
 import numpy as np
 import pytest
+from geometries import Case
 
 from cnn_constraints.errors import InputError
 from cnn_constraints.lattice import constraints
-from cnn_constraints.lattice.constraints import ties
+from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.lattice.order import canonical, equal, join, leq, meet
 
-EVERY_OPERATION = pytest.mark.parametrize("operation", [meet, join])
+CASES = {
+    "image": Case(Geometry(2, 3), 1, 2),
+    "torus": Case(Geometry(3, 3, 2, "circular"), 1, 3),
+    "outside": Case(Geometry(2, 1, margin=-1), 1, 2),
+}
+EVERY_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-def draw_tables(draw, largest: int = 3) -> list[np.ndarray]:
+def draw_tables(case: Case, draw) -> list[np.ndarray]:
     """Registered and random ties of the same sites."""
-    geometry, tile = draw.geometry(largest=largest), draw.tile()
-    registered = [ties(name, geometry, draw.delta(name, geometry), tile) for name in constraints.CONSTRAINTS]
-    return registered + [draw.table(geometry.output_sites, geometry.input_sites) for _ in range(4)]
+    registered = [case.table(name) for name in constraints.CONSTRAINTS]
+    return registered + [draw.table(*registered[0].shape) for _ in range(4)]
 
 
 def subspace(table: np.ndarray) -> np.ndarray:
@@ -32,108 +37,10 @@ def contains(larger: np.ndarray, smaller: np.ndarray) -> bool:
     return int(np.linalg.matrix_rank(both)) == int(larger.max()) + 1
 
 
-def all_tables_of_four_pairs() -> list[np.ndarray]:
-    """All 52 ways to tie, or leave out, the pairs of 2 outputs and 2 inputs, numbered by first pair."""
-    tables = []
-    for names in itertools.product(range(-1, 4), repeat=4):
-        used = [name for name in dict.fromkeys(names) if name >= 0]
-        if used == list(range(len(used))):
-            tables.append(np.reshape(names, (2, 2)))
-    return tables
-
-
-def test_join_with_a_stronger_constraint_changes_nothing(draw):
-    geometry = draw.geometry()
-    delta = draw.reach(geometry)
-    conv = ties("conv", geometry, delta)
-    for weaker in (ties(name, geometry, delta) for name in ("shared", "local", "dense")):
-        assert equal(join(conv, weaker), weaker) and equal(meet(conv, weaker), conv)
-
-
-@EVERY_OPERATION
-def test_meet_and_join_are_commutative(operation, draw):
-    """To the name: what comes out does not tell which table came first."""
-    for first, second in itertools.combinations(draw_tables(draw), 2):
-        np.testing.assert_array_equal(operation(first, second), operation(second, first))
-
-
-@EVERY_OPERATION
-def test_meet_and_join_are_associative(operation, draw):
-    """To the name too."""
-    for a, b, c in itertools.combinations(draw_tables(draw), 3):
-        np.testing.assert_array_equal(operation(operation(a, b), c), operation(a, operation(b, c)))
-
-
-@EVERY_OPERATION
-def test_meet_and_join_are_idempotent(operation, draw):
-    for table in draw_tables(draw):
-        assert equal(operation(table, table), table)
-
-
-@pytest.mark.parametrize(("outer", "inner"), [(meet, join), (join, meet)])
-def test_meet_and_join_absorb_each_other(outer, inner, draw):
-    for a, b in itertools.permutations(draw_tables(draw), 2):
-        assert equal(outer(a, inner(a, b)), a)
-
-
-@EVERY_OPERATION
-def test_meet_and_join_are_numbered_in_the_order_of_first_pairs(operation, draw):
-    for a, b in itertools.combinations(draw_tables(draw), 2):
-        names = operation(a, b).ravel()
-        used = list(dict.fromkeys(names[names >= 0].tolist()))
-        assert used == list(range(len(used)))
-
-
-@EVERY_OPERATION
-def test_meet_and_join_do_not_depend_on_names(operation, draw):
-    for a, b in itertools.combinations(draw_tables(draw), 2):
-        np.testing.assert_array_equal(operation(renamed(a, draw), renamed(b, draw)), operation(a, b))
-
-
-def test_stronger_means_meet_is_first_and_join_is_second(draw):
-    for a, b in itertools.product(draw_tables(draw), repeat=2):
-        for first, second in ((a, b), (meet(a, b), a), (a, join(a, b))):
-            assert leq(first, second) == equal(meet(first, second), first) == equal(join(first, second), second)
-
-
-def test_stronger_is_a_partial_order(draw):
-    tables = draw_tables(draw, largest=2)
-    tables += [meet(a, b) for a, b in itertools.combinations(tables, 2)]
-    order = np.array([[leq(a, b) for b in tables] for a in tables])
-    same = np.array([[np.array_equal(by_first_pair(a), by_first_pair(b)) for b in tables] for a in tables])
-    assert order.diagonal().all()
-    np.testing.assert_array_equal(order & order.T, same)
-    assert (order | ~(order.astype(int) @ order.astype(int) > 0)).all()
-
-
-def test_stronger_is_inclusion_of_subspaces(draw):
-    for a, b in itertools.product(draw_tables(draw), repeat=2):
-        assert leq(a, b) == contains(b, a)
-
-
-def test_meet_is_the_intersection_of_subspaces(draw):
-    for a, b in itertools.combinations(draw_tables(draw), 2):
-        both, together = meet(a, b), np.concatenate([subspace(a), subspace(b)], axis=1)
-        assert contains(a, both) and contains(b, both)
-        assert both.max() + 1 == a.max() + 1 + b.max() + 1 - np.linalg.matrix_rank(together)
-
-
-def test_all_ties_of_four_pairs_form_a_lattice():
-    """Exhaustively: meet is the greatest lower bound and join the least upper bound in the order of subspaces."""
-    tables = all_tables_of_four_pairs()
-    number = {table.tobytes(): n for n, table in enumerate(tables)}
-    below = np.array([[contains(larger, smaller) for larger in tables] for smaller in tables])
-    assert len(tables) == 52
-    for a, b in itertools.combinations_with_replacement(range(52), 2):
-        lowest, highest = number[meet(tables[a], tables[b]).tobytes()], number[join(tables[a], tables[b]).tobytes()]
-        np.testing.assert_array_equal(below[:, lowest], below[:, a] & below[:, b])
-        np.testing.assert_array_equal(below[highest], below[a] & below[b])
-
-
-def by_first_pair(table: np.ndarray) -> tuple[int, ...]:
+def by_first_pair(table: np.ndarray) -> np.ndarray:
     """The same for every naming of one constraint, and for no two constraints."""
     numbers: dict[int, int] = {-1: -1}
-    return tuple(numbers.setdefault(name, len(numbers) - 1) for name in table.ravel().tolist())
+    return np.reshape([numbers.setdefault(name, len(numbers) - 1) for name in table.ravel().tolist()], table.shape)
 
 
 def renamed(table: np.ndarray, draw) -> np.ndarray:
@@ -141,31 +48,59 @@ def renamed(table: np.ndarray, draw) -> np.ndarray:
     return np.append(draw.rng.permutation(int(table.max()) + 1) * 3, -1)[table]
 
 
-def test_equal_is_the_same_constraint_whatever_its_names(draw):
-    for a, b in itertools.product(draw_tables(draw), repeat=2):
-        assert equal(a, b) == (by_first_pair(a) == by_first_pair(b))
-        assert equal(a, renamed(a, draw))
+def test_all_ties_of_four_pairs_form_a_lattice():
+    """Exhaustively: `leq` is inclusion, meet the greatest lower bound and join the least upper bound of subspaces."""
+    tables = [np.reshape(names, (2, 2)) for names in itertools.product(range(-1, 4), repeat=4)]
+    tables = [table for table in tables if np.array_equal(table, by_first_pair(table))]
+    number = {table.tobytes(): n for n, table in enumerate(tables)}
+    below = np.array([[contains(larger, smaller) for larger in tables] for smaller in tables])
+    assert len(tables) == 52
+    for a, b in itertools.combinations_with_replacement(range(52), 2):
+        lowest, highest = number[meet(tables[a], tables[b]).tobytes()], number[join(tables[a], tables[b]).tobytes()]
+        np.testing.assert_array_equal(below[:, lowest], below[:, a] & below[:, b])
+        np.testing.assert_array_equal(below[highest], below[a] & below[b])
+        assert (leq(tables[a], tables[b]), leq(tables[b], tables[a])) == (below[a, b], below[b, a])
+        assert equal(tables[a], tables[b]) == (a == b)
 
 
-def test_canonical_names_have_no_gaps_and_the_order_of_those_given(draw):
-    table = draw_tables(draw)[draw.integer(0, 7)]
-    steps = np.cumsum(draw.rng.integers(1, 9, int(table.max()) + 1))
-    np.testing.assert_array_equal(canonical(np.append(steps, -1)[table]), table)
-    other = renamed(table, draw)
-    numbered = canonical(other)
-    assert equal(numbered, table)
-    np.testing.assert_array_equal(
-        np.argsort(other, axis=None, kind="stable"), np.argsort(numbered, axis=None, kind="stable")
-    )
-    np.testing.assert_array_equal(canonical(numbered), numbered)
+@pytest.mark.parametrize("operation", [meet, join])
+@EVERY_CASE
+def test_meet_and_join_are_semilattices_to_the_name(operation, case, draw):
+    """Commutative, associative, idempotent; numbered by first pairs, whatever the names of what they are given."""
+    tables = draw_tables(case, draw)
+    for a, b in itertools.combinations(tables, 2):
+        found = operation(a, b)
+        for same in (operation(b, a), operation(renamed(a, draw), renamed(b, draw)), by_first_pair(found)):
+            np.testing.assert_array_equal(found, same)
+    for a, b, c in itertools.combinations(tables, 3):
+        np.testing.assert_array_equal(operation(operation(a, b), c), operation(a, operation(b, c)))
+    assert all(equal(operation(table, table), table) for table in tables)
+
+
+@EVERY_CASE
+def test_stronger_is_inclusion_meet_is_intersection_and_join_absorbs_it(case, draw):
+    for a, b in itertools.permutations(draw_tables(case, draw), 2):
+        both, either, together = meet(a, b), join(a, b), np.concatenate([subspace(a), subspace(b)], axis=1)
+        assert leq(a, b) == contains(b, a) == equal(both, a) == equal(either, b)
+        assert contains(a, both) and contains(b, both)
+        assert both.max() + 1 == a.max() + 1 + b.max() + 1 - np.linalg.matrix_rank(together)
+        assert equal(join(a, both), a) and equal(meet(a, either), a)
+
+
+@EVERY_CASE
+def test_canonical_names_have_no_gaps_and_the_order_of_those_given(case, draw):
+    for table in draw_tables(case, draw):
+        other = renamed(table, draw)
+        numbered = canonical(other)
+        assert equal(numbered, table) and equal(other, table)
+        np.testing.assert_array_equal(np.argsort(other, None, "stable"), np.argsort(numbered, None, "stable"))
+        np.testing.assert_array_equal(canonical(numbered), numbered)
 
 
 @pytest.mark.usefixtures("without_shapes")
 @pytest.mark.parametrize("operation", [meet, join, leq, equal])
-def test_tables_of_different_sites_are_refused(operation, draw):
-    outputs, inputs = draw.integer(1, 4), draw.integer(5, 8)
-    first = draw.table(outputs, inputs)
-    for second in (draw.table(outputs, inputs + 1), draw.table(outputs + 1, inputs), draw.table(inputs, outputs)):
-        sites = rf"{outputs} outputs of {inputs} inputs and {second.shape[0]} of {second.shape[1]}: .*one geometry"
-        with pytest.raises(InputError, match=f"The tables are of different sites, {sites}"):
-            operation(first, second)
+def test_what_cannot_be_compared_is_refused(operation, draw):
+    sites = "The tables are of different sites, 3 outputs of 5 inputs and 5 of 3: .*one geometry"
+    for second, words in ((draw.table(5, 3), sites), ("conv", "compared by their tie tables, which are arrays")):
+        with pytest.raises(InputError, match=words):
+            operation(draw.table(3, 5), second)

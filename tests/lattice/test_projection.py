@@ -1,171 +1,138 @@
 """Expand embeds, project is the orthogonal way back."""
 
+import functools
 import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from geometries import cases, quick_jit
 
 from cnn_constraints.errors import InputError
 from cnn_constraints.lattice import constraints, projection
-from cnn_constraints.lattice.constraints import ties
 from cnn_constraints.lattice.order import join, leq, meet
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-RANDOM = "random ties"
-EVERY_TABLE = pytest.mark.parametrize("constraint", [*constraints.CONSTRAINTS, RANDOM])
+CASE = cases("torus", "outside")
 
 
-def draw_table(constraint: str, draw):
-    geometry = draw.geometry()
-    if constraint == RANDOM:
-        return draw.table(geometry.output_sites, geometry.input_sites), geometry
-    return ties(constraint, geometry, draw.delta(constraint, geometry), draw.tile()), geometry
+@pytest.fixture
+def tables(case, draw) -> dict[str, np.ndarray]:
+    """The registered constraints, random ties, and the bottom of the lattice, which `meet` may return."""
+    sites = (case.geometry.output_sites, case.geometry.input_sites)
+    random = draw.rng.integers(-1, 6, sites)
+    random.flat[:6] = np.arange(6)  # as many names each time: programs are used again
+    nothing = np.full(sites, -1)
+    return {name: case.table(name) for name in constraints.CONSTRAINTS} | {"random": random, "nothing": nothing}
 
 
-def impose(absolute, table, geometry) -> np.ndarray:
-    """P W, compiled."""
-    return np.asarray(jax.jit(lambda w: projection.expand(projection.project(w, table), table, geometry))(absolute))
+def impose(absolute, table, geometry):
+    """P W."""
+    return projection.expand(projection.project(absolute, table), table, geometry)
 
 
 def close(actual, desired) -> None:
     np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-10)
 
 
-@EVERY_TABLE
-def test_expand_writes_each_weight_at_its_pairs(constraint, draw):
-    table, geometry = draw_table(constraint, draw)
-    weights = draw.weights(table, 2, 3)
-    matrix = np.asarray(projection.expand(weights, table, geometry)).reshape(*table.shape, 2, 3)
-    with_zero = np.append(weights, np.zeros((2, 1, 3)), axis=1)
-    for p, q in np.ndindex(*table.shape):
-        np.testing.assert_array_equal(matrix[p, q], with_zero[:, table[p, q]])
+@CASE
+def test_expand_writes_each_weight_at_its_pairs_and_project_takes_means(case, tables, draw):
+    absolute, weights = draw.absolute(case.geometry, 2, 3), {n: draw.weights(t, 2, 3) for n, t in tables.items()}
+
+    @quick_jit
+    def found(absolute, weights):
+        expanded = {n: projection.expand(weights[n], table, case.geometry) for n, table in tables.items()}
+        return expanded, [{n: projection.project(w[n], tables[n]) for n in w} for w in (absolute, expanded)]
+
+    expanded, (means, back) = jax.tree.map(np.asarray, found(dict.fromkeys(tables, absolute), weights))
+    for name, table in tables.items():
+        by_pair = expanded[name].reshape(*table.shape, 2, 3)
+        with_zero = np.append(weights[name], np.zeros((2, 1, 3)), axis=1)
+        np.testing.assert_array_equal(by_pair, np.moveaxis(with_zero[:, table], 0, 2))
+        by_pair = np.asarray(absolute).reshape(*table.shape, 2, 3)
+        for number in range(table.max() + 1):
+            close(means[name][:, number], by_pair[table == number].mean(axis=0))
+        close(back[name], weights[name])
 
 
-@EVERY_TABLE
-def test_project_is_the_mean_over_each_class(constraint, draw):
-    table, geometry = draw_table(constraint, draw)
-    absolute = draw.absolute(geometry, 2, 3)
-    matrix = np.asarray(absolute).reshape(*table.shape, 2, 3)
-    means = [matrix[table == name].mean(axis=0) for name in range(table.max() + 1)]
-    close(projection.project(absolute, table), np.reshape(means, (-1, 2, 3)).swapaxes(0, 1))
+@CASE
+def test_projection_is_orthogonal_and_violation_the_sine_of_the_angle_to_the_subspace(case, tables, draw):
+    """P P W = P W, and <P W, W'> = <W, P W'>."""
+    first, second = draw.absolute(case.geometry, 2, 1), draw.absolute(case.geometry, 2, 1)
+
+    @quick_jit
+    def found(first, second):
+        images = {name: [impose(w, table, case.geometry) for w in (first, second)] for name, table in tables.items()}
+        return {
+            name: [one, other, impose(one, tables[name], case.geometry)]
+            + [projection.violation(w, tables[name], case.geometry) for w in (first, one, 0 * one)]
+            for name, (one, other) in images.items()
+        }
+
+    for name, (one, other, twice, violation, of_image, of_zero) in found(first, second).items():
+        close(twice, one)
+        close(np.vdot(one, second), np.vdot(first, other))
+        close(violation**2, 1 - np.vdot(one, one) / np.vdot(first, first))
+        close([of_zero, 0 if name == "nothing" else of_image], 0)
+        assert violation > 0.1 or name == "dense"
 
 
-@EVERY_TABLE
-def test_project_undoes_expand(constraint, draw):
-    table, geometry = draw_table(constraint, draw)
-    weights = draw.weights(table, draw.channels(), draw.channels())
-    close(projection.project(projection.expand(weights, table, geometry), table), weights)
+@CASE
+def test_imposing_both_constraints_is_imposing_one_after_the_other(case, draw):
+    shared, local = case.table("shared"), case.table("local")
+
+    def in_turn(absolute):
+        ways = ([meet(shared, local)], [shared, local], [local, shared])
+        return [functools.reduce(lambda w, table: impose(w, table, case.geometry), way, absolute) for way in ways]
+
+    both, *others = quick_jit(in_turn)(draw.absolute(case.geometry, 2, 2))
+    for other in others:
+        close(other, both)
 
 
-@EVERY_TABLE
-def test_projection_is_idempotent(constraint, draw):
-    table, geometry = draw_table(constraint, draw)
-    once = impose(draw.absolute(geometry, 1, 2), table, geometry)
-    close(impose(jnp.asarray(once), table, geometry), once)
-
-
-@EVERY_TABLE
-def test_projection_is_orthogonal(constraint, draw):
-    """<W - P W, P W'> = 0."""
-    table, geometry = draw_table(constraint, draw)
-    first, second = draw.absolute(geometry, 2, 1), draw.absolute(geometry, 2, 1)
-    nearest, other = (impose(w, table, geometry) for w in (first, second))
-    close(np.vdot(np.asarray(first) - nearest, other), 0)
-
-
-@EVERY_TABLE
-def test_projection_is_self_adjoint(constraint, draw):
-    """<P W, W'> = <W, P W'>."""
-    table, geometry = draw_table(constraint, draw)
-    first, second = draw.absolute(geometry, 2, 1), draw.absolute(geometry, 2, 1)
-    close(np.vdot(impose(first, table, geometry), second), np.vdot(first, impose(second, table, geometry)))
-
-
-@EVERY_TABLE
-def test_violation_is_zero_on_the_subspace(constraint, draw):
-    table, geometry = draw_table(constraint, draw)
-    weights = draw.weights(table, 2, 2)
-    violation = jax.jit(lambda w: projection.violation(projection.expand(w, table, geometry), table, geometry))
-    close([violation(weights), violation(jnp.zeros_like(weights))], 0)
-
-
-@EVERY_TABLE
-def test_violation_is_the_sine_of_the_angle_to_the_subspace(constraint, draw):
-    table, geometry = draw_table(constraint, draw)
-    absolute = draw.absolute(geometry, 2, 2)
-    projected = impose(absolute, table, geometry)
-    cosine_squared = np.vdot(projected, projected) / np.vdot(absolute, absolute)
-    violation = float(jax.jit(lambda w: projection.violation(w, table, geometry))(absolute))
-    close(violation**2, 1 - cosine_squared)
-    assert 0 <= violation <= 1 + 1e-12
-
-
-@pytest.mark.parametrize("constraint", [name for name in constraints.CONSTRAINTS if name != "dense"])
-def test_generic_dense_weights_violate_every_constraint(constraint, draw):
-    geometry = draw.geometry(stride=1, smallest=3, margin=0)
-    table = ties(constraint, geometry, 0)
-    assert projection.violation(draw.absolute(geometry, 1, 1), table, geometry) > 0.1
-
-
-def test_imposing_both_constraints_is_imposing_one_after_the_other(draw):
-    geometry = draw.geometry()
-    delta = draw.reach(geometry)
-    shared, local = ties("shared", geometry), ties("local", geometry, delta)
-    absolute = draw.absolute(geometry, 2, 2)
-    both = impose(absolute, meet(shared, local), geometry)
-    for first, second in ((local, shared), (shared, local)):
-        close(impose(jnp.asarray(impose(absolute, first, geometry)), second, geometry), both)
-
-
-def test_embedding_is_possible_exactly_into_weaker_registered_constraints(draw):
-    geometry = draw.geometry(largest=5)
-    tables = [ties(name, geometry, draw.delta(name, geometry), draw.tile()) for name in [*constraints.CONSTRAINTS] * 2]
+@CASE
+def test_embedding_keeps_the_function_and_is_possible_exactly_into_weaker_constraints(case, tables, draw):
+    tables["weaker than random"] = join(tables["random"], tables["conv"])
+    weights, pairs = {n: draw.weights(t, 2, 2) for n, t in tables.items()}, []
     for stronger, weaker in itertools.product(tables, repeat=2):
-        weights = draw.weights(stronger, 2, 2)
-        if leq(stronger, weaker):
-            embedded = projection.embed(weights, stronger, weaker)
-            close(projection.expand(embedded, weaker, geometry), projection.expand(weights, stronger, geometry))
+        if leq(tables[stronger], tables[weaker]):
+            pairs.append((stronger, weaker))
         else:
-            with pytest.raises(InputError, match="weaker"):
-                projection.embed(weights, stronger, weaker)
+            with pytest.raises(InputError, match="The weaker constraint does not contain the stronger one"):
+                projection.embed(weights[stronger], tables[stronger], tables[weaker])
+
+    @quick_jit
+    def embedded(weights):
+        return [projection.embed(weights[stronger], tables[stronger], tables[weaker]) for stronger, weaker in pairs]
+
+    assert len(pairs) > len(tables)
+    for (stronger, weaker), found in zip(pairs, embedded(weights), strict=True):
+        by_pair = [
+            np.pad(w, ((0, 0), (0, 1), (0, 0)))[:, tables[n]]
+            for w, n in ((weights[stronger], stronger), (found, weaker))
+        ]
+        np.testing.assert_array_equal(*by_pair)
 
 
-def test_embedding_preserves_the_function_for_random_ties(draw):
-    geometry = draw.geometry(largest=4)
-    first, second = (draw.table(geometry.output_sites, geometry.input_sites) for _ in range(2))
-    weaker = join(first, second)
-    for stronger in (first, second):
-        weights = draw.weights(stronger, 2, 2)
-        embedded = projection.embed(weights, stronger, weaker)
-        close(projection.expand(embedded, weaker, geometry), projection.expand(weights, stronger, geometry))
+@CASE
+def test_without_w_the_way_between_two_constraints_is_that_through_w(case, draw):
+    """Means are `project . expand`; sums are the transpose of `spread`; the excess is half the gradient of |W - P W|^2."""
+    stronger, weaker, geometry = case.table("conv"), case.table("tiled"), case.geometry
+    classes = projection.classes(stronger, weaker)
 
+    def half_squares(weights):
+        absolute = projection.expand(weights, weaker, geometry)
+        return 0.5 * jnp.sum((absolute - impose(absolute, stronger, geometry)) ** 2)
 
-def test_constraint_that_leaves_no_weight_is_the_zero_layer(draw):
-    """The bottom of the lattice, which `meet` may return."""
-    geometry = draw.geometry(largest=3)
-    nothing, dense = np.full((geometry.output_sites, geometry.input_sites), -1), ties("dense", geometry)
-    weights = projection.project(draw.absolute(geometry, 2, 3), nothing)
-    assert weights.shape == (2, 0, 3)
-    assert not projection.embed(weights, nothing, dense).any()
-    assert not projection.expand(weights, nothing, geometry).any()
+    @quick_jit
+    def both_ways(weights, of_stronger):
+        _, pull = jax.vjp(lambda w: projection.spread(w, classes), of_stronger)
+        means = projection.project(projection.expand(weights, weaker, geometry), stronger)
+        through = (means, pull(weights)[0], jax.grad(half_squares)(weights))
+        without = (f(weights, classes) for f in (projection.class_means, projection.class_sums, projection.excess))
+        return list(zip(without, through, strict=True))
 
-
-def test_embedding_in_two_steps_is_embedding_in_one(draw):
-    geometry = draw.geometry()
-    conv, local, dense = (ties(name, geometry, draw.reach(geometry)) for name in ("conv", "local", "dense"))
-    conv = meet(conv, local)
-    weights = draw.weights(conv, 2, 2)
-    in_two = projection.embed(projection.embed(weights, conv, local), local, dense)
-    np.testing.assert_array_equal(in_two, projection.embed(weights, conv, dense))
-
-
-def test_projecting_back_undoes_an_embedding(draw):
-    geometry = draw.geometry()
-    delta = draw.reach(geometry)
-    conv, local = (ties(name, geometry, delta) for name in ("conv", "local"))
-    weights = draw.weights(conv, 2, 2)
-    absolute = projection.expand(projection.embed(weights, conv, local), local, geometry)
-    close(projection.project(absolute, conv), weights)
+    for found, expected in both_ways(draw.weights(weaker, 2, 2), draw.weights(stronger, 2, 2)):
+        close(found, expected)

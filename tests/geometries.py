@@ -1,0 +1,55 @@
+"""The geometries on which laws are tested: few and fixed, so that compiled programs are used again; numbers are drawn.
+
+Laws of formulations are tested on random geometries too, among the slow tests.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import pytest
+
+from cnn_constraints.lattice import constraints
+from cnn_constraints.lattice.constraints import Ties, ties
+from cnn_constraints.lattice.geometry import Geometry
+
+
+class Case(NamedTuple):
+    """A layer's geometry, and the delta and tile of constraints to which they mean something."""
+
+    geometry: Geometry
+    delta: int | None
+    tile: int
+
+    def delta_of(self, constraint: str) -> int | None:
+        return self.delta if constraints.find(constraint).local else None
+
+    def table(self, constraint: str) -> Ties:
+        return ties(constraint, self.geometry, self.delta, self.tile)
+
+
+CASES = {
+    "image": Case(Geometry(5, 4), 1, 2),
+    "all offsets": Case(Geometry(3, 4), None, 2),
+    "stride 2": Case(Geometry(6, 5, 2), 2, 2),
+    "stride 3": Case(Geometry(4, 7, 3), 1, 1),
+    "torus": Case(Geometry(4, 5, boundary="circular"), 1, 3),
+    "torus, stride 2": Case(Geometry(6, 4, 2, "circular"), 2, 2),
+    "torus, a stride that does not divide it": Case(Geometry(5, 4, 3, "circular"), 1, 2),
+    "inside": Case(Geometry(6, 5, margin=1), 2, 3),
+    "outside": Case(Geometry(4, 3, 2, margin=-1), 1, 2),
+    "line": Case(Geometry(1, 6), 2, 3),
+    "column of a torus": Case(Geometry(5, 1, 2, "circular"), 0, 2),
+}
+
+
+def cases(*names: str) -> pytest.MarkDecorator:
+    """A parameter `case`, of these names."""
+    return pytest.mark.parametrize("case", [CASES[name] for name in names], ids=names)
+
+
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+"""Compiles in half the time. What is compiled for users is tested too, among the slow tests and in other rooms."""
+
+EVERY_CASE = cases(*CASES)
+EVERY_CONSTRAINT = pytest.mark.parametrize("constraint", constraints.CONSTRAINTS)
