@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cnn_constraints import errors
-from cnn_constraints.arrays import Inputs, Outputs
+from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.lattice import constraints, counts, low_rank
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops import choose
@@ -65,6 +65,11 @@ class Layer:
         return constraints.ties(self.tied_by, self.geometry, self.delta, self.tile)
 
     @property
+    def sites(self) -> tuple[int, int]:
+        """Output rows and columns."""
+        return self.geometry.output_height, self.geometry.output_width
+
+    @property
     def count(self) -> counts.Count:
         """Parameters and multiply-adds, from the closed forms."""
         shape = (self.geometry, self.delta, self.in_channels, self.out_channels)
@@ -84,14 +89,12 @@ def initialisers(layer: Layer) -> dict[str, Callable[[jax.Array], jax.Array]]:
     convolution (as Elsayed et al. 2020 do). Biases are zero.
     """
     deviation = _initial_deviation(layer)
-    sites = (layer.geometry.output_height, layer.geometry.output_width)
     shape = (layer.in_channels, len(deviation), layer.out_channels * (layer.rank or 1))
     found: dict[str, Callable] = {"weights": lambda key: draw_normal(key, shape) * deviation[:, None]}
-    if layer.rank is not None:
-        rank = layer.rank
-        found["combining"] = lambda key: jnp.full((rank, *sites), 1 / math.sqrt(rank), jnp.float32)
+    if (rank := layer.rank) is not None:
+        found["combining"] = lambda key: jnp.full((rank, *layer.sites), 1 / math.sqrt(rank), jnp.float32)
     if layer.bias is not None:
-        per = sites if layer.bias == "site" else (1, 1)
+        per = layer.sites if layer.bias == "site" else (1, 1)
         found["bias"] = lambda key: jnp.zeros((layer.out_channels, *per, 1), jnp.float32)
     return found
 
@@ -120,8 +123,7 @@ def respond(layer: Layer, x: Inputs, networks: Sequence[Parameters]) -> Outputs:
     """
     rounded = errors.find("precision", layer.precision, PRECISIONS)
     if not x.shape[3]:
-        sites = (layer.geometry.output_height, layer.geometry.output_width)
-        return jnp.zeros((len(networks) * layer.out_channels, *sites, 0), x.dtype)
+        return jnp.zeros((len(networks) * layer.out_channels, *layer.sites, 0), x.dtype)
     weights = jnp.concatenate([one["weights"] for one in networks], axis=2)
     arguments = (layer.geometry, layer.delta, layer.tile, layer.formulation)
     h = choose.apply(layer.tied_by, rounded(x), rounded(weights), *arguments).astype(x.dtype)
@@ -138,7 +140,7 @@ def kernel_shape(layer: Layer) -> tuple[int, ...]:
     """
     if constraints.find(layer.tied_by).tied:
         delta = layer.delta if constraints.find(layer.tied_by).local else None
-        weights = tuple(len(axis.offsets(delta)) for axis in (layer.geometry.rows, layer.geometry.columns))
+        weights = (len(layer.geometry.rows.offsets(delta)), len(layer.geometry.columns.offsets(delta)))
     else:
         weights = (counts.sizes(layer.tied_by, layer.geometry, layer.delta, layer.tile).weights,)
     return (*([] if layer.rank is None else [layer.rank]), *weights, layer.in_channels, layer.out_channels)
@@ -149,13 +151,9 @@ def canonical_parameters(layer: Layer, stored: Parameters) -> dict[str, Array]:
 
     kernel: see `kernel_shape`. bias: [height, width, out], or [out]. combining: [rank, height, width].
     """
-    found = {}
+    found = dict(stored)
     if "weights" in stored:
-        weights = to_canonical(stored["weights"], _order(layer), axis=1)
-        banks = weights.reshape(*weights.shape[:2], layer.rank or 1, layer.out_channels)
-        found["kernel"] = banks.transpose(2, 1, 0, 3).reshape(kernel_shape(layer))
-    if "combining" in stored:
-        found["combining"] = stored["combining"]
+        found["kernel"] = kernel_of(layer, to_canonical(found.pop("weights"), _order(layer), axis=1))
     if "bias" in stored:
         bias = jnp.moveaxis(stored["bias"][..., 0], 0, -1)
         found["bias"] = bias if layer.bias == "site" else bias[0, 0]
@@ -164,17 +162,25 @@ def canonical_parameters(layer: Layer, stored: Parameters) -> dict[str, Array]:
 
 def stored_parameters(layer: Layer, canonical: Parameters) -> dict[str, Array]:
     """The inverse of `canonical_parameters`."""
-    found = {}
+    found = dict(canonical)
     if "kernel" in canonical:
-        banks = canonical["kernel"].reshape(layer.rank or 1, -1, layer.in_channels, layer.out_channels)
-        weights = banks.transpose(2, 1, 0, 3).reshape(layer.in_channels, banks.shape[1], -1)
-        found["weights"] = to_storage(weights, _order(layer), axis=1)
-    if "combining" in canonical:
-        found["combining"] = canonical["combining"]
+        found["weights"] = to_storage(free_weights(layer, found.pop("kernel")), _order(layer), axis=1)
     if "bias" in canonical:
         bias = canonical["bias"] if layer.bias == "site" else canonical["bias"][None, None]
         found["bias"] = jnp.moveaxis(bias, -1, 0)[..., None]
     return found
+
+
+def kernel_of(layer: Layer, free: FreeWeights) -> Array:
+    """The canonical kernel, of free weights in the order of the tie table; bank by bank along their last axis."""
+    banks = free.reshape(*free.shape[:2], layer.rank or 1, layer.out_channels)
+    return banks.transpose(2, 1, 0, 3).reshape(kernel_shape(layer))
+
+
+def free_weights(layer: Layer, kernel: Array) -> FreeWeights:
+    """The inverse of `kernel_of`."""
+    banks = kernel.reshape(layer.rank or 1, -1, layer.in_channels, layer.out_channels)
+    return banks.transpose(2, 1, 0, 3).reshape(layer.in_channels, banks.shape[1], -1)
 
 
 def _order(layer: Layer) -> Any:

@@ -1,5 +1,6 @@
 """Networks of equal size: channels solved for, so that a cell has as many parameters, or multiply-adds, as another."""
 
+from bisect import bisect_left
 from typing import Literal
 
 from cnn_constraints.arrays import Dataset
@@ -13,8 +14,7 @@ WIDEST = 2**16
 
 
 def match_width(experiment: Experiment, dataset: Dataset, quantity: Quantity, target: int) -> Experiment:
-    """The experiment with all its channels multiplied by one factor, such that the cost of its network is nearest to the
-    target.
+    """The experiment with all channels multiplied by the factor with which its network's cost is nearest to the target.
 
     Raises InputError where even one channel a layer costs more than twice the target.
     """
@@ -28,13 +28,8 @@ def match_width(experiment: Experiment, dataset: Dataset, quantity: Quantity, ta
     def cost(first: int) -> int:
         return getattr(cost_of(widened(first), dataset), quantity)
 
-    low, high = 1, 2
-    while cost(high) < target and high < WIDEST:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cost(middle) < target else (low, middle)
-    best = min((low, high), key=lambda first: abs(cost(first) - target))
+    enough = 1 + bisect_left(range(1, WIDEST), target, key=cost)
+    best = min((max(1, enough - 1), enough), key=lambda first: abs(cost(first) - target))
     if cost(best) > 2 * target:
         raise InputError(
             f"{experiment.model.constraint} has at least {cost(best):,} {quantity} on these images: it cannot be matched "

@@ -141,19 +141,20 @@ def activate_and_pool(network: Network, number: int, h: Outputs) -> Pooled:
     return pool(x, size) if size > 1 else x
 
 
+def on_layers(network: Network, change: Callable[..., Any], tree: Any, *others: Any) -> dict[str, Any]:
+    """The tree with change(layer, its part of the tree, and of the others) for each constrained layer."""
+    names = {layer_name(number): layer for number, layer in enumerate(network.layers)}
+    return {**tree, **{name: change(layer, *(one[name] for one in (tree, *others))) for name, layer in names.items()}}
+
+
 def canonical_network(network: Network, stored: Parameters) -> dict[str, Any]:
     """The parameters of the network as users see them and files hold them, from those of the engine."""
-    return _on_layers(network, canonical_parameters, stored)
+    return on_layers(network, canonical_parameters, stored)
 
 
 def stored_network(network: Network, canonical: Parameters) -> dict[str, Any]:
     """The inverse of `canonical_network`."""
-    return _on_layers(network, stored_parameters, canonical)
-
-
-def _on_layers(network: Network, change: Callable[[Layer, Parameters], Any], parameters: Parameters) -> dict[str, Any]:
-    names = {layer_name(number): layer for number, layer in enumerate(network.layers)}
-    return {name: change(names[name], one) if name in names else one for name, one in parameters.items()}
+    return on_layers(network, stored_parameters, canonical)
 
 
 def logits_side_by_side(

@@ -4,17 +4,18 @@ Each takes variables, the modules that they are of and for, and an example of wh
 in everything but the constraints of their `ConstrainedLayer`s; whatever else they hold stays as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
-from cnn_constraints.arrays import AbsoluteWeights, FreeWeights
+from cnn_constraints.arrays import AbsoluteWeights
 from cnn_constraints.errors import InputError
-from cnn_constraints.functional import Layer, Parameters, kernel_shape
+from cnn_constraints.functional import Layer, Parameters, free_weights, kernel_of, kernel_shape
 from cnn_constraints.lattice import constraints, projection
 from cnn_constraints.lattice.order import leq
 from cnn_constraints.layer import ConstrainedLayer, describe
@@ -51,8 +52,12 @@ def expand(variables: Variables, module: nn.Module, *inputs: Any, **options: Any
 
     Raises InputError where a tie table is too large to write, and where variables are not those of the module.
     """
-    layers = layers_of(module, *inputs, **options)
-    return _replaced(variables, {p: _expand(layer, _at(variables, p, layer)) for p, layer in layers.items()})
+    written = {}
+    for path, layer in layers_of(module, *inputs, **options).items():
+        own = _at(variables, path, layer)
+        bias = jnp.broadcast_to(_bias(layer, own), (*layer.sites, layer.out_channels))
+        written[path] = {"kernel": _absolute(layer, own), "bias": bias}
+    return _replaced(variables, written)
 
 
 def embed(variables: Variables, module: nn.Module, weaker: nn.Module, *inputs: Any, **options: Any) -> Variables:
@@ -61,7 +66,10 @@ def embed(variables: Variables, module: nn.Module, weaker: nn.Module, *inputs: A
     Raises InputError where a layer of `weaker` does not allow what that of `module` does, and where the two differ in more
     than constraints.
     """
-    return _between(variables, module, weaker, _embed, *inputs, **options)
+    both = _layers_of_both(module, weaker, *inputs, **options)
+    for layer, other in both.values():
+        _require_weaker(layer, other)
+    return _nearest(variables, both)
 
 
 def project(variables: Variables, module: nn.Module, onto: nn.Module, *inputs: Any, **options: Any) -> Variables:
@@ -69,7 +77,7 @@ def project(variables: Variables, module: nn.Module, onto: nn.Module, *inputs: A
 
     Raises InputError where the two differ in more than constraints.
     """
-    return _between(variables, module, onto, _project, *inputs, **options)
+    return _nearest(variables, _layers_of_both(module, onto, *inputs, **options))
 
 
 def violation(
@@ -79,41 +87,44 @@ def violation(
 
     Raises InputError where the two differ in more than constraints.
     """
-    layers, others = _layers_of_both(module, stronger, *inputs, **options)
     distance = norm = jnp.zeros(())
-    for path, layer in layers.items():
-        _require_subspace(others[path])
+    for path, (layer, other) in _layers_of_both(module, stronger, *inputs, **options).items():
+        _require_subspace(other)
         absolute = _absolute(layer, _at(variables, path, layer))
-        nearest = projection.expand(projection.project(absolute, others[path].ties), others[path].ties, layer.geometry)
-        distance, norm = distance + jnp.sum((absolute - nearest) ** 2), norm + jnp.sum(absolute**2)
+        allowed = projection.expand(projection.project(absolute, other.ties), other.ties, layer.geometry)
+        distance, norm = distance + jnp.sum((absolute - allowed) ** 2), norm + jnp.sum(absolute**2)
     return jnp.sqrt(distance / jnp.where(norm > 0, norm, 1))
 
 
-def _expand(layer: Layer, parameters: Parameters) -> dict[str, Array]:
-    sites = (layer.geometry.output_height, layer.geometry.output_width, layer.out_channels)
-    bias = parameters.get("bias", jnp.zeros(layer.out_channels))
-    return {"kernel": _absolute(layer, parameters), "bias": jnp.broadcast_to(bias, sites)}
+def _nearest(variables: Variables, both: dict[Path, tuple[Layer, Layer]]) -> Variables:
+    """The variables of the other layers whose W and U are nearest: the same W where their constraint is weaker."""
+    changed = {}
+    for path, (layer, other) in both.items():
+        _require_subspace(other)
+        own = _at(variables, path, layer)
+        if layer.rank is None and leq(layer.ties, other.ties):
+            free = projection.embed(free_weights(layer, own["kernel"]), layer.ties, other.ties)
+        elif layer.rank is None and leq(other.ties, layer.ties):
+            classes = projection.classes(other.ties, layer.ties)
+            free = projection.class_means(free_weights(layer, own["kernel"]), classes)
+        else:
+            free = projection.project(_absolute(layer, own), other.ties)
+        changed[path], bias = {"kernel": kernel_of(other, free)}, _bias(layer, own)
+        if other.bias == "site":
+            changed[path]["bias"] = jnp.broadcast_to(bias, (*other.sites, other.out_channels))
+        elif other.bias == "channel":
+            changed[path]["bias"] = bias.mean(axis=tuple(range(bias.ndim - 1)))
+    return _replaced(variables, changed)
 
 
-def _embed(layer: Layer, weaker: Layer, parameters: Parameters) -> dict[str, Array]:
+def _require_weaker(layer: Layer, weaker: Layer) -> None:
     allowed = constraints.ties("local", layer.geometry, layer.delta) if layer.rank else layer.ties
     if weaker.rank or not leq(allowed, weaker.ties):
         raise InputError(f"A layer of {weaker.constraint} does not allow what one of {layer.constraint} does.")
-    if layer.bias == "site" != weaker.bias or (layer.bias and not weaker.bias):
-        raise InputError(f"A bias for each {layer.bias} has no place in a layer with {_bias_in_words(weaker)}.")
-    if layer.rank:
-        return _project(layer, weaker, parameters)
-    free = projection.embed(_free(layer, parameters), layer.ties, weaker.ties)
-    return _with_bias({"kernel": _kernel(weaker, free)}, layer, weaker, parameters)
-
-
-def _project(layer: Layer, onto: Layer, parameters: Parameters) -> dict[str, Array]:
-    _require_subspace(onto)
-    if layer.rank is None and leq(onto.ties, layer.ties):
-        free = projection.class_means(_free(layer, parameters), projection.classes(onto.ties, layer.ties))
-    else:
-        free = projection.project(_absolute(layer, parameters), onto.ties)
-    return _with_bias({"kernel": _kernel(onto, free)}, layer, onto, parameters)
+    freedom = (None, "channel", "site")
+    if freedom.index(layer.bias) > freedom.index(weaker.bias):
+        room = f"one for each {weaker.bias}" if weaker.bias else "none"
+        raise InputError(f"A bias for each {layer.bias} has no place in a layer with {room}.")
 
 
 def _require_subspace(layer: Layer) -> None:
@@ -121,55 +132,25 @@ def _require_subspace(layer: Layer) -> None:
         raise InputError(f"{layer.constraint} is no linear subspace: there is no projection onto it.")
 
 
-def _with_bias(found: dict[str, Array], layer: Layer, other: Layer, parameters: Parameters) -> dict[str, Array]:
-    """The nearest bias of the other layer: the mean over sites where it has one constant a channel."""
-    bias = parameters.get("bias", jnp.zeros(layer.out_channels, found["kernel"].dtype))
-    if other.bias == "site":
-        found["bias"] = jnp.broadcast_to(
-            bias, (other.geometry.output_height, other.geometry.output_width, bias.shape[-1])
-        )
-    elif other.bias == "channel":
-        found["bias"] = bias.mean(axis=tuple(range(bias.ndim - 1)))
-    return found
-
-
-def _absolute(layer: Layer, parameters: Parameters) -> AbsoluteWeights:
+def _absolute(layer: Layer, own: Parameters) -> AbsoluteWeights:
+    free = free_weights(layer, own["kernel"])
     if layer.rank is None:
-        return projection.expand(_free(layer, parameters), layer.ties, layer.geometry)
-    return projection.expand_banks(_free(layer, parameters), parameters["combining"], layer.ties, layer.geometry)
+        return projection.expand(free, layer.ties, layer.geometry)
+    return projection.expand_banks(free, own["combining"], layer.ties, layer.geometry)
 
 
-def _free(layer: Layer, parameters: Parameters) -> FreeWeights:
-    """[in, weights, out], or of filter banks [in, weights, rank * out]."""
-    banks = parameters["kernel"].reshape(layer.rank or 1, -1, layer.in_channels, layer.out_channels)
-    return banks.transpose(2, 1, 0, 3).reshape(layer.in_channels, banks.shape[1], -1)
-
-
-def _kernel(layer: Layer, free: FreeWeights) -> Array:
-    return free.transpose(1, 0, 2).reshape(kernel_shape(layer))
-
-
-def _bias_in_words(layer: Layer) -> str:
-    return f"one for each {layer.bias}" if layer.bias else "none"
-
-
-def _between(
-    variables: Variables, module: nn.Module, other: nn.Module, change: Callable, *inputs: Any, **options: Any
-) -> Variables:
-    layers, others = _layers_of_both(module, other, *inputs, **options)
-    changed = {p: change(layer, others[p], _at(variables, p, layer)) for p, layer in layers.items()}
-    return _replaced(variables, changed)
+def _bias(layer: Layer, own: Parameters) -> Array:
+    return own.get("bias", jnp.zeros(layer.out_channels, own["kernel"].dtype))
 
 
 def _layers_of_both(
     module: nn.Module, other: nn.Module, *inputs: Any, **options: Any
-) -> tuple[dict[Path, Layer], dict[Path, Layer]]:
+) -> dict[Path, tuple[Layer, Layer]]:
     layers, others = (layers_of(each, *inputs, **options) for each in (module, other))
-    if set(layers) != set(others):
-        odd = min(set(layers) ^ set(others))
+    if odd := set(layers) ^ set(others):
         raise InputError(
-            f"Only one of the two modules has the constrained layer {_named(odd)}: both must have all, under the same "
-            f"names, so give layers of different kinds a name."
+            f"Only one of the two modules has the constrained layer {_named(min(odd))}: both must have all, under the "
+            f"same names, so give layers of different kinds a name."
         )
     for path, layer in layers.items():
         for what in ("geometry", "in_channels", "out_channels"):
@@ -178,15 +159,14 @@ def _layers_of_both(
                 raise InputError(
                     f"The layers {_named(path)} differ in {what}, {one} and {two}: they may differ in constraints alone."
                 )
-    return layers, others
+    return {path: (layer, others[path]) for path, layer in layers.items()}
 
 
 def _at(variables: Variables, path: Path, layer: Layer) -> Parameters:
     """The parameters of a layer. Raises InputError where they are missing or of another layer."""
-    found: Any = variables
-    for name in ("params", *path):
-        found = found.get(name) if hasattr(found, "get") else None
-    if found is None or "kernel" not in found:
+    leaves: Any = flatten_dict(variables.get("params", {}))
+    found: Any = {name: leaf for (*parents, name), leaf in leaves.items() if tuple(parents) == path}
+    if "kernel" not in found:
         raise InputError(
             f"The variables have no {'/'.join(('params', *path, 'kernel'))}: they must be those of the module, as its init "
             f"gives them."
@@ -199,15 +179,12 @@ def _at(variables: Variables, path: Path, layer: Layer) -> Parameters:
     return found
 
 
-def _replaced(variables: Variables, changed: dict[Path, dict[str, Array]]) -> Variables:
+def _replaced(variables: Variables, changed: Mapping[Path, Parameters]) -> Variables:
     """The variables with the parameters at some paths exchanged."""
-
-    def walk(tree: Any, path: Path) -> Any:
-        if path in changed:
-            return changed[path]
-        return {name: walk(one, (*path, name)) for name, one in tree.items()} if hasattr(tree, "items") else tree
-
-    return {**variables, "params": walk(variables["params"], ())}
+    leaves = flatten_dict(variables["params"], keep_empty_nodes=True)
+    kept = {path: leaf for path, leaf in leaves.items() if path[:-1] not in changed}
+    new = {(*path, name): leaf for path, own in changed.items() for name, leaf in own.items()}
+    return {**variables, "params": unflatten_dict(kept | new)}
 
 
 def _named(path: Path) -> str:

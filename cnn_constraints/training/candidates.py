@@ -24,14 +24,13 @@ class Unrolled(NamedTuple):
 
     each: tuple[Any, ...]
 
-    def map(self, function: Callable, *arrays: Any) -> "Unrolled":
-        """function(one, *arrays) for every candidate; of the arrays, whose leading axis is that of candidates, its own."""
-        own = ([jax.tree.map(lambda leaf, i=i: leaf[i], array) for array in arrays] for i in range(len(self.each)))
-        return Unrolled(tuple(function(one, *mine) for one, mine in zip(self.each, own, strict=True)))
-
-    def pair(self, other: "Unrolled") -> "Unrolled":
-        """(one, other) of every candidate."""
-        return Unrolled(tuple(zip(self.each, other.each, strict=True)))
+    def map(self, function: Callable, *others: Any) -> "Unrolled":
+        """function(one, *own) for every candidate. Others: candidates too, or arrays whose leading axis is theirs."""
+        own = [
+            other.each if isinstance(other, Unrolled) else [_row(other, i) for i in range(len(self.each))]
+            for other in others
+        ]
+        return Unrolled(tuple(function(*mine) for mine in zip(self.each, *own, strict=True)))
 
     def arrays(self) -> Any:
         """The same with a leading axis of candidates."""
@@ -47,38 +46,30 @@ class Unrolled(NamedTuple):
 
     def on_host(self, experiment: int, candidate: int) -> Any:
         """That of one candidate of one of several experiments, whose axis comes first."""
-        return jax.tree.map(lambda leaf: leaf[experiment], self.each[candidate])
+        return _row(self.each[candidate], experiment)
 
 
 class Stacked(NamedTuple):
-    """Something of each candidate, as arrays with a leading axis of candidates."""
+    """Something of each candidate, as arrays with a leading axis of candidates. Its methods are those of Unrolled."""
 
     each: Any
 
-    def map(self, function: Callable, *arrays: Any) -> "Stacked":
-        """See Unrolled."""
-        return Stacked(jax.vmap(function)(self.each, *arrays))
-
-    def pair(self, other: "Stacked") -> "Stacked":
-        """See Unrolled."""
-        return Stacked((self.each, other.each))
+    def map(self, function: Callable, *others: Any) -> "Stacked":
+        own = [other.each if isinstance(other, Stacked) else other for other in others]
+        return Stacked(jax.vmap(function)(self.each, *own))
 
     def arrays(self) -> Any:
-        """See Unrolled."""
         return self.each
 
     def pick(self, index: Int[Array, ""]) -> Any:
-        """See Unrolled."""
-        return jax.tree.map(lambda leaf: leaf[index], self.each)
+        return _row(self.each, index)
 
     def logits(self, network: Network, images: Images) -> Logits:
-        """See Unrolled."""
         say: Callable = lambda parameters: network.apply({"params": parameters}, images)
         return jax.vmap(say)(self.each)
 
     def on_host(self, experiment: int, candidate: int) -> Any:
-        """See Unrolled."""
-        return jax.tree.map(lambda leaf: leaf[experiment, candidate], self.each)
+        return _row(self.each, (experiment, candidate))
 
 
 Candidates = Unrolled | Stacked
@@ -94,3 +85,7 @@ def alike(one: Any, count: int, kind: type[Candidates]) -> Candidates:
 def fastest_kind(backend: str) -> type[Candidates]:
     """Unrolled or Stacked, by what was measured."""
     return Unrolled if backend == "cpu" else Stacked
+
+
+def _row(arrays: Any, index: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], arrays)

@@ -15,14 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from cnn_constraints.training import candidates as kinds
-from cnn_constraints.training import evaluation, loop, soft_constraints
-from cnn_constraints.training.candidates import Candidates
-from cnn_constraints.training.evaluation import Test
-from cnn_constraints.training.loop import Candidate, Hyperparameters, Images, Standardisation, Task
-from cnn_constraints.training.metrics import Metrics, measure
+from cnn_constraints.training import loop, soft_constraints
+from cnn_constraints.training.candidates import Candidates, Unrolled
+from cnn_constraints.training.loop import Hyperparameters, Images, Standardisation, Task
+from cnn_constraints.training.metrics import Metrics, better, measure, worst
+
+EVALUATION_CHUNK = 500
+"""Images evaluated at once: bounds the memory of activations, and does not change the result."""
 
 
 class Arrays(NamedTuple):
@@ -35,11 +37,17 @@ class Arrays(NamedTuple):
     standardisation: Standardisation
 
 
-class Segment(NamedTuple):
-    """What happened between two looks at the validation data, for each candidate of one experiment, on the host.
+class Test(NamedTuple):
+    """The chosen candidate, by validation alone, and its test metrics: NaN until the last segment reads the test set."""
 
-    diverged: as in `loop.Candidate`.
-    """
+    candidate: Int[Array, ""]
+    update: Int[Array, ""]
+    validation: Metrics
+    metrics: Metrics
+
+
+class Segment(NamedTuple):
+    """What happened between two looks at the validation data, for each candidate of one experiment, on the host."""
 
     update: int
     train: Metrics
@@ -50,9 +58,7 @@ class Segment(NamedTuple):
 
 
 class State(NamedTuple):
-    """Experiments in the middle: their candidates after an update that ends a segment. To be used, or copied, before the
-    next segment is computed: that takes the memory of these.
-    """
+    """Experiments after an update that ends a segment. The next segment takes its memory: use or copy it before."""
 
     update: int
     candidates: Candidates
@@ -97,35 +103,23 @@ def compile_program(
 
     Experiments are spread evenly over as many devices as divide their number. On CPU a device computes in one thread:
     experiments side by side use the cores better than one on all of them (measured: conv and local 1.3 times, shared 1.25
-    times, dense the same), and no number depends on how many cores there are.
+    times, dense the same). No number depends on how many devices there are, but for the last bit of dense alone on one.
     """
     kind = kind or kinds.fastest_kind(jax.default_backend())
-    devices = _devices_for(len(arrays.batches))
+    available, experiments = jax.devices(), len(arrays.batches)
+    count = max(n for n in range(1, len(available) + 1) if experiments % n == 0)
+    devices = Mesh(np.array(available[:count]), ("experiments",))
     candidates = jax.eval_shape(jax.vmap(partial(_start, task, kind)), arrays.key, arrays.hyperparameters)
-    segment = jax.shard_map(
-        partial(_segments, task, kind),
-        mesh=devices,
-        in_specs=(SPREAD, WHOLE, SPREAD, WHOLE, WHOLE),
-        out_specs=SPREAD,
-        check_vma=False,
-    )
+    specs = (SPREAD, WHOLE, SPREAD, WHOLE, WHOLE)
+    segments = partial(_segments, task, kind)
+    spread = jax.shard_map(segments, mesh=devices, in_specs=specs, out_specs=SPREAD, check_vma=False)
+    shardings = tuple(NamedSharding(devices, spec) for spec in specs)
     part = arrays._replace(batches=arrays.batches[:, :evaluate_every])
-    placed = [(candidates, SPREAD), (jnp.array(0), WHOLE), (part, SPREAD), (train_split, WHOLE), (test_split, WHOLE)]
-    arguments = [jax.tree.map(partial(_shape_on, NamedSharding(devices, where)), value) for value, where in placed]
+    shapes = jax.eval_shape(lambda *all_: all_, candidates, jnp.array(0), part, train_split, test_split)
+    lowered = jax.jit(spread, donate_argnums=0, in_shardings=shardings).lower(*shapes)
     one_thread: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
-    options = one_thread if jax.default_backend() == "cpu" else None
-    compiled = jax.jit(segment, donate_argnums=0).lower(*arguments).compile(options)
+    compiled = lowered.compile(one_thread if jax.default_backend() == "cpu" else None)
     return Program(compiled, candidates, devices, task.updates, evaluate_every)
-
-
-def _devices_for(experiments: int) -> Mesh:
-    devices = jax.devices()
-    count = max(n for n in range(1, len(devices) + 1) if experiments % n == 0)
-    return Mesh(np.array(devices[:count]), ("experiments",))
-
-
-def _shape_on(sharding: NamedSharding, array: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
 
 def on_devices(program: Program, arrays: Any, spread: PartitionSpec = WHOLE) -> Any:
@@ -138,20 +132,18 @@ def train(
 ) -> Steps:
     """Train stacked experiments with the program of their group, from the start or from a state on."""
     splits = on_devices(program, train_split), on_devices(program, test_split)
-    done, candidates = state or State(0, _unwritten(program))
+    spread = NamedSharding(program.devices, SPREAD)
+    # The first segment replaces them by initial weights.
+    zeros = lambda shape: jnp.zeros(shape.shape, shape.dtype, device=spread)
+    done, candidates = state or State(0, jax.tree.map(zeros, program.candidates))
     for first in range(done, program.updates, program.evaluate_every):
         part = arrays._replace(batches=arrays.batches[:, first : first + program.evaluate_every])
         here = on_devices(program, jnp.array(first))
         candidates, history = program.segment(candidates, here, on_devices(program, part, SPREAD), *splits)
         history = jax.tree.map(np.asarray, history)
         state = State(first + program.evaluate_every, candidates)
-        of_experiment = lambda i, history=history: jax.tree.map(lambda leaf: leaf[i], history)
-        yield [Segment(state.update, *of_experiment(i)) for i in range(program.side_by_side)], state
-
-
-def best_parameters(state: State, experiment: int, candidate: int) -> Any:
-    """Those of one candidate that were best on validation data so far, on the host."""
-    return jax.tree.map(np.asarray, state.candidates.on_host(experiment, candidate).best.parameters)
+        each = [jax.tree.map(lambda leaf, i=i: leaf[i], history) for i in range(program.side_by_side)]
+        yield [Segment(state.update, *one) for one in each], state
 
 
 def current_parameters(state: State, experiment: int, candidate: int) -> Any:
@@ -159,17 +151,9 @@ def current_parameters(state: State, experiment: int, candidate: int) -> Any:
     return jax.tree.map(np.asarray, state.candidates.on_host(experiment, candidate).parameters)
 
 
-def _unwritten(program: Program) -> Candidates:
-    """Zeros in the shape of the candidates: the first segment replaces them by initial weights."""
-    spread = NamedSharding(program.devices, SPREAD)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=spread), program.candidates)
-
-
 def load_state(program: Program, update: int, arrays: Sequence[np.ndarray]) -> State | None:
-    """A state from the arrays that `jax.tree.leaves` gave of its candidates, with one row an experiment; the last row is
-    repeated for as many experiments as the program takes.
-
-    None where they are not those of this program.
+    """A state from the arrays that `jax.tree.leaves` gave of its candidates, one row an experiment, the last one repeated
+    for as many as the program takes. None where they are not those of this program.
     """
     shapes, structure = jax.tree.flatten(program.candidates)
     given = [(array.shape[1:], array.dtype) for array in arrays]
@@ -184,9 +168,7 @@ def load_state(program: Program, update: int, arrays: Sequence[np.ndarray]) -> S
 def _segments(
     task: Task, kind: type[Candidates], candidates: Candidates, first: Array, arrays: Arrays, *splits: Images
 ) -> Any:
-    """The segments of the experiments on one device. One alone is computed without an axis, which layouts would suffer
-    from.
-    """
+    """The segments of the experiments on one device. For one alone there is no axis: layouts would suffer from it."""
     segment = lambda candidates, arrays: _segment(task, kind, candidates, first, arrays, *splits)
     if len(arrays.batches) > 1:
         return jax.vmap(segment)(candidates, arrays)
@@ -199,14 +181,9 @@ def _start(task: Task, kind: type[Candidates], key: jax.Array, hyperparameters: 
 
 
 def _segment(
-    task: Task,
-    kind: type[Candidates],
-    candidates: Candidates,
-    first: Int[Array, ""],
-    arrays: Arrays,
-    train_split: Images,
-    test_split: Images,
+    task: Task, kind: type[Candidates], candidates: Candidates, first: Int[Array, ""], arrays: Arrays, *splits: Images
 ) -> tuple[Candidates, tuple[Metrics, Metrics, Test, Int[Array, " candidates"], dict[str, Array]]]:
+    train_split, test_split = splits
     start = lambda: _start(task, kind, arrays.key, arrays.hyperparameters)
     candidates = lax.cond(first == 0, start, lambda: candidates)
 
@@ -214,34 +191,20 @@ def _segment(
         images, labels = loop.prepare(train_split, batch, arrays.standardisation)
         return _update(task, candidates, images, labels, arrays.hyperparameters)
 
-    candidates, train_metrics = lax.scan(step, candidates, arrays.batches)
-    done = first + len(arrays.batches)
+    candidates, of_batches = lax.scan(step, candidates, arrays.batches)
     parameters = candidates.map(lambda one: one.parameters)
-    validation = evaluation.evaluate(task, parameters, train_split, arrays.validation, arrays.standardisation)
-    candidates = candidates.map(partial(_look, first, done), train_metrics.loss.T, validation)
-    test = lax.cond(
-        done == task.updates,
-        lambda: evaluation.test(task, candidates, test_split, arrays.standardisation, read=True),
-        lambda: evaluation.test(task, candidates, test_split, arrays.standardisation, read=False),
-    )
+    validation = _evaluate(task, parameters, train_split, arrays.validation, arrays.standardisation)
+    candidates = candidates.map(partial(loop.remember, first), of_batches.loss.T, validation)
+    last = first + len(arrays.batches) == task.updates
+    test = _test(task, candidates, test_split, arrays.standardisation, last)
     distances = candidates.map(lambda one: soft_constraints.violations(task.network, task.soft, one.parameters))
-    train = jax.tree.map(lambda leaf: leaf.mean(axis=0), train_metrics)
+    train = jax.tree.map(lambda leaf: leaf.mean(axis=0), of_batches)
     diverged = candidates.map(lambda one: one.diverged).arrays()
     return candidates, (train, validation, test, diverged, distances.arrays())
 
 
-def _look(
-    first: Int[Array, ""], done: Int[Array, ""], candidate: Candidate, train: Float[Array, " updates"], now: Metrics
-) -> Candidate:
-    return loop.keep_best(loop.note_divergence(candidate, first, train, now.loss), done, now)
-
-
 def _update(
-    task: Task,
-    candidates: Candidates,
-    images: Float[Array, "batch height width channels"],
-    labels: Int[Array, " batch"],
-    hyperparameters: Hyperparameters,
+    task: Task, candidates: Candidates, images: Array, labels: Int[Array, " batch"], hyperparameters: Hyperparameters
 ) -> tuple[Candidates, Metrics]:
     """`loop.update` for all. No loss depends on another candidate, so the gradient of their sum is that of each."""
 
@@ -251,5 +214,52 @@ def _update(
         return metrics.loss.sum(), metrics
 
     gradients, metrics = jax.grad(objective, has_aux=True)(candidates.map(lambda one: one.parameters))
-    descend = lambda pair, own: loop.descend(task, pair[0], pair[1], own)
-    return candidates.pair(gradients).map(descend, hyperparameters), metrics
+    return candidates.map(partial(loop.descend, task), gradients, hyperparameters), metrics
+
+
+def _evaluate(
+    task: Task,
+    parameters: Candidates,
+    split: Images,
+    indices: Int[Array, " examples"],
+    standardisation: Standardisation,
+) -> Metrics:
+    """Mean metrics of each candidate's parameters, a chunk of images at a time."""
+    examples = len(indices)
+    chunks = -(-examples // EVALUATION_CHUNK)
+    size = -(-examples // chunks)
+    # The last chunk is filled up with an example that does not count.
+    filled = jnp.pad(indices, (0, chunks * size - examples), mode="edge").reshape(chunks, size)
+    counts = (jnp.arange(chunks * size) < examples).reshape(chunks, size)
+
+    def chunk(carry: None, part: tuple) -> tuple[None, Metrics]:
+        images, labels = loop.prepare(split, part[0], standardisation)
+        metrics = jax.vmap(measure, (0, None))(parameters.logits(task.network, images), labels)
+        return carry, jax.tree.map(lambda leaf: jnp.where(part[1], leaf, 0).sum(axis=1), metrics)
+
+    _, sums = lax.scan(chunk, None, (filled, counts))
+    return jax.tree.map(lambda leaf: leaf.sum(axis=0) / examples, sums)
+
+
+def _test(
+    task: Task, candidates: Candidates, test_split: Images, standardisation: Standardisation, read: Bool[Array, ""]
+) -> Test:
+    """The candidate that is best on validation data, of those that did not diverge, and if `read` what it makes of the test
+    set.
+    """
+    best, diverged = candidates.map(lambda one: (one.best._replace(parameters=0), one.diverged)).arrays()
+    # One that diverged is not chosen, however good it was before.
+    left = jax.tree.map(lambda own, none: jnp.where(diverged == loop.NEVER, own, none), best.metrics, worst())
+    beaten = jax.vmap(lambda one: better(left, one).any())(left)
+    chosen = jnp.argmin(beaten).astype(jnp.int32)
+    validation = jax.tree.map(lambda leaf: leaf[chosen], left)
+    unread = Metrics(jnp.array(jnp.nan), jnp.array(jnp.nan))
+
+    def metrics() -> Metrics:
+        winner = candidates.map(lambda one: one.best.parameters).pick(chosen)
+        everything = jnp.arange(len(test_split.labels))
+        found = _evaluate(task, Unrolled((winner,)), test_split, everything, standardisation)
+        # An experiment whose every candidate diverged has chosen nothing that could be tested.
+        return jax.tree.map(lambda leaf, none: jnp.where(validation.accuracy < 0, none, leaf[0]), found, unread)
+
+    return Test(chosen, best.update[chosen], validation, lax.cond(read, metrics, lambda: unread))

@@ -20,9 +20,6 @@ from cnn_constraints.training.soft_constraints import NONE, SoftConstraints
 INITIAL_WEIGHTS = 0
 """Name of the stream of `jax.random.key(seed)` from which initial weights come."""
 
-EVALUATION_CHUNK = 500
-"""Images evaluated at once: bounds the memory of activations, and does not change the result."""
-
 
 @dataclass(frozen=True)
 class Task:
@@ -132,22 +129,20 @@ _jitted_update = jax.jit(update, static_argnums=0)
 _jitted_evaluate = jax.jit(evaluate, static_argnums=0)
 
 
-def keep_best(candidate: Candidate, update: Int[Array, ""] | int, validation: Metrics) -> Candidate:
-    """The candidate, remembering its present parameters if they are the best so far on validation data."""
-    now = Best(candidate.parameters, jnp.asarray(update), validation)
-    keep = better(validation, candidate.best.metrics)
-    return candidate._replace(best=jax.tree.map(lambda new, old: jnp.where(keep, new, old), now, candidate.best))
-
-
-def note_divergence(
-    candidate: Candidate, first: Int[Array, ""] | int, train: Float[Array, " updates"], validation: Float[Array, ""]
+def remember(
+    first: Int[Array, ""] | int, candidate: Candidate, losses: Float[Array, " updates"], validation: Metrics
 ) -> Candidate:
-    """The candidate, remembering when its loss was first not finite. train: the losses before each update from `first` on;
-    validation: the loss after the last of them.
+    """The candidate after a look at the validation data: it remembers its parameters if they are the best so far, and when
+    its loss was first not finite. losses: before each update from `first` on.
     """
-    wrong = ~jnp.isfinite(jnp.append(train, validation))
-    now = jnp.where(wrong.any(), first + wrong.argmax(), NEVER)
-    return candidate._replace(diverged=jnp.where(candidate.diverged == NEVER, now, candidate.diverged))
+    wrong = ~jnp.isfinite(jnp.append(losses, validation.loss))
+    diverged = jnp.where(wrong.any(), first + wrong.argmax(), NEVER)
+    now = Best(candidate.parameters, jnp.asarray(first + len(losses)), validation)
+    keep = better(validation, candidate.best.metrics)
+    return candidate._replace(
+        best=jax.tree.map(lambda new, old: jnp.where(keep, new, old), now, candidate.best),
+        diverged=jnp.where(candidate.diverged == NEVER, diverged, candidate.diverged),
+    )
 
 
 def train(
@@ -167,10 +162,8 @@ def train(
         losses.append(of_batch.loss)
         if number % evaluate_every == 0:
             examples = _jitted_evaluate(task, candidate.parameters, *prepare(split, validation, standardisation))
-            metrics = jax.tree.map(jnp.mean, examples)
-            candidate = note_divergence(candidate, number - len(losses), jnp.stack(losses), metrics.loss)
-            candidate = keep_best(candidate, number, metrics)
-            history.append(metrics)
+            history.append(jax.tree.map(jnp.mean, examples))
+            candidate = remember(number - len(losses), candidate, jnp.stack(losses), history[-1])
             losses = []
     return candidate, history
 

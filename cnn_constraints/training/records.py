@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from cnn_constraints.training.ensemble import Segment
 from cnn_constraints.training.loop import NEVER, Hyperparameters
@@ -63,16 +62,12 @@ class Result(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """All that an experiment found. seconds: its share of the time that those trained beside it took together.
-
-    receptive_fields: of the first layer of the chosen candidate, where somebody wants to look at them; not kept.
-    """
+    """All that an experiment found. seconds: its share of the time that those trained beside it took together."""
 
     experiment: str
     result: Result
     evaluations: list[Evaluation]
     seconds: float
-    receptive_fields: Float[np.ndarray, "sites channels height width"] | None = None
 
 
 def evaluations_of(segment: Segment, candidates: Sequence[Hyperparameters]) -> list[Evaluation]:

@@ -1,0 +1,65 @@
+"""Experiments on a few random images, trained by the engine and by the ordinary loop; one program for each shape."""
+
+import jax
+import numpy as np
+
+from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.experiment import Data, Experiment, Model, Training
+from cnn_constraints.plan import build_arrays, build_task, to_device
+from cnn_constraints.resolve import Resolved, resolve
+from cnn_constraints.training import ensemble, loop
+from cnn_constraints.training.candidates import Candidates, Unrolled
+
+UPDATES, EVERY = 8, 4
+
+PROGRAMS: dict = {}
+"""Compiled once a shape: that is what the engine promises, and it keeps these tests quick."""
+
+
+def random_dataset(seed: int) -> Dataset:
+    """Two channels, the first of them brighter in one corner for one class than for another."""
+    generator = np.random.default_rng(seed)
+
+    def split(examples: int) -> Split:
+        labels = np.arange(examples, dtype=np.int32) % 3
+        images = generator.integers(0, 128, (examples, 6, 6, 2))
+        images[:, :3, :3, 0] += 40 * labels[:, None, None]
+        return Split(images.astype(np.uint8), labels)
+
+    return Dataset("random", split(120), split(37), ("a", "b", "c"))
+
+
+def small_experiment(constraint: str, seed: int, bias: str = "own", layers: int = 1, **training) -> Resolved:
+    usual = {"batch_size": 8, "updates": UPDATES, "evaluate_every": EVERY, "learning_rates": (1e-3, 1e-2)}
+    model = Model(constraint, 1, (3, 2)[:layers], (2, 1)[:layers], (1, 1)[:layers], bias=bias)
+    experiment = Experiment(Data(n_train=24, n_validation=31), model, Training(**usual | training), seed % 1000)
+    return resolve([experiment])[0]
+
+
+def train_side_by_side(
+    experiments: list[Resolved], dataset: Dataset, kind: type[Candidates] = Unrolled
+) -> list[list[ensemble.Segment]]:
+    """The segments of each experiment."""
+    task = build_task(experiments[0], dataset)
+    stacked = ensemble.stack([build_arrays(experiment, dataset) for experiment in experiments])
+    splits, every = (to_device(dataset.train), to_device(dataset.test)), experiments[0].training.evaluate_every
+    lanes = stacked.hyperparameters.learning_rate.shape
+    shape = (task, kind, lanes, every, ensemble.EVALUATION_CHUNK, len(jax.devices()))
+    if shape not in PROGRAMS:
+        PROGRAMS[shape] = ensemble.compile_program(task, stacked, *splits, every, kind)
+    looks = [segments for segments, _ in ensemble.train(PROGRAMS[shape], stacked, *splits)]
+    return list(map(list, zip(*looks, strict=True)))
+
+
+def train_alone(experiment: Resolved, dataset: Dataset, kind: type[Candidates] = Unrolled) -> list[ensemble.Segment]:
+    return train_side_by_side([experiment], dataset, kind)[0]
+
+
+def train_loop(experiment: Resolved, dataset: Dataset, number: int = 0, updates: int | None = None):
+    """One candidate, by the ordinary loop, for so many updates: its task, itself, and its validation metrics."""
+    task, arrays = build_task(experiment, dataset), build_arrays(experiment, dataset)
+    hyperparameters = jax.tree.map(lambda leaf: leaf[number], arrays.hyperparameters)
+    data = to_device(dataset.train), arrays.batches[:updates], arrays.validation, arrays.standardisation
+    return task, *loop.train(
+        task, arrays.key, hyperparameters, *data, evaluate_every=experiment.training.evaluate_every
+    )
