@@ -1,95 +1,93 @@
-"""Single layers: our choice of formulation against the layers of Flax, XLA and PyTorch, forward and with both gradients.
+"""Single layers: ours against those of Flax and PyTorch, forward and with both gradients.
 
 Every contender takes its images and weights in the layout that it likes best.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from benchmarks.layers import definition, flax_layers
-from benchmarks.layers.contender import Arrays, Case, Maker
-from benchmarks.layers.definition import Products, kernel_of
-from benchmarks.layers.operations import least_operations
-from benchmarks.layers.our_layers import ours
-from benchmarks.table import OURS, Row, row
-from benchmarks.timing import Ceilings, side_by_side, torch_is_installed
-from cnn_constraints.lattice import counts
-from cnn_constraints.lattice.geometry import Geometry
+from benchmarks.layers import jax_layers
+from benchmarks.layers.case import Arrays, Case, Maker, definition, draw, least_work, make_case
+from benchmarks.measure import OURS, Ceilings, Row, row, side_by_side, torch_is_installed
+from cnn_constraints.environment import device_memory
+from cnn_constraints.errors import InputError
 from cnn_constraints.ops import choose
 
 TOLERANCE = 1e-4
 """Largest difference from the definition in 64 bits, relative to the largest value of the array."""
 
-CHECKED_IMAGES = 2
-
-DIRECTIONS = {"forward": ", forward", "both": ", forward and backward"}
-"""What is timed, and what the title of a case says of it."""
+PASSES = {"forward": 1, "forward and backward": 3}
 
 
-def grid(shapes: Sequence[str], deltas: Sequence[int], batch: int) -> list[Case]:
-    """Local and conv at every delta, shared and dense at all offsets, on images and channels such as 28x28x1->16."""
-    cells = [(cell, delta) for delta in deltas for cell in ("local", "conv")] + [("shared", None), ("dense", None)]
-    return [make_case(shape, cell, delta, batch) for shape in shapes for cell, delta in cells]
+def layers(
+    cells: Sequence[str], shapes: Sequence[str], deltas: Sequence[int], batch: int, formulations: bool
+) -> dict[Case, dict[str, Maker]]:
+    """Every case, once, and its contenders; with `formulations` each of ours is one, not the chosen one only."""
+    cases = (make_case(shape, cell, delta, batch) for shape in shapes for delta in deltas for cell in cells)
+    return {case: makers(case, formulations) for case in dict.fromkeys(cases)}
 
 
-def make_case(shape: str, cell: str, delta: int | None, batch: int) -> Case:
-    """shape: height x width x channels in -> out, such as 28x28x1->16."""
-    height, width, in_channels, out_channels = map(int, shape.replace("->", "x").split("x"))
-    return Case(shape, cell, Geometry(height, width), in_channels, out_channels, delta, batch)
-
-
-def measure(cases: Sequence[Case], rounds: int, ceilings: Ceilings, seed: int, formulations: bool) -> Iterator[Row]:
-    """Rows of the suite `layers`; with `formulations` every formulation of ours is a contender, not the chosen one only.
-
-    Raises RuntimeError for a contender that computes something else.
-    """
-    for case in cases:
-        makers = _makers(case, formulations)
-        _check(case, makers, seed)
-        arrays = _draw(case, seed)
-        contenders = {name: maker(case, arrays) for name, maker in makers.items()}
-        for direction, suffix in DIRECTIONS.items():
-            runs = {name: getattr(contender, direction) for name, contender in contenders.items()}
-            for name, timing in side_by_side(runs, rounds).items():
-                yield row("layers", case.title + suffix, name, timing, 1, least_work(case, direction), ceilings)
-
-
-def least_work(case: Case, direction: str) -> tuple[float, float]:
-    """Operations and bytes of one pass, or of the three that both gradients make of it."""
-    count = counts.count(case.cell, case.geometry, case.delta, case.in_channels, case.out_channels)
-    sites = case.geometry.input_sites * case.in_channels + case.geometry.output_sites * case.out_channels
-    passes = {"forward": 1, "both": 3}[direction]
-    return passes * least_operations(case), 4.0 * passes * (case.batch * sites + count.weights)
-
-
-def _draw(case: Case, seed: int) -> Arrays:
-    generator = np.random.default_rng(seed)
-    sites = (case.batch, case.geometry.height, case.geometry.width)
-    free = counts.sizes(case.cell, case.geometry, case.delta).weights
-    shapes = ((*sites, case.in_channels), (case.in_channels, free, case.out_channels), (*sites, case.out_channels))
-    return Arrays(*(generator.standard_normal(shape, np.float32) for shape in shapes))
-
-
-def _check(case: Case, makers: dict[str, Maker], seed: int) -> None:
-    small = case._replace(batch=CHECKED_IMAGES)
-    arrays = _draw(small, seed)
-    kernel = kernel_of(case.cell, arrays.weights, case.geometry, case.delta)
-    expected = definition.products(case.cell, arrays.images, kernel, arrays.gradient, case.geometry, case.delta)
-    for name, maker in makers.items():
-        for field, actual, wanted in zip(Products._fields, maker(small, arrays).products(), expected, strict=True):
-            error = np.abs(actual - wanted).max() / np.abs(wanted).max()
-            if not error < TOLERANCE:
-                raise RuntimeError(f"{name} on {case.title}: {field} is off by {error:.1e} of its largest value")
-
-
-def _makers(case: Case, formulations: bool) -> dict[str, Maker]:
-    makers: dict[str, Maker] = {OURS: ours(None)}
+def makers(case: Case, formulations: bool = False) -> dict[str, Maker]:
+    """The contenders of a case by name."""
+    found: dict[str, Maker] = {OURS: jax_layers.ours(jax_layers.chosen(case))}
     if formulations:
-        makers |= {f"ours: {name}": ours(name) for name in choose.FORMULATIONS[case.cell]}
-    makers |= flax_layers.MAKERS[case.cell]
+        found |= {f"ours: {name}": jax_layers.ours(name) for name in choose.FORMULATIONS[case.cell]}
+    found["flax"] = jax_layers.flax
     if torch_is_installed():
         from benchmarks.layers import torch_layers
 
-        makers |= torch_layers.MAKERS[case.cell]
-    return makers
+        found |= torch_layers.MAKERS[case.cell]
+    return found
+
+
+def megapixel(cells: Sequence[str], deltas: Sequence[int], size: int) -> dict[Case, dict[str, Maker]]:
+    """The text's own example: one image of size x size, one channel in and out; ours alone, and of conv Flax's.
+
+    A cell whose weights and their gradient do not fit into memory is left out, with a sentence that tells their bytes.
+    Raises InputError with it where nothing is left.
+    """
+    cases = dict.fromkeys(make_case(f"{size}x{size}x1->1", cell, delta, 1) for cell in cells for delta in deltas)
+    needed, available = {case: 8 * case.count.weights for case in cases}, device_memory()
+    refusals = [
+        f"{case.title} is not run: its {case.count.weights:,} weights and their gradient take {bytes_:,} bytes, and this "
+        f"machine has {available:,}."
+        for case, bytes_ in needed.items()
+        if bytes_ > available
+    ]
+    if len(refusals) == len(cases):
+        raise InputError(" ".join(refusals))
+    for sentence in refusals:
+        print(sentence, file=sys.stderr)
+    ours = {case: {OURS: jax_layers.ours(jax_layers.chosen(case))} for case in cases if needed[case] <= available}
+    return {case: own | ({"flax": jax_layers.flax} if case.cell == "conv" else {}) for case, own in ours.items()}
+
+
+def measure(
+    suite: str, cases: dict[Case, dict[str, Maker]], rounds: int, ceilings: Ceilings, seed: int
+) -> Iterator[Row]:
+    """A row a case, direction and contender. Raises RuntimeError for a contender that computes something else."""
+    for case, contenders in cases.items():
+        check(case, contenders, seed)
+        arrays = draw(case, seed)
+        ready = {name: make(case, arrays) for name, make in contenders.items()}
+        for direction, passes in PASSES.items():
+            runs = {name: one.forward if passes == 1 else one.both for name, one in ready.items()}
+            for name, seconds in side_by_side(runs, rounds).items():
+                names = (suite, f"{case.title}, {direction}", name)
+                yield row(names, seconds, 1, least_work(case, passes), ceilings)
+
+
+def check(case: Case, contenders: dict[str, Maker], seed: int) -> None:
+    """Raises RuntimeError for a contender that is not the layer by its definition, where that can be written out."""
+    small = case.reduced()
+    arrays = draw(small, seed)
+    expected = definition(small, arrays)
+    for name, make in contenders.items():
+        for field, actual, wanted in zip(
+            Arrays._fields, make(small, arrays).both(), make(small, expected).arrays, strict=True
+        ):
+            error = np.abs(np.asarray(actual) - wanted).max() / np.abs(wanted).max()
+            if not error < TOLERANCE:
+                raise RuntimeError(f"{name} on {case.title}: {field} is off by {error:.1e} of its largest value")

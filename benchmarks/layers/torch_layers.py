@@ -7,121 +7,93 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.layers.contender import Arrays, Case, Contender, Maker
-from benchmarks.layers.definition import Products, kernel_of
+from benchmarks.layers.case import Arrays, Case, Contender, Maker, kernel_of
 
 Apply = Callable[[Tensor, Tensor], Tensor]
 
 
-def unfold_and_bmm(x: Tensor, weights: Tensor, reach: tuple[int, int]) -> Tensor:
-    """weights[site, c * a * b, d]: as PyTorch's users write a locally connected layer."""
-    rows, columns = reach
-    patches = functional.unfold(x, (2 * rows + 1, 2 * columns + 1), padding=reach).permute(2, 0, 1)
-    h = torch.bmm(patches, weights)
-    return h.permute(1, 2, 0).reshape(len(x), -1, *x.shape[2:])
+def conv2d(case: Case) -> Apply:
+    """weights[d, c, a, b]."""
+    return lambda x, weights: functional.conv2d(x, weights, padding=case.reach)
 
 
-def fourier(x: Tensor, weights: Tensor) -> Tensor:
+def fourier(case: Case) -> Apply:
     """weights[d, c, 2 h - 1, 2 w - 1]: the correlation theorem on a torus of that size."""
-    height, width = x.shape[2:]
-    size = weights.shape[2:]
-    image = torch.fft.rfft2(x, s=size)
-    spectrum = torch.conj(torch.fft.rfft2(torch.roll(weights, (1 - height, 1 - width), (2, 3))))
-    product = torch.einsum("ncij,dcij->ndij", image, spectrum)
-    return torch.fft.irfft2(product, s=size)[:, :, :height, :width]
+    height, width = case.geometry.height, case.geometry.width
+    size = case.kernel_size
+
+    def apply(x: Tensor, weights: Tensor) -> Tensor:
+        spectrum = torch.conj(torch.fft.rfft2(torch.roll(weights, (1 - height, 1 - width), (2, 3))))
+        product = torch.einsum("ncij,dcij->ndij", torch.fft.rfft2(x, s=size), spectrum)
+        return torch.fft.irfft2(product, s=size)[:, :, :height, :width]
+
+    return apply
 
 
-def _contender(
-    apply: Apply,
-    x: np.ndarray,
-    weights: np.ndarray,
-    gradient: np.ndarray,
-    common: Callable,
-    layout: torch.memory_format = torch.contiguous_format,
-) -> Contender:
-    tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in (x, weights, gradient))
-    images, kernel, back = (tensor.clone(memory_format=layout) for tensor in tensors)
-    images.requires_grad_()
-    kernel.requires_grad_()
+def unfold_and_bmm(case: Case) -> Apply:
+    """weights[site, c * a * b, d]: as PyTorch's users write a locally connected layer."""
 
-    def forward() -> Tensor:
-        with torch.no_grad():
-            return apply(images, kernel)
+    def apply(x: Tensor, weights: Tensor) -> Tensor:
+        patches = functional.unfold(x, case.kernel_size, padding=case.reach).permute(2, 0, 1)
+        return torch.bmm(patches, weights).permute(1, 2, 0).reshape(len(x), -1, *x.shape[2:])
 
-    def both() -> tuple[Tensor, ...]:
-        h = apply(images, kernel)
-        return (h, *torch.autograd.grad(h, (images, kernel), back))
-
-    return Contender(forward, both, lambda: common(*(array.detach().numpy() for array in both())))
+    return apply
 
 
-def _convolution(apply: Callable[[Case], Apply], channels_last: bool = False, compiled: bool = False) -> Maker:
+def matmul(case: Case) -> Apply:
+    """weights[c * sites, d * sites]."""
+    return lambda x, weights: (x.flatten(1) @ weights).reshape(len(x), -1, *x.shape[2:])
+
+
+LAYERS = {"conv": conv2d, "shared": fourier, "local": unfold_and_bmm, "dense": matmul}
+
+
+def torch_kernel(case: Case, weights: np.ndarray) -> np.ndarray:
+    """Our free weights as the LAYERS take them."""
+    kernel = kernel_of(case, weights)
+    if case.cell == "dense":
+        return kernel.transpose(1, 0, 3, 2).reshape(kernel.shape[0] * kernel.shape[1], -1)
+    if case.cell == "local":
+        return kernel.transpose(0, 1, 4, 2, 3, 5).reshape(case.geometry.output_sites, -1, case.out_channels)
+    return kernel.transpose(3, 2, 0, 1)
+
+
+def maker(layer: Callable[[Case], Apply], compiled: bool = False, channels_last: bool = False) -> Maker:
+    """A contender of a layer; channels_last: how PyTorch lays out images and kernels in memory."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+
     def make(case: Case, arrays: Arrays) -> Contender:
-        kernel = kernel_of(case.cell, arrays.weights, case.geometry, case.delta).transpose(3, 2, 0, 1)
-        layer = torch.compile(apply(case)) if compiled else apply(case)
-        layout = torch.channels_last if channels_last else torch.contiguous_format
+        apply = torch.compile(layer(case)) if compiled else layer(case)
+        x, gradient = (array.transpose(0, 3, 1, 2) for array in (arrays.images, arrays.outputs))
+        stored = Arrays(x, torch_kernel(case, arrays.weights), gradient)
+        tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in stored)
+        images, weights, back = (tensor.clone(memory_format=layout) for tensor in tensors)
+        images.requires_grad_()
+        weights.requires_grad_()
 
-        def common(h: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Products:
-            return Products(h.transpose(0, 2, 3, 1), x.transpose(0, 2, 3, 1), weights.transpose(2, 3, 1, 0))
+        def forward() -> Tensor:
+            with torch.no_grad():
+                return apply(images, weights)
 
-        images, gradient = (array.transpose(0, 3, 1, 2) for array in (arrays.images, arrays.gradient))
-        return _contender(layer, images, kernel, gradient, common, layout)
+        def both() -> tuple[Tensor, ...]:
+            h = apply(images, weights)
+            return (*torch.autograd.grad(h, (images, weights), back), h.detach())
+
+        return Contender(forward, both, stored)
 
     return make
-
-
-def _reach(case: Case) -> tuple[int, int]:
-    return -case.geometry.rows.offsets(case.delta)[0], -case.geometry.columns.offsets(case.delta)[0]
-
-
-def _direct(case: Case) -> Apply:
-    return lambda x, weights: functional.conv2d(x, weights, padding=_reach(case))
-
-
-def _fourier(case: Case) -> Apply:
-    return fourier
-
-
-def _local(compiled: bool) -> Maker:
-    def make(case: Case, arrays: Arrays) -> Contender:
-        reach = _reach(case)
-        kernel = kernel_of("local", arrays.weights, case.geometry, case.delta).transpose(0, 1, 4, 2, 3, 5)
-        shape = kernel.shape
-
-        def apply(x: Tensor, weights: Tensor) -> Tensor:
-            return unfold_and_bmm(x, weights, reach)
-
-        def common(h: np.ndarray, x: np.ndarray, weights: np.ndarray) -> Products:
-            by_offset = weights.reshape(shape).transpose(0, 1, 3, 4, 2, 5)
-            return Products(h.transpose(0, 2, 3, 1), x.transpose(0, 2, 3, 1), by_offset)
-
-        kernel = kernel.reshape(case.geometry.output_sites, -1, case.out_channels)
-        images, gradient = (array.transpose(0, 3, 1, 2) for array in (arrays.images, arrays.gradient))
-        return _contender(torch.compile(apply) if compiled else apply, images, kernel, gradient, common)
-
-    return make
-
-
-def _dense(case: Case, arrays: Arrays) -> Contender:
-    kernel = kernel_of("dense", arrays.weights, case.geometry, None)
-
-    def apply(x: Tensor, matrix: Tensor) -> Tensor:
-        return x.flatten(1) @ matrix
-
-    def common(h: np.ndarray, x: np.ndarray, matrix: np.ndarray) -> Products:
-        return Products(h.reshape(arrays.gradient.shape), x, matrix.reshape(kernel.shape))
-
-    matrix = kernel.reshape(arrays.images[0].size, -1)
-    return _contender(apply, arrays.images, matrix, arrays.gradient.reshape(len(arrays.images), -1), common)
 
 
 MAKERS: dict[str, dict[str, Maker]] = {
     "conv": {
-        "torch conv2d": _convolution(_direct),
-        "torch conv2d, channels last": _convolution(_direct, channels_last=True),
-        "torch conv2d, compiled": _convolution(_direct, compiled=True),
+        "torch conv2d": maker(conv2d),
+        "torch conv2d, channels last": maker(conv2d, channels_last=True),
+        "torch conv2d, compiled": maker(conv2d, compiled=True),
     },
-    "shared": {"torch conv2d": _convolution(_direct), "torch fft": _convolution(_fourier)},
-    "local": {"torch unfold + bmm": _local(compiled=False), "torch unfold + bmm, compiled": _local(compiled=True)},
-    "dense": {"torch matmul": _dense},
+    "shared": {"torch conv2d": maker(conv2d), "torch fft": maker(fourier)},
+    "local": {
+        "torch unfold + bmm": maker(unfold_and_bmm),
+        "torch unfold + bmm, compiled": maker(unfold_and_bmm, compiled=True),
+    },
+    "dense": {"torch matmul": maker(matmul)},
 }

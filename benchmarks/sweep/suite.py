@@ -1,56 +1,51 @@
 """Whole training: our engine against the ordinary Flax loop and three ways to train in PyTorch, per update and model."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
-from benchmarks.sweep.flax_loop import FlaxLoop
-from benchmarks.sweep.ours import Ours
-from benchmarks.sweep.problem import Contender, Problem, follows_definition, least_work, make_problem
-from benchmarks.table import OURS, Row, row
-from benchmarks.timing import Ceilings, side_by_side, torch_is_installed
+from benchmarks.layers.case import make_case
+from benchmarks.measure import OURS, Ceilings, Row, row, side_by_side, torch_is_installed
+from benchmarks.sweep.jax_loops import flax_loop, ours
+from benchmarks.sweep.problem import Contender, Problem, least_work, make_problem
 
-CHANNELS, DELTA, BATCH = 8, 2, 64
-CHECKED_UPDATES, FEWEST_UPDATES, MOST_UPDATES, ROUND_SECONDS = 4, 32, 64, 1.0
-"""A round of a contender lasts about a second, but enough updates that drawing initial weights, which a sweep does once
-in hundreds of updates, does not count.
-"""
+SHAPE, DELTA, BATCH = "28x28x1->8", 2, 64
+CHECKED_UPDATES, TOLERANCE = 4, 2e-4
+"""Of the mean loss over the first updates in 32 bits, relative to that of the first contender."""
+
+UPDATES = 64
+"""Of a round: enough that drawing initial weights, which a sweep does once in hundreds of updates, does not count."""
 
 
 def measure(
     cells: Sequence[str], candidates: Sequence[int], rounds: int, ceilings: Ceilings, seed: int
 ) -> Iterator[Row]:
-    """Rows of the suite `sweep`, a case a cell. Raises RuntimeError for a contender that trains something else."""
+    """A row a cell and contender. Raises RuntimeError for a contender that trains something else than the first."""
     for cell in cells:
-        problem = make_problem(cell, CHANNELS, DELTA, BATCH, MOST_UPDATES, seed)
-        contenders = _contenders(problem, candidates)
-        for name, contender in contenders.items():
-            if not follows_definition(contender, problem, CHECKED_UPDATES):
-                raise RuntimeError(f"{name} does not follow the losses of the definition of {cell}")
-        updates = {name: _updates_of_a_round(contender) for name, contender in contenders.items()}
-        runs = {name: _run(contender, updates[name]) for name, contender in contenders.items()}
-        for name, timing in side_by_side(runs, rounds).items():
-            units = updates[name] * contenders[name].models
-            yield row("sweep", cell, name, timing, units, least_work(problem), ceilings)
+        problem = make_problem(make_case(SHAPE, cell, DELTA, BATCH), UPDATES, seed)
+        contenders = contenders_of(problem, candidates)
+        check(cell, contenders)
+        runs = {name: partial(contender.train, UPDATES) for name, contender in contenders.items()}
+        for name, seconds in side_by_side(runs, rounds).items():
+            units = UPDATES * contenders[name].models
+            yield row(("sweep", cell, name), seconds, units, least_work(problem), ceilings)
 
 
-def _contenders(problem: Problem, candidates: Sequence[int]) -> dict[str, Contender]:
-    contenders: dict[str, Contender] = {OURS: Ours(problem, candidates[0])}
-    contenders |= {f"ours, {count} candidates": Ours(problem, count) for count in candidates[1:]}
-    contenders["flax_loop"] = FlaxLoop(problem)
+def contenders_of(problem: Problem, candidates: Sequence[int]) -> dict[str, Contender]:
+    """By name, ours first."""
+    contenders = {OURS: ours(problem, candidates[0])}
+    contenders |= {f"ours, {count} candidates": ours(problem, count) for count in candidates[1:]}
+    contenders["flax_loop"] = flax_loop(problem)
     if torch_is_installed():
-        from benchmarks.sweep.torch_loops import TorchLoop
+        from benchmarks.sweep.torch_loops import torch_loop
 
         for way, models in (("eager", 1), ("compile", 1), ("vmap", 8)):
-            contenders[f"torch {way}"] = TorchLoop(problem, way, models)
+            contenders[f"torch {way}"] = torch_loop(problem, way, models)
     return contenders
 
 
-def _updates_of_a_round(contender: Contender) -> int:
-    started = time.perf_counter()
-    contender.train(CHECKED_UPDATES)
-    seconds = (time.perf_counter() - started) / CHECKED_UPDATES
-    return max(FEWEST_UPDATES, min(MOST_UPDATES, round(ROUND_SECONDS / seconds)))
-
-
-def _run(contender: Contender, updates: int) -> Callable[[], float]:
-    return lambda: contender.train(updates)
+def check(cell: str, contenders: Mapping[str, Contender]) -> None:
+    """Raises RuntimeError where a contender's losses are not those of the first, which is written independently of it."""
+    losses = {name: contender.train(CHECKED_UPDATES) for name, contender in contenders.items()}
+    for name, loss in losses.items():
+        if not abs(loss / losses[next(iter(losses))] - 1) < TOLERANCE:
+            raise RuntimeError(f"{name} does not follow the losses of {cell}: {losses}")

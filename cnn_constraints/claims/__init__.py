@@ -1,0 +1,21 @@
+"""Claims of the text and of papers, one a file: what was said, how it is measured here, and whether it holds."""
+
+from typing import Literal
+
+Name = Literal[
+    "parameter_ladder",
+    "constraints_make_convolution",
+    "equivariance",
+    "reach",
+    "sample_efficiency",
+    "bias_against_reality",
+    "best_delta",
+    "kernel_lattice",
+    "dynamic_signal",
+    "quadratic_separation",
+    "locality_exponent",
+    "translation_and_noise",
+    "locality_before_sharing",
+    "convolution_in_dense_space",
+]
+"""In the order in which they are told, those of the text first; each is the CLAIM of the module of that name."""

@@ -1,19 +1,15 @@
 """D2L 7.1.3: "if those biases do not agree with reality", models might struggle, and might not even fit their data."""
 
-import datetime
+import itertools
 
 import numpy as np
-from jaxtyping import Float
 
-from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Criterion, Laboratory, Measurement, Picture
-from cnn_constraints.claims.networks import CELLS, READOUTS, base, by_seed
-from cnn_constraints.experiment import axis, product, replace
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.networks import CELLS, READOUTS, base, train_arms
+from cnn_constraints.experiment import replace
 from cnn_constraints.statistics import mean_interval
 from cnn_constraints.summaries import CELL, READOUT
 
-PerSeed = Float[np.ndarray, " seeds"]
-
-INTERVENTION = "data.intervention"
 INTERVENTIONS = {
     "none": "images\nas they are",
     "permute_pixels": "pixels\npermuted",
@@ -25,16 +21,18 @@ INTERVENTIONS = {
 
 def measure(laboratory: Laboratory) -> Measurement:
     """Test and training accuracies under each intervention, in points, as differences of cells paired by seed."""
-    usual, seeds = base(laboratory.images["mnist"], laboratory.tier), laboratory.seeds
-    factors = axis(READOUT, READOUTS), axis(CELL, CELLS), axis(INTERVENTION, INTERVENTIONS), axis("seed", seeds)
-    results = laboratory.train(product(usual, *factors))
+    usual = base(laboratory.images["mnist"], laboratory.tier)
+    arms = {
+        (cell, readout, name): replace(usual, {READOUT: readout, CELL: cell, "data.intervention": name})
+        for readout, cell, name in itertools.product(READOUTS, CELLS, INTERVENTIONS)
+    }
+    results = train_arms(laboratory, arms)
 
-    def points(cell: str, readout: str, intervention: str, value: str = "test_accuracy") -> PerSeed:
+    def points(cell: str, readout: str, intervention: str, value: str = "test_accuracy") -> np.ndarray:
         """Percent, one number a seed."""
-        arm = replace(usual, {CELL: cell, READOUT: readout, INTERVENTION: intervention})
-        return 100 * by_seed(results, arm, seeds, value)
+        return 100 * results[cell, readout, intervention][value].to_numpy(float)
 
-    def change(cell: str, readout: str, intervention: str, value: str = "test_accuracy") -> PerSeed:
+    def change(cell: str, readout: str, intervention: str, value: str = "test_accuracy") -> np.ndarray:
         """What the intervention adds."""
         return points(cell, readout, intervention, value) - points(cell, readout, "none", value)
 
@@ -54,10 +52,12 @@ def measure(laboratory: Laboratory) -> Measurement:
         CODED_FIT: change("conv", average, "label_positions", fit),
         CODED_FIT_DENSE: points("dense", flat, "label_positions", fit),
     }
+    errors = [
+        (f"readout {readout}", cell, INTERVENTIONS[name], 100 * (1 - rows["test_accuracy"]))
+        for (cell, readout, name), rows in results.items()
+    ]
     values = {quantity: mean_interval(of_seeds) for quantity, of_seeds in found.items()}
-    panels, words = "readout " + results[READOUT], [INTERVENTIONS[name] for name in results[INTERVENTION]]
-    rows = results.assign(panel=panels, line=results[CELL], x=words, y=100 * (1 - results["test_accuracy"]))
-    return Measurement(values, rows.loc[:, CURVE_COLUMNS])
+    return Measurement(values, curves_of(errors, laboratory.seeds))
 
 
 DENSE_INDIFFERENT = "change of dense's accuracy when pixels are permuted, flatten, points"
@@ -95,7 +95,7 @@ CLAIM = Claim(
         Criterion(CODED_FIT, high=-5, published="cannot fit"),
         Criterion(CODED_FIT_DENSE, low=90, published="fits"),
     ),
-    frozen=datetime.date(2026, 11, 25),
+    frozen="2026-11-25",
     seeds={"cpu": 8, "gpu": 10},
     measure=measure,
     picture=Picture("", "test error, %"),

@@ -1,20 +1,15 @@
 """What a claim is: a statement and its source, how it is measured, and criteria that were fixed before the run."""
 
-import datetime
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas
 
-from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Data, Experiment
 from cnn_constraints.statistics import Interval
-
-TIERS = ("cpu", "gpu")
-"""cpu: minutes on two cores. gpu: the protocol in full."""
 
 Verdict = Literal["fails", "undecided", "holds"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -33,9 +28,7 @@ class Criterion(NamedTuple):
         """holds where the whole interval lies within the bounds, fails where none of it does, else undecided."""
         if self.low <= measured.low and measured.high <= self.high:
             return "holds"
-        if measured.high < self.low or measured.low > self.high:
-            return "fails"
-        return "undecided"
+        return "fails" if measured.high < self.low or measured.low > self.high else "undecided"
 
 
 class Picture(NamedTuple):
@@ -48,9 +41,7 @@ class Picture(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """values: each criterion's quantity, measured. curves: what they come from, one row a panel, line, x and seed, with
-    CURVE_COLUMNS.
-    """
+    """values: of each criterion's quantity. curves: what they come from, one row a point and seed, with CURVE_COLUMNS."""
 
     values: Mapping[str, Interval]
     curves: pandas.DataFrame
@@ -59,15 +50,22 @@ class Measurement(NamedTuple):
 CURVE_COLUMNS = ["panel", "line", "x", "seed", "y"]
 
 
-def curves_of(rows: Iterable[tuple]) -> pandas.DataFrame:
-    """The curves of a measurement from tuples in the order of CURVE_COLUMNS."""
+def curves_of(points: Iterable[tuple], seeds: Sequence[int]) -> pandas.DataFrame:
+    """The curves of a measurement from its points: panel, line, x, and a y for each seed."""
+    rows = [
+        (panel, line, x, seed, y) for panel, line, x, values in points for seed, y in zip(seeds, values, strict=True)
+    ]
     return pandas.DataFrame(rows, columns=CURVE_COLUMNS)  # type: ignore[arg-type]
 
 
+def extreme(values: Iterable[float], seeds: int, largest: bool = True) -> Interval:
+    """What holds of every single case: the largest value, or the smallest, and all that occur."""
+    found = [float(value) for value in values]
+    return Interval(max(found) if largest else min(found), min(found), max(found), seeds)
+
+
 class Laboratory(NamedTuple):
-    """What a measurement may use: the tier, the seeds, where the images of each data set come from, and the engine, which
-    trains experiments and returns the table of `store.read`.
-    """
+    """What a measurement may use. images: of each data set. train: gives the table of `store.read` for experiments."""
 
     tier: str
     seeds: tuple[int, ...]
@@ -77,53 +75,30 @@ class Laboratory(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """seeds: how many each tier takes; a tier that is missing does not have the claim. frozen: when the criteria were
-    fixed, before any run with the seeds that confirm them. measure: gives the quantity of every criterion, and the curves
-    it comes from. data_sets: the real images that it needs.
+    """frozen: the date when the criteria were fixed, before any run with the seeds that confirm them. seeds: how many each
+    tier takes. measure: gives the quantity of every criterion. data_sets: the real images that it needs.
     """
 
     statement: str
     source: str
     protocol: str
     criteria: tuple[Criterion, ...]
-    frozen: datetime.date
+    frozen: str
     seeds: Mapping[str, int]
     measure: Callable[[Laboratory], Measurement]
     picture: Picture
     data_sets: tuple[str, ...] = ()
 
 
-class Finding(NamedTuple):
-    """A criterion, what was measured, and the verdict."""
-
-    criterion: Criterion
-    measured: Interval
-    verdict: Verdict
-
-
-def judge(claim: Claim, measurement: Measurement) -> list[Finding]:
-    """One finding a criterion. Raises InputError where the measurement lacks a quantity or has one that none asks for."""
-    asked = [criterion.quantity for criterion in claim.criteria]
-    if set(asked) != set(measurement.values):
-        raise InputError(f"The measurement must give {sorted(asked)}, not {sorted(measurement.values)}.")
-    measured = [measurement.values[quantity] for quantity in asked]
-    return [Finding(c, value, c.verdict(value)) for c, value in zip(claim.criteria, measured, strict=True)]
-
-
-def overall(findings: Iterable[Finding]) -> Verdict:
-    """The verdict on a claim: it fails where one criterion fails, and holds where all hold."""
-    return VERDICTS[min(VERDICTS.index(finding.verdict) for finding in findings)]
+FIRST_FRESH_SEED = 1000
+"""Seeds from 0 to 999 are for tuning a protocol; no confirmation uses them."""
 
 
 def draw_seeds(claim: Claim, tier: str, entropy: int) -> tuple[int, ...]:
-    """The seeds of a confirmation: different ones from FIRST_FRESH_SEED to 2**31 - 1; tuning uses those below.
+    """The seeds of a confirmation: different ones from FIRST_FRESH_SEED to 2**31 - 1.
 
     They are drawn from all bits of the entropy, so that commands whose entropies are near each other share no seed.
     """
     generator = np.random.default_rng(entropy)
     drawn = generator.choice(2**31 - FIRST_FRESH_SEED, claim.seeds[tier], replace=False)
     return tuple((FIRST_FRESH_SEED + drawn).tolist())
-
-
-FIRST_FRESH_SEED = 1000
-"""Seeds from 0 to 999 are for tuning a protocol; no confirmation uses them."""

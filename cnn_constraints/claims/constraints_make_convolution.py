@@ -1,19 +1,16 @@
 """D2L 7.1.2: a dense layer on which both constraints are imposed is a convolution: the same function."""
 
-import datetime
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.signal import correlate2d
 
-from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of, extreme
 from cnn_constraints.lattice.constraints import ties
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.lattice.order import equal, meet
 from cnn_constraints.lattice.projection import expand, project
 from cnn_constraints.ops import choose
-from cnn_constraints.statistics import Interval
 
 SIDES, DELTAS = (6, 8, 10), (0, 1, 2, 3)
 
@@ -53,30 +50,24 @@ def differences(seed: int, side: int, delta: int) -> dict[str, float]:
 
 
 def diagonal_means(dense: np.ndarray, delta: int) -> np.ndarray:
-    """For each offset within delta, the mean of W[i, j, i + a, j + b] over the sites that have it, written as loops."""
-    side = len(dense)
-    kernel = np.empty((2 * delta + 1, 2 * delta + 1))
-    for a in range(-delta, delta + 1):
-        for b in range(-delta, delta + 1):
-            rows, columns = (range(max(0, -shift), side - max(0, shift)) for shift in (a, b))
-            kernel[a + delta, b + delta] = np.mean([dense[i, j, i + a, j + b] for i in rows for j in columns])
-    return kernel
+    """For each offset (a, b) within delta, the mean of W[i, j, i + a, j + b] over the sites (i, j) that have it."""
+    offsets = range(-delta, delta + 1)
+    by_row = {a: np.diagonal(dense, a, 0, 2) for a in offsets}
+    return np.array([[np.diagonal(by_row[a], b, 0, 1).ravel().mean() for b in offsets] for a in offsets])
 
 
 def measure(laboratory: Laboratory) -> Measurement:
     """The largest relative difference over all seeds, sides and deltas: what holds of it holds of every single case."""
-    cases = [(seed, side, delta) for seed in laboratory.seeds for side in SIDES for delta in DELTAS]
-    found = [differences(*case) for case in cases]
-    values = {}
-    for quantity in (FUNCTION, FAST, ORDER, MEET):
-        each = [difference[quantity] for difference in found]
-        values[quantity] = Interval(max(each), min(each), max(each), len(laboratory.seeds))
-    rows = [
-        (f"{side} x {side} pixels", quantity, delta, seed, max(difference[quantity], 1e-18))
-        for (seed, side, delta), difference in zip(cases, found, strict=True)
+    seeds = laboratory.seeds
+    found = {(side, delta): [differences(seed, side, delta) for seed in seeds] for side in SIDES for delta in DELTAS}
+    every = [one for of_seeds in found.values() for one in of_seeds]
+    values = {name: extreme([one[name] for one in every], len(seeds)) for name in (FUNCTION, FAST, ORDER, MEET)}
+    points = [
+        (f"{side} x {side} pixels", quantity, delta, [max(one[quantity], 1e-18) for one in of_seeds])
+        for (side, delta), of_seeds in found.items()
         for quantity in (FUNCTION, FAST, ORDER)
     ]
-    return Measurement(values, curves_of(rows))
+    return Measurement(values, curves_of(points, seeds))
 
 
 FUNCTION = "constrained dense layer against SciPy's correlation, largest relative difference"
@@ -96,7 +87,7 @@ CLAIM = Claim(
         Criterion(ORDER, high=1e-12),
         Criterion(MEET, 0, 0),
     ),
-    frozen=datetime.date(2026, 11, 25),
+    frozen="2026-11-25",
     seeds={"cpu": 5, "gpu": 5},
     measure=measure,
     picture=Picture("delta", "largest relative difference", x_logarithmic=False),

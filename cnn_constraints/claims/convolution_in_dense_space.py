@@ -1,12 +1,10 @@
 """d'Ascoli et al.: a dense network that starts as a trained convolution beats one that starts at random."""
 
-import datetime
-
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
-from cnn_constraints.claims.networks import base, by_seed
-from cnn_constraints.experiment import Experiment, axis, product, replace
+from cnn_constraints.claims.networks import base, train_arms
+from cnn_constraints.experiment import Experiment, replace
 from cnn_constraints.statistics import mean_interval
-from cnn_constraints.summaries import CELL
+from cnn_constraints.summaries import CELL, N_TRAIN
 
 SAMPLES = {"cpu": 3000, "gpu": 45_000}
 UPDATES = {"cpu": 800, "gpu": 20_000}
@@ -14,55 +12,43 @@ SWITCHES, MIDDLE = (0.0, 0.125, 0.25, 0.5), 0.25
 """Shares of the updates that are done before the switch."""
 
 
-def arms(laboratory: Laboratory) -> dict[float | None, Experiment]:
+def arms_of(laboratory: Laboratory) -> dict[float | None, Experiment]:
     """The dense network by its switch: at 1 it is a convolution all along, None is dense all along."""
-    tier = laboratory.tier
-    updates = UPDATES[tier]
+    updates = UPDATES[laboratory.tier]
     changes = {
         CELL: "dense",
-        "data.n_train": SAMPLES[tier],
+        N_TRAIN: SAMPLES[laboratory.tier],
         "training.optimizer": "sgd",
         "training.learning_rates": (0.003, 0.01, 0.03),
         "training.updates": updates,
         "training.evaluate_every": updates // 8,
         "training.violations": ("conv",),
     }
-    dense = replace(base(laboratory.images["cifar10"], tier), changes)
-    switched = {
-        share: replace(dense, {"training.switch_from": "conv", "training.switch_at": round(share * updates)})
-        for share in (*SWITCHES, 1.0)
-    }
-    return {None: dense, **switched}
+    dense = replace(base(laboratory.images["cifar10"], laboratory.tier), changes)
+    switch = lambda share: {"training.switch_from": "conv", "training.switch_at": round(share * updates)}
+    return {None: dense, **{share: replace(dense, switch(share)) for share in (*SWITCHES, 1.0)}}
 
 
 def measure(laboratory: Laboratory) -> Measurement:
     """Test accuracies of the arms and their distances from conv, as differences paired by seed."""
-    of_switch, seeds = arms(laboratory), laboratory.seeds
-    results = laboratory.train(
-        [experiment for arm in of_switch.values() for experiment in product(arm, axis("seed", seeds))]
-    )
+    results = train_arms(laboratory, arms_of(laboratory))
     accuracy, violation = (
-        {switch: 100 * by_seed(results, arm, seeds, value) for switch, arm in of_switch.items()}
-        for value in ("test_accuracy", "violation_conv")
+        {switch: 100 * rows[column].to_numpy(float) for switch, rows in results.items()}
+        for column in ("test_accuracy", "violation_conv")
     )
-    values = {over_dense(share): mean_interval(accuracy[share] - accuracy[None]) for share in SWITCHES}
+    values = {OVER_DENSE[share]: mean_interval(accuracy[share] - accuracy[None]) for share in SWITCHES}
     values[OVER_CONV] = mean_interval(accuracy[MIDDLE] - accuracy[1.0])
     values[NEAR] = mean_interval(violation[MIDDLE] - violation[None])
     lines = [("dense, switched from conv", share, share) for share in (*SWITCHES, 1.0)]
     lines += [("dense", share, None) for share in (SWITCHES[0], 1.0)]
-    rows = [
-        ("CIFAR-10, flatten", line, 100 * share, seed, 100 - value)
-        for line, share, switch in lines
-        for seed, value in zip(seeds, accuracy[switch], strict=True)
-    ]
-    return Measurement(values, curves_of(rows))
+    points = [("CIFAR-10, flatten", line, 100 * share, 100 - accuracy[switch]) for line, share, switch in lines]
+    return Measurement(values, curves_of(points, laboratory.seeds))
 
 
-def over_dense(share: float) -> str:
-    """Name of the quantity: what starting as a convolution brings."""
-    return f"accuracy of dense switched from conv after {share:.0%} of the updates minus dense, points"
-
-
+OVER_DENSE = {
+    share: f"accuracy of dense switched from conv after {share:.0%} of the updates minus dense, points"
+    for share in SWITCHES
+}
 OVER_CONV = f"accuracy of dense switched from conv after {MIDDLE:.0%} of the updates minus conv, points"
 NEAR = f"distance from conv, switched after {MIDDLE:.0%} minus dense from random weights, percent of the weights' norm"
 
@@ -75,11 +61,11 @@ CLAIM = Claim(
     "stochastic gradient descent with momentum 0.9, readout flatten, learning rate and moment chosen on 500 validation "
     "images; the convolution is embedded in the dense space, with the state of its optimiser, and trained on.",
     criteria=(
-        *(Criterion(over_dense(share), low=0, published="always better") for share in SWITCHES),
+        *(Criterion(quantity, low=0, published="always better") for quantity in OVER_DENSE.values()),
         Criterion(OVER_CONV, low=0, published="better at intermediate times"),
         Criterion(NEAR, high=0, published="stays near"),
     ),
-    frozen=datetime.date(2026, 11, 25),
+    frozen="2026-11-25",
     seeds={"cpu": 6, "gpu": 5},
     measure=measure,
     picture=Picture("updates as a convolution, %", "test error, %", x_logarithmic=False, y_logarithmic=False),

@@ -4,7 +4,6 @@ A cell's kernel averages h(<window of x, window of y> / window) over pairs of wi
 locality; a pair is one and the same place without sharing, and any two places under sharing with a global average.
 """
 
-import datetime
 from functools import partial
 from typing import NamedTuple
 
@@ -39,7 +38,6 @@ CELLS = {
     "local, pooled over 5": Cell(WINDOW, 5, 600, (50, 100, 200, 300, 450, 600, 1000)),
     "conv": Cell(WINDOW, SITES, 100, (20, 35, 50, 75, 100, 150, 300, 500)),
 }
-INVARIANT, OSCILLATING = "invariant target", "oscillating target"
 
 
 def nonlinearity(t: Array) -> Array:
@@ -70,15 +68,10 @@ def errors_of(cell: Cell, seed: int) -> Float[np.ndarray, "targets sizes"]:
     test = tasks.hypercube(generator, TEST_EXAMPLES, SITES)
     # The ridge is below the rounding of 32 bits.
     with jax.enable_x64(True):
-        centres = jnp.asarray(train)
-        kernel, test_kernel = (
-            np.asarray(cell_kernel(jnp.asarray(x), centres, cell.window, cell.pool)) for x in (train, test)
-        )
-    targets, test_targets = (
-        np.stack([tasks.local_polynomial(x, oscillating) for oscillating in (False, True)], axis=1)
-        for x in (train, test)
-    )
-    return learning_curves(kernel, test_kernel, targets, test_targets, cell.sizes, RIDGE)
+        x, y = jnp.asarray(train), jnp.asarray(test)
+        kernel, test_kernel = (np.asarray(cell_kernel(rows, x, cell.window, cell.pool)) for rows in (x, y))
+    targets = lambda inputs: np.stack([tasks.local_polynomial(inputs, swings) for swings in (False, True)], axis=1)
+    return learning_curves(kernel, test_kernel, targets(train), targets(test), cell.sizes, RIDGE)
 
 
 def measure(laboratory: Laboratory) -> Measurement:
@@ -86,55 +79,38 @@ def measure(laboratory: Laboratory) -> Measurement:
     errors = {name: np.stack([errors_of(cell, seed) for seed in laboratory.seeds]) for name, cell in CELLS.items()}
     reached = {name: samples_of_seeds(cell.sizes, errors[name][:, 0], TARGET_ERROR) for name, cell in CELLS.items()}
     values = {LEAST_DENSE: mean_interval(errors["dense"][:, 0, -1])}
-    for fewer, more in ORDER:
-        values[ratio_of(fewer, more)] = ratio_interval(reached[more], reached[fewer])
-    for name in FINITE:
-        values[against_theory(name)] = geometric_mean_interval(reached[name] / CELLS[name].predicted)
-    for name in ("shared", "conv"):
-        values[oscillating_error(name)] = mean_interval(errors[name][:, 1, -1])
-    for name in ("dense", "local"):
+    for (fewer, more), quantity in RATIO.items():
+        values[quantity] = ratio_interval(reached[more], reached[fewer])
+    for name, quantity in AGAINST_THEORY.items():
+        values[quantity] = geometric_mean_interval(reached[name] / CELLS[name].predicted)
+    for name, quantity in OSCILLATING.items():
+        values[quantity] = mean_interval(errors[name][:, 1, -1])
+    for name, quantity in INDIFFERENCE.items():
         at = CELLS[name].sizes.index(1000)
-        values[indifference(name)] = mean_interval(errors[name][:, 1, at] - errors[name][:, 0, at])
-    rows = [
-        (panel, name, n, seed, errors[name][draw, target, place])
+        values[quantity] = mean_interval(errors[name][:, 1, at] - errors[name][:, 0, at])
+    points = [
+        (panel, name, n, errors[name][:, target, place])
         for name, cell in CELLS.items()
-        for target, panel in enumerate((INVARIANT, OSCILLATING))
+        for target, panel in enumerate(("invariant target", "oscillating target"))
         for place, n in enumerate(cell.sizes)
-        for draw, seed in enumerate(laboratory.seeds)
     ]
-    return Measurement(values, curves_of(rows))
+    return Measurement(values, curves_of(points, laboratory.seeds))
 
 
 LEAST_DENSE = "error of dense with 6,000 samples"
-ORDER = (
-    ("conv", "local, pooled over 5"),
-    ("local, pooled over 5", "shared"),
-    ("shared", "local"),
-    ("shared", "dense"),
-    ("local", "dense"),
-)
-FINITE = ("conv", "local, pooled over 5", "shared", "local")
-
-
-def ratio_of(fewer: str, more: str) -> str:
-    """Name of the quantity: how many times as many samples."""
-    return f"samples to 10% error, {more} over {fewer}"
-
-
-def against_theory(name: str) -> str:
-    """Name of the quantity: samples over the order that the paper's table 1 gives."""
-    return f"samples to 10% error over the order of table 1, {name}"
-
-
-def oscillating_error(name: str) -> str:
-    """Name of the quantity: the error on a target that sharing does not fit."""
-    return f"error of {name} on the oscillating target, most samples"
-
-
-def indifference(name: str) -> str:
-    """Name of the quantity: the oscillating target is as easy as the invariant one for what does not share."""
-    return f"error on the oscillating minus on the invariant target, {name}, 1,000 samples"
-
+POOLED = "local, pooled over 5"
+PAIRS = (("conv", POOLED), (POOLED, "shared"), ("shared", "local"), ("shared", "dense"), ("local", "dense"))
+RATIO = {(fewer, more): f"samples to 10% error, {more} over {fewer}" for fewer, more in PAIRS}
+AGAINST_THEORY = {
+    name: f"samples to 10% error over the order of table 1, {name}" for name in ("conv", POOLED, "shared", "local")
+}
+OSCILLATING = {name: f"error of {name} on the oscillating target, most samples" for name in ("shared", "conv")}
+"""Sharing does not fit it."""
+INDIFFERENCE = {
+    name: f"error on the oscillating minus on the invariant target, {name}, 1,000 samples"
+    for name in ("dense", "local")
+}
+"""For what does not share one is as easy as the other."""
 
 CLAIM = Claim(
     statement="Locality and sharing each cut the samples that a local, invariant target needs, and together most; on a "
@@ -143,13 +119,13 @@ CLAIM = Claim(
     protocol="Signs on a ring of 30, windows of 10, h(t) = 0.2 (t + ... + t^5), ridge 1e-6, no noise; test error relative "
     "to the target's mean square on 1,000 fresh inputs; samples to an error of 10% by interpolation.",
     criteria=(
-        *(Criterion(ratio_of(*pair), low=1, published="more than 1") for pair in ORDER),
+        *(Criterion(quantity, low=1, published="more than 1") for quantity in RATIO.values()),
         Criterion(LEAST_DENSE, TARGET_ERROR, 0.6, "27,000 samples needed"),
-        *(Criterion(against_theory(n), 1 / 3, 3, f"order of {CELLS[n].predicted:,}") for n in FINITE),
-        *(Criterion(oscillating_error(name), low=1, published="not learned") for name in ("shared", "conv")),
-        *(Criterion(indifference(name), -0.08, 0.08, "no difference") for name in ("dense", "local")),
+        *(Criterion(q, 1 / 3, 3, f"order of {CELLS[name].predicted:,}") for name, q in AGAINST_THEORY.items()),
+        *(Criterion(quantity, low=1, published="not learned") for quantity in OSCILLATING.values()),
+        *(Criterion(quantity, -0.08, 0.08, "no difference") for quantity in INDIFFERENCE.values()),
     ),
-    frozen=datetime.date(2026, 11, 25),
+    frozen="2026-11-25",
     seeds={"cpu": 10, "gpu": 10},
     measure=measure,
     picture=Picture("training samples", "test error over the target's mean square"),

@@ -1,13 +1,8 @@
 """Neyshabur: of what a convolution gains over a dense layer locality gives more than sharing, and sparsity finds it."""
 
-import datetime
-
-import numpy as np
-from jaxtyping import Float
-
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
-from cnn_constraints.claims.networks import base, by_seed
-from cnn_constraints.experiment import Experiment, Model, Training, axis, product, replace
+from cnn_constraints.claims.networks import base, train_arms
+from cnn_constraints.experiment import Experiment, Model, Training, replace
 from cnn_constraints.statistics import mean_interval
 from cnn_constraints.summaries import CELL, N_TRAIN
 
@@ -17,7 +12,7 @@ UPDATES = {"cpu": 1000, "gpu": 20_000}
 LASSO = "dense, beta-LASSO"
 
 
-def arms(laboratory: Laboratory) -> dict[str, Experiment]:
+def lines_of(laboratory: Laboratory) -> dict[str, Experiment]:
     """S-CONV, S-LOCAL and S-FC: one layer that sees 9 x 9 pixels of 32 x 32 with stride 2, and a classifier."""
     tier = laboratory.tier
     data, updates = base(laboratory.images["cifar10"], tier).data, UPDATES[tier]
@@ -28,29 +23,20 @@ def arms(laboratory: Laboratory) -> dict[str, Experiment]:
     )
     lasso = {"training.penalty": "beta_lasso", "training.penalty_strengths": (1e-4, 3e-4)}
     dense = replace(usual, {CELL: "dense", "training.violations": ("local",)})
-    return {
-        "conv": usual,
-        "local": replace(usual, {CELL: "local"}),
-        "shared": replace(usual, {CELL: "shared"}),
-        "dense": dense,
-        LASSO: replace(dense, lasso),
-    }
+    others = {cell: replace(usual, {CELL: cell}) for cell in ("local", "shared")}
+    return {"conv": usual, **others, "dense": dense, LASSO: replace(dense, lasso)}
 
 
 def measure(laboratory: Laboratory) -> Measurement:
-    """Test accuracies of the arms at the most images, as differences paired by seed, and how far beta-LASSO leaves
-    dense from local.
-    """
-    sizes, seeds = SAMPLES[laboratory.tier], laboratory.seeds
-    of_line = arms(laboratory)
-    factors = axis(N_TRAIN, sizes), axis("seed", seeds)
-    results = laboratory.train([experiment for arm in of_line.values() for experiment in product(arm, *factors)])
-
-    def read(line: str, n: int, value: str = "test_accuracy") -> Float[np.ndarray, " seeds"]:
-        return by_seed(results, replace(of_line[line], {N_TRAIN: n}), seeds, value)
-
-    conv, local, dense, lasso = (100 * read(line, sizes[-1]) for line in ("conv", "local", "dense", LASSO))
-    far = [read(line, sizes[-1], "violation_local") ** 2 for line in (LASSO, "dense")]
+    """Test accuracies at the most images, as differences paired by seed, and how far beta-LASSO leaves dense from local."""
+    sizes = SAMPLES[laboratory.tier]
+    arms = {(line, n): replace(one, {N_TRAIN: n}) for line, one in lines_of(laboratory).items() for n in sizes}
+    results = train_arms(laboratory, arms)
+    most = {line: rows for (line, n), rows in results.items() if n == sizes[-1]}
+    conv, local, dense, lasso = (
+        100 * most[line]["test_accuracy"].to_numpy(float) for line in ("conv", "local", "dense", LASSO)
+    )
+    far = [most[line]["violation_local"].to_numpy(float) ** 2 for line in (LASSO, "dense")]
     values = {
         LOCALITY: mean_interval(local - dense),
         SHARING: mean_interval(conv - local),
@@ -58,13 +44,8 @@ def measure(laboratory: Laboratory) -> Measurement:
         LASSO_GAIN: mean_interval(lasso - dense),
         FAR: mean_interval(far[0] - far[1]),
     }
-    rows = [
-        ("CIFAR-10, flatten", line, n, seed, 1 - accuracy)
-        for line in of_line
-        for n in sizes
-        for seed, accuracy in zip(seeds, read(line, n), strict=True)
-    ]
-    return Measurement(values, curves_of(rows))
+    points = [("CIFAR-10, flatten", line, n, 1 - rows["test_accuracy"]) for (line, n), rows in results.items()]
+    return Measurement(values, curves_of(points, laboratory.seeds))
 
 
 LOCALITY = "accuracy of local minus dense, most images, points"
@@ -89,7 +70,7 @@ CLAIM = Claim(
         Criterion(LASSO_GAIN, low=0, published="85.19% reached"),
         Criterion(FAR, high=0, published="local connections"),
     ),
-    frozen=datetime.date(2026, 11, 25),
+    frozen="2026-11-25",
     seeds={"cpu": 6, "gpu": 5},
     measure=measure,
     picture=Picture("training images", "test error"),

@@ -1,6 +1,5 @@
 """Favero, Cagnetta & Wyart: locality sets the exponent of the learning curve, sharing only its prefactor."""
 
-import datetime
 from functools import partial
 
 import jax
@@ -11,7 +10,7 @@ from jaxtyping import Array, Float
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.kernels import learning_curves, mean_over_windows
 from cnn_constraints.data import tasks
-from cnn_constraints.statistics import PowerLaw, geometric_mean_interval, mean_interval, power_law
+from cnn_constraints.statistics import geometric_mean_interval, mean_interval, power_law
 
 SIZES, FIRST_FITTED, TEST_EXAMPLES, RIDGE = (64, 128, 256, 512, 1024, 2048), 2, 1000, 1e-10
 TEACHERS = 16
@@ -67,14 +66,12 @@ def errors_of(
 
 def measure(laboratory: Laboratory) -> Measurement:
     """Exponents of the errors of kernel regression in the samples, a power law fitted for each seed."""
-    errors = {
-        (arm, student): np.stack(curves, axis=1)[place]
-        for arm, setting in ARMS.items()
-        for curves in [[errors_of(*setting, seed) for seed in laboratory.seeds]]
-        for place, student in enumerate(setting[2])
-    }
+    errors: dict[tuple[str, Student], Float[np.ndarray, "seeds sizes"]] = {}
+    for arm, setting in ARMS.items():
+        of_students = np.stack([errors_of(*setting, seed) for seed in laboratory.seeds], axis=1)
+        errors |= {(arm, student): of_seeds for student, of_seeds in zip(setting[2], of_students, strict=True)}
+    laws = {key: power_law(SIZES[FIRST_FITTED:], of_seeds[:, FIRST_FITTED:]) for key, of_seeds in errors.items()}
     local, wide, conv = ARMS
-    laws = {key: _law(curves) for key, curves in errors.items()}
     narrower = laws[local, ("dense", 6)].exponents - laws[wide, ("dense", 9)].exponents
     differences = laws[conv, ("conv", 2)].exponents - laws[conv, ("local", 2)].exponents
     ratios = errors[conv, ("local", 2)][:, FIRST_FITTED:] / errors[conv, ("conv", 2)][:, FIRST_FITTED:]
@@ -85,17 +82,12 @@ def measure(laboratory: Laboratory) -> Measurement:
         SAME_EXPONENT: mean_interval(differences),
         PREFACTOR: geometric_mean_interval(np.exp(np.log(ratios).mean(axis=1))),
     }
-    rows = [
-        (arm, f"{cell}, window {window}", n, seed, curves[draw, place])
-        for (arm, (cell, window)), curves in errors.items()
-        for place, n in enumerate(SIZES)
-        for draw, seed in enumerate(laboratory.seeds)
+    points = [
+        (arm, f"{cell}, window {window}", n, of_size)
+        for (arm, (cell, window)), of_seeds in errors.items()
+        for n, of_size in zip(SIZES, of_seeds.T, strict=True)
     ]
-    return Measurement(values, curves_of(rows))
-
-
-def _law(errors: Float[np.ndarray, "seeds sizes"]) -> PowerLaw:
-    return power_law(SIZES[FIRST_FITTED:], errors[:, FIRST_FITTED:])
+    return Measurement(values, curves_of(points, laboratory.seeds))
 
 
 EXPONENT_2 = "exponent of local, window 2, local teacher"
@@ -118,7 +110,7 @@ CLAIM = Claim(
         Criterion(SAME_EXPONENT, -0.05, 0.05, "0"),
         Criterion(PREFACTOR, low=1.5, published="lower error, same exponent"),
     ),
-    frozen=datetime.date(2026, 11, 25),
+    frozen="2026-11-25",
     seeds={"cpu": 10, "gpu": 10},
     measure=measure,
     picture=Picture("training samples", "test error over the target's mean square"),

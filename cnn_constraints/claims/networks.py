@@ -1,20 +1,21 @@
-"""What the claims about trained networks have in common: the base network of each data set, and how results are read."""
+"""What the claims about trained networks have in common: the base network of each data set, and how arms are trained."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import pandas
-from jaxtyping import Float
 
 from cnn_constraints.arrays import Dataset
+from cnn_constraints.claims.claim import Laboratory
 from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
+from cnn_constraints.network import Network
 from cnn_constraints.plan import build_arrays, build_task
-from cnn_constraints.resolve import Resolved, resolve
+from cnn_constraints.resolve import resolve
 from cnn_constraints.training import loop
-from cnn_constraints.training.loop import Images
+from cnn_constraints.training.loop import Images, Standardisation
 
 CELLS = ("dense", "shared", "local", "conv")
 READOUTS = ("flatten", "global_average")
@@ -24,6 +25,8 @@ MOMENTS = ("initial weights", "trained")
 
 REDUCE = {"cpu": 2, "gpu": 1}
 """On CPU images are halved, to 14 x 14 and 16 x 16: a dense layer then has a sixteenth of its weights."""
+
+Arm = TypeVar("Arm")
 
 
 def base(images: Data, tier: str) -> Experiment:
@@ -36,21 +39,24 @@ def base(images: Data, tier: str) -> Experiment:
     )
 
 
-def by_seed(
-    results: pandas.DataFrame, arm: Experiment, seeds: Sequence[int], value: str = "test_accuracy"
-) -> Float[np.ndarray, " seeds"]:
-    """The values of an arm in a table of results, in the order of the seeds."""
-    named = [experiment.name for experiment in resolve(product(arm, axis("seed", seeds)))]
-    return results.set_index("experiment")[value].loc[named].to_numpy(float)
+def train_arms(laboratory: Laboratory, arms: Mapping[Arm, Experiment]) -> dict[Arm, pandas.DataFrame]:
+    """Train every arm with every seed: of each the rows of the table of results, in the order of the seeds."""
+    resolved = {arm: resolve(product(base, axis("seed", laboratory.seeds))) for arm, base in arms.items()}
+    results = laboratory.train(itertools.chain.from_iterable(resolved.values())).set_index("experiment")
+    return {arm: results.loc[[one.name for one in experiments]] for arm, experiments in resolved.items()}
 
 
-def train_one(experiment: Resolved, dataset: Dataset, train_split: Images) -> dict[str, Any]:
-    """The parameters of a network of one learning rate at each of the MOMENTS, by the ordinary loop.
+def train_one(
+    experiment: Experiment, dataset: Dataset, train_split: Images
+) -> tuple[Network, Standardisation, dict[str, Any]]:
+    """By the ordinary loop: a network of one learning rate, and its parameters at each of the MOMENTS, to look at them.
 
     train_split: that of the data set, on the device already.
     """
-    task, arrays = build_task(experiment, dataset), build_arrays(experiment, dataset)
+    [resolved] = resolve([experiment])
+    task, arrays = build_task(resolved, dataset), build_arrays(resolved, dataset)
     first = jax.tree.map(lambda candidates: candidates[0], arrays.hyperparameters)
     seen = (train_split, arrays.batches, arrays.validation, arrays.standardisation)
     trained, _ = loop.train(task, arrays.key, first, *seen, evaluate_every=len(arrays.batches))
-    return dict(zip(MOMENTS, (loop.start(task, arrays.key).parameters, trained.parameters), strict=True))
+    moments = (loop.start(task, arrays.key).parameters, trained.parameters)
+    return task.network, arrays.standardisation, dict(zip(MOMENTS, moments, strict=True))

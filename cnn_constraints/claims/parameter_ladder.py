@@ -1,6 +1,6 @@
 """D2L 7.1.2: from 10^12 parameters to 4 x 10^6 by translation invariance, and to a handful by locality."""
 
-import datetime
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +11,17 @@ from cnn_constraints.claims.networks import CELLS
 from cnn_constraints.functional import Layer
 from cnn_constraints.lattice import counts
 from cnn_constraints.lattice.constraints import ties
-from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.lattice.geometry import BOUNDARIES, Geometry
 from cnn_constraints.layer import ConstrainedLayer
 from cnn_constraints.statistics import exact
 
 MEGAPIXEL = Geometry(1000, 1000)
 SIDES = (100, 200, 400, 700, 1000)
+SIZES = ((1, 1), (4, 4), (5, 7), (8, 8))
 SMALL = [
-    (Geometry(height, width, stride, boundary), delta)
-    for height, width in ((1, 1), (4, 4), (5, 7), (8, 8))
-    for stride in (1, 2)
-    for boundary in ("zero", "circular")
-    for delta in (0, 1, 2, 3)
-    if delta < max(height, width)
+    (Geometry(*size, stride, boundary), delta)
+    for size, stride, boundary, delta in itertools.product(SIZES, (1, 2), BOUNDARIES, range(4))
+    if delta < max(size)
 ]
 """Small enough to build: real arrays against the counts."""
 
@@ -37,10 +35,9 @@ def array_difference(cell: str, geometry: Geometry, delta: int) -> int:
     """How far the count is from the parameter array of a layer, or from the names that its tie table uses."""
     layer = ConstrainedLayer.of(Layer(cell, geometry, 1, 1, delta, bias=None))
     image = jax.ShapeDtypeStruct((geometry.height, geometry.width, 1), jnp.float32)
-    array = jax.eval_shape(layer.init, jax.eval_shape(lambda: jax.random.key(0)), image)["params"]["kernel"]
+    array = jax.eval_shape(layer.init, jax.random.key(0), image)["params"]["kernel"]
     named = len(np.setdiff1d(ties(cell, geometry, delta), [-1]))
-    counted = weights(cell, geometry, delta)
-    return max(abs(array.size - counted), abs(named - counted))
+    return max(abs(number - weights(cell, geometry, delta)) for number in (array.size, named))
 
 
 def measure(laboratory: Laboratory) -> Measurement:
@@ -53,8 +50,8 @@ def measure(laboratory: Laboratory) -> Measurement:
         LOCAL: exact(weights("local", MEGAPIXEL, 10) / weights("conv", MEGAPIXEL, 10) / 1e6),
         ARRAYS: exact(max(array_difference(cell, *case) for cell in CELLS for case in SMALL)),
     }
-    rows = [("delta 10", cell, side, 0, weights(cell, Geometry(side, side), 10)) for cell in CELLS for side in SIDES]
-    return Measurement(values, curves_of(rows))
+    points = [("delta 10", cell, side, [weights(cell, Geometry(side, side), 10)]) for cell in CELLS for side in SIDES]
+    return Measurement(values, curves_of(points, [0]))
 
 
 DENSE = "weights of a dense layer at 1000 x 1000"
@@ -76,7 +73,7 @@ CLAIM = Claim(
         Criterion(LOCAL, 0.98, 1),
         Criterion(ARRAYS, 0, 0),
     ),
-    frozen=datetime.date(2026, 11, 25),
+    frozen="2026-11-25",
     seeds={"cpu": 1, "gpu": 1},
     measure=measure,
     picture=Picture("side of the image, pixels", "weights per pair of channels"),

@@ -1,13 +1,10 @@
 """Li, Zhang & Arora: a task that a convolution learns from a constant number of samples, and a dense layer from D^2."""
 
-import datetime
-
 import numpy as np
-import pandas
-from jaxtyping import Float
 
-from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Criterion, Laboratory, Measurement, Picture
-from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.networks import train_arms
+from cnn_constraints.experiment import Data, Experiment, Model, Training, replace
 from cnn_constraints.statistics import geometric_mean_interval, mean_interval, power_law, samples_of_seeds
 from cnn_constraints.summaries import N_TRAIN
 
@@ -17,11 +14,9 @@ TARGET_ERROR = 0.14
 
 EXACT_DIMENSIONS = (8, 16, 32)
 
-SIDE, CELL, ACCURACY = "data.size", "model.constraint", "test_accuracy"
 
-
-def experiments(seeds: tuple[int, ...]) -> list[Experiment]:
-    """Both nets on Gaussian images of several sizes: one layer, the square, a linear readout."""
+def arms() -> dict[tuple[str, int, int], Experiment]:
+    """By cell, side and samples: one layer on Gaussian images, the square, a linear readout."""
     dense = Experiment(
         data=Data(source="quadratic_labels", n_train=CONV_SAMPLES, n_validation=1000),
         model=Model("dense", None, (6,), (1,), (1,), activation="quadratic", readout="flatten", bias="none"),
@@ -32,10 +27,10 @@ def experiments(seeds: tuple[int, ...]) -> list[Experiment]:
         model=Model("conv", 1, (10,), (1,), (1,), activation="quadratic", readout="global_average", bias="none"),
         training=Training("sgd", (0.01, 0.03, 0.1), updates=2000, evaluate_every=200, batch_size=64),
     )
-    return [
-        *product(dense, axis(SIDE, DENSE_SIDES), axis(N_TRAIN, DENSE_SAMPLES), axis("seed", seeds)),
-        *product(conv, axis(SIDE, CONV_SIDES), axis("seed", seeds)),
-    ]
+    shapes = [("dense", side, n) for side in DENSE_SIDES for n in DENSE_SAMPLES]
+    shapes += [("conv", side, CONV_SAMPLES) for side in CONV_SIDES]
+    usual = {"dense": dense, "conv": conv}
+    return {(cell, side, n): replace(usual[cell], {"data.size": side, N_TRAIN: n}) for cell, side, n in shapes}
 
 
 def exact_error(dimension: int, share: float, seed: int) -> float:
@@ -53,52 +48,30 @@ def exact_error(dimension: int, share: float, seed: int) -> float:
 
 
 def measure(laboratory: Laboratory) -> Measurement:
-    """How dense's samples to 14% error grow with the inputs, conv's accuracy at 256 samples, and the exact threshold of the
-    least-norm form.
-    """
-    results = laboratory.train(experiments(laboratory.seeds))
-    curves = [_errors(results, side, laboratory.seeds) for side in DENSE_SIDES]
+    """How dense's samples to 14% error grow, conv's accuracy at 256, and the threshold of the least-norm form."""
+    results = train_arms(laboratory, arms())
+    accuracy = {arm: rows["test_accuracy"].to_numpy() for arm, rows in results.items()}
+    curves = [np.stack([1 - accuracy["dense", side, n] for n in DENSE_SAMPLES], axis=1) for side in DENSE_SIDES]
     reached = np.array([samples_of_seeds(DENSE_SAMPLES, of_side, TARGET_ERROR) for of_side in curves])
-    conv = results[results[CELL] == "conv"].pivot(index="seed", columns=SIDE, values=ACCURACY)
-    below, at = (
-        {d: np.array([exact_error(d, share, seed) for seed in laboratory.seeds]) for d in EXACT_DIMENSIONS}
-        for share in (0.95, 1.0)
-    )
+    smallest, largest = (accuracy["conv", side, CONV_SAMPLES] for side in (CONV_SIDES[0], CONV_SIDES[-1]))
     values = {
         EXPONENT: power_law([3 * side**2 for side in DENSE_SIDES], reached.T).growth,
-        CONV_LOSS: mean_interval(100 * (conv[CONV_SIDES[0]] - conv[CONV_SIDES[-1]])),
-        CONV_ACCURACY: mean_interval(100 * conv[CONV_SIDES[-1]]),
-        **{below_threshold(d): geometric_mean_interval(below[d]) for d in EXACT_DIMENSIONS},
-        **{at_threshold(d): geometric_mean_interval(at[d]) for d in EXACT_DIMENSIONS},
+        CONV_LOSS: mean_interval(100 * (smallest - largest)),
+        CONV_ACCURACY: mean_interval(100 * largest),
     }
-    rows = results.assign(
-        panel=[f"{3 * side**2} inputs" for side in results[SIDE]],
-        line=results[CELL],
-        x=results[N_TRAIN],
-        y=1 - results[ACCURACY],
-    )
-    return Measurement(values, rows.loc[:, CURVE_COLUMNS])
-
-
-def _errors(results: pandas.DataFrame, side: int, seeds: tuple[int, ...]) -> Float[np.ndarray, "seeds sizes"]:
-    dense = results[(results[CELL] == "dense") & (results[SIDE] == side)]
-    return 1 - dense.pivot(index="seed", columns=N_TRAIN, values=ACCURACY).loc[list(seeds)].to_numpy()
+    for share, quantities in ((0.95, BELOW_THRESHOLD), (1.0, AT_THRESHOLD)):
+        for dimension, quantity in quantities.items():
+            errors = [exact_error(dimension, share, seed) for seed in laboratory.seeds]
+            values[quantity] = geometric_mean_interval(errors)
+    points = [(f"{3 * side**2} inputs", cell, n, 1 - found) for (cell, side, n), found in accuracy.items()]
+    return Measurement(values, curves_of(points, laboratory.seeds))
 
 
 EXPONENT = "exponent of dense's samples to 14% error in the number of inputs"
 CONV_LOSS = "accuracy of conv with 256 samples, 27 inputs minus 108 inputs, points"
 CONV_ACCURACY = "accuracy of conv with 256 samples, 108 inputs, percent"
-
-
-def below_threshold(dimension: int) -> str:
-    """Name of the quantity: the error with too few samples to fix the form."""
-    return f"error of the least-norm form, 0.95 d (d + 1) / 2 samples, d = {dimension}"
-
-
-def at_threshold(dimension: int) -> str:
-    """Name of the quantity: the error with just enough."""
-    return f"error of the least-norm form, d (d + 1) / 2 samples, d = {dimension}"
-
+BELOW_THRESHOLD = {d: f"error of the least-norm form, 0.95 d (d + 1) / 2 samples, d = {d}" for d in EXACT_DIMENSIONS}
+AT_THRESHOLD = {d: f"error of the least-norm form, d (d + 1) / 2 samples, d = {d}" for d in EXACT_DIMENSIONS}
 
 CLAIM = Claim(
     statement="Which of two channels has the larger norm takes a dense layer samples that grow as the square of the number "
@@ -112,10 +85,10 @@ CLAIM = Claim(
         Criterion(EXPONENT, 1.8, 2.8, "2 at least"),
         Criterion(CONV_LOSS, -6, 6, "0"),
         Criterion(CONV_ACCURACY, low=78),
-        *(Criterion(below_threshold(d), low=1e-3, published="not exact") for d in EXACT_DIMENSIONS),
-        *(Criterion(at_threshold(d), high=1e-6, published="exact") for d in EXACT_DIMENSIONS),
+        *(Criterion(quantity, low=1e-3, published="not exact") for quantity in BELOW_THRESHOLD.values()),
+        *(Criterion(quantity, high=1e-6, published="exact") for quantity in AT_THRESHOLD.values()),
     ),
-    frozen=datetime.date(2026, 11, 25),
+    frozen="2026-11-25",
     seeds={"cpu": 10, "gpu": 10},
     measure=measure,
     picture=Picture("training samples", "test error"),

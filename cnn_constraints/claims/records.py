@@ -9,179 +9,121 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any
 
 import pandas
-import typeguard
-from typeguard import CollectionCheckStrategy
 
-from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Finding, Verdict, overall
-from cnn_constraints.errors import InputError
+from cnn_constraints.claims.claim import CURVE_COLUMNS, VERDICTS, Claim
+from cnn_constraints.errors import InputError, input_error
 from cnn_constraints.files import atomic_write, foreign_entry, locked, write_json
+from cnn_constraints.statistics import Interval
 
 FORMAT = 2
 
-CLAIMS_FILE = "claims.json"
+CLAIMS_FILE, LOCK = "claims.json", "lock"
 
-LOCK = "lock"
+CONTENT = {"format", "tier", "entropy", "environment", "claims", "superseded"}
+"""Of claims.json. claims: the record of each; superseded: its earlier ones, the oldest first."""
 
-FOLDERS = ("curves", "figures", "runs")
+TERMS = {"statement", "source", "protocol", "frozen", "seeds", "data_sets", "criteria"}
+"""What a record says of a claim before it is measured. data_sets: what stands for each that the claim needs, in words."""
 
-PAGE = "report.html"
+RECORD = TERMS | {"verdict", "seconds"}
 
-Number = float | Literal["inf", "-inf"] | None
-"""None: unknown."""
+CRITERION = {"quantity", "published", "lowest_allowed", "highest_allowed"}
+"""A missing bound is None."""
 
-Terms = Mapping[str, Any]
-"""What a record says of a claim before it is measured: a part of its entries."""
+ROW = CRITERION | {"measured", "low", "high", "seeds", "verdict"}
+"""Of a record's criteria, once they are measured: "inf" and "-inf" are infinite, None is unknown."""
 
-
-class Allowed(TypedDict):
-    """A criterion; a bound that is missing is None."""
-
-    quantity: str
-    published: str
-    lowest_allowed: float | None
-    highest_allowed: float | None
+Record = dict[str, Any]
 
 
-class Row(Allowed):
-    """A criterion and what was found."""
-
-    measured: Number
-    low: Number
-    high: Number
-    seeds: int
-    verdict: Verdict
-
-
-class Record(TypedDict):
-    """A claim and what was found. data_sets: what stood for each data set that it needs, in words."""
-
-    statement: str
-    source: str
-    protocol: str
-    frozen: str
-    seeds: list[int]
-    data_sets: dict[str, str]
-    criteria: list[Row]
-    verdict: Verdict
-    seconds: float
-
-
-class Content(TypedDict):
-    """All of claims.json. superseded: the earlier records of a claim, the oldest first."""
-
-    format: int
-    tier: str
-    entropy: int
-    environment: dict[str, Any]
-    claims: dict[str, Record]
-    superseded: dict[str, list[Record]]
-
-
-def terms(claim: Claim, seeds: Sequence[int], data_sets: Mapping[str, str]) -> Terms:
-    """The claim as it is now, to be measured with these seeds, and with what stands for each of its data sets."""
-    return {
-        "statement": claim.statement,
-        "source": claim.source,
-        "protocol": claim.protocol,
-        "frozen": claim.frozen.isoformat(),
-        "seeds": list(seeds),
-        "data_sets": dict(data_sets),
-        "criteria": [
-            {
-                "quantity": criterion.quantity,
-                "published": criterion.published,
-                "lowest_allowed": None if criterion.low == -math.inf else criterion.low,
-                "highest_allowed": None if criterion.high == math.inf else criterion.high,
-            }
-            for criterion in claim.criteria
-        ],
-    }
-
-
-def describe(settled: Terms, findings: Sequence[Finding], seconds: float) -> Record:
-    """The record of a claim: its terms and what was found, in the order of its criteria."""
-    rows = [
+def terms(claim: Claim, seeds: Sequence[int], data_sets: Mapping[str, str]) -> Record:
+    """The TERMS of a claim as it is now, to be measured with these seeds and these images in place of its data sets."""
+    criteria = [
         {
-            **criterion,
-            "measured": _plain(finding.measured.estimate),
-            "low": _plain(finding.measured.low),
-            "high": _plain(finding.measured.high),
-            "seeds": finding.measured.seeds,
-            "verdict": finding.verdict,
+            "quantity": criterion.quantity,
+            "published": criterion.published,
+            "lowest_allowed": None if criterion.low == -math.inf else criterion.low,
+            "highest_allowed": None if criterion.high == math.inf else criterion.high,
         }
-        for criterion, finding in zip(settled["criteria"], findings, strict=True)
+        for criterion in claim.criteria
     ]
-    return cast(Record, {**settled, "criteria": rows, "verdict": overall(findings), "seconds": seconds})
+    texts = {name: getattr(claim, name) for name in ("statement", "source", "protocol", "frozen")}
+    return {**texts, "seeds": list(seeds), "data_sets": dict(data_sets), "criteria": criteria}
 
 
-def changes(record: Record, settled: Terms) -> list[str]:
+def judge(claim: Claim, settled: Record, values: Mapping[str, Interval], seconds: float) -> Record:
+    """The record of a claim: its terms, and what was found. One failure fails it; to hold, all its criteria must."""
+    rows = []
+    for criterion, row in zip(claim.criteria, settled["criteria"], strict=True):
+        found = values[criterion.quantity]
+        measured, low, high = (None if math.isnan(x) else x if math.isfinite(x) else str(x) for x in found[:3])
+        numbers = {"measured": measured, "low": low, "high": high, "seeds": found.seeds}
+        rows.append({**row, **numbers, "verdict": criterion.verdict(found)})
+    verdict = min((row["verdict"] for row in rows), key=VERDICTS.index)
+    return {**settled, "criteria": rows, "verdict": verdict, "seconds": seconds}
+
+
+def changes(record: Record, settled: Record) -> list[str]:
     """The entries in which a record is not one of the claim as it is now, of these seeds and of these images."""
-    criteria = [{key: row[key] for key in Allowed.__annotations__} for row in record["criteria"]]
-    then = {**record, "criteria": criteria}
+    then = {**record, "criteria": [{key: row[key] for key in CRITERION} for row in record["criteria"]]}
     return [key for key in settled if then[key] != settled[key]]
 
 
 def open_folder(folder: Path, tier: str, entropy: int, environment: Mapping[str, Any]) -> dict[str, Record]:
-    """The records that the folder holds already, of the same tier and seeds; a new folder holds none.
-
-    Raises InputError where the folder holds those of others, or cannot be used.
-    """
+    """The records that a folder holds, none if it is new. Raises InputError where it is of others, or cannot be used."""
     path = folder / CLAIMS_FILE
-    try:
-        for part in (folder, *(folder / name for name in FOLDERS)):
-            if part.exists() and not part.is_dir():
-                raise InputError(f"{part} is a file and must be a folder: move it away, or choose another --output.")
-        if path.exists():
-            _read(path)
-        elif name := foreign_entry(folder, (*FOLDERS, path.name, LOCK, PAGE)):
-            raise InputError(
-                f"{folder} holds {name} and no claims.json, so it is not of claims: choose an empty or a new --output."
-            )
+    with input_error(f"{folder} cannot be used", "choose another --output."):
+        if not path.exists() and (other := foreign_entry(folder, (CLAIMS_FILE, LOCK))):
+            raise InputError(f"{folder} holds {other} and no claims.json: choose an empty or a new --output.")
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / LOCK):
             if not path.exists():
                 header = {"format": FORMAT, "tier": tier, "entropy": entropy, "environment": environment}
                 write_json(path, {**header, "claims": {}, "superseded": {}})
-            content = _read(path)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be used ({error.strerror or error}): choose another --output.") from None
+            content = read(folder)
     if (content["tier"], content["entropy"]) != (tier, entropy):
-        raise InputError(
-            f"{path} is of tier {content['tier']} and seed {content['entropy']}, not of {tier} and {entropy}: choose "
-            f"another --output."
-        )
+        was = f"of tier {content['tier']} and seed {content['entropy']}, not of {tier} and {entropy}"
+        raise InputError(f"{path} is {was}: choose another --output.")
     return content["claims"]
 
 
 def write(folder: Path, name: str, record: Record, curves: pandas.DataFrame) -> None:
-    """Add a claim's record and curves to an open folder; a record that it had is kept with those that are superseded.
-
-    Raises InputError where the disk refuses, and where claims.json was damaged meanwhile.
+    """Add a claim's curves and then its record to an open folder; a record that it had is kept with those that are
+    superseded. Raises InputError where the disk refuses, and where claims.json was damaged meanwhile.
     """
     path, place = folder / CLAIMS_FILE, folder / "curves" / f"{name}.csv"
-    try:
+    with input_error(f"{path} cannot be written", "make room and repeat."):
         place.parent.mkdir(exist_ok=True)
         with atomic_write(place) as temporary:
             curves.to_csv(temporary, index=False)
         with locked(folder / LOCK):
-            content = _read(path)
+            content = read(folder)
             if name in content["claims"]:
                 content["superseded"].setdefault(name, []).append(content["claims"][name])
             content["claims"][name] = record
             write_json(path, content)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}): make room and repeat.") from None
 
 
-def read(folder: Path) -> Content:
-    """What a folder of claims holds. Raises InputError where there is none, or it is damaged or of another format."""
+def read(folder: Path) -> dict[str, Any]:
+    """The CONTENT of a folder of claims. Raises InputError where there is none, or it is not what this version writes."""
     path = folder / CLAIMS_FILE
     if not path.is_file():
         raise InputError(f"{folder} holds no claims: `python -m experiments.claims` measures them.")
-    return _read(path)
+    try:
+        content = json.loads(path.read_bytes())
+        found = list(content["claims"].values())
+        rows = [row for record in found for row in record["criteria"]]
+        keys = [(content, CONTENT), *((record, RECORD) for record in found), *((row, ROW) for row in rows)]
+        whole = content["format"] == FORMAT and all(part.keys() == expected for part, expected in keys)
+        whole = whole and all(part["verdict"] in VERDICTS for part in (*found, *rows))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        whole = False
+    if not whole:
+        raise InputError(f"{path} is not what this version writes: restore it, or choose another --output.")
+    return content
 
 
 def read_curves(folder: Path, name: str) -> pandas.DataFrame:
@@ -192,31 +134,5 @@ def read_curves(folder: Path, name: str) -> pandas.DataFrame:
         curves = pandas.read_csv(path, keep_default_na=False, na_values={"y": [""]})
         return curves.loc[:, CURVE_COLUMNS].astype({"y": float})
     except (OSError, ValueError, KeyError):
-        raise InputError(
-            f"{path} is lost or damaged, so its figure cannot be drawn: restore it, or measure again into another --output."
-        ) from None
-
-
-def _read(path: Path) -> Content:
-    damaged = InputError(
-        f"{path} is damaged: restore it, or move it away to judge its claims again from their experiments."
-    )
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError:
-        raise damaged from None
-    # The format first: another one may have other entries.
-    if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] != FORMAT:
-        raise InputError(
-            f"{path} is of format {content['format']}, and this version reads format {FORMAT}: choose another --output."
-        )
-    try:
-        return typeguard.check_type(content, Content, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
-    except typeguard.TypeCheckError:
-        raise damaged from None
-
-
-def _plain(value: float) -> Number:
-    if math.isnan(value):
-        return None
-    return value if math.isfinite(value) else "inf" if value > 0 else "-inf"
+        remedy = "restore it, or measure again into another --output."
+        raise InputError(f"{path} is lost or damaged, so its figure cannot be drawn: {remedy}") from None

@@ -1,17 +1,11 @@
 """Ott et al.: sharing helps on images, the more so where they move, and hurts where their edges are noise."""
 
-import datetime
-
-import numpy as np
-from jaxtyping import Float
-
-from cnn_constraints.claims.claim import CURVE_COLUMNS, Claim, Criterion, Laboratory, Measurement, Picture
-from cnn_constraints.claims.networks import CELLS, base, by_seed
-from cnn_constraints.experiment import axis, product, replace
+from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.networks import CELLS, base, train_arms
+from cnn_constraints.experiment import replace
 from cnn_constraints.statistics import mean_interval
-from cnn_constraints.summaries import CELL
+from cnn_constraints.summaries import CELL, N_TRAIN
 
-INTERVENTION = "data.intervention"
 SETTINGS = {
     "none": "images\nas they are",
     "translate": "images\nmoved",
@@ -23,44 +17,23 @@ SAMPLES = {"cpu": 3000, "gpu": 40_000}
 
 def measure(laboratory: Laboratory) -> Measurement:
     """What sharing brings in each setting, in points of test accuracy, and how that changes, paired by seed."""
-    usual = replace(base(laboratory.images["cifar10"], laboratory.tier), {"data.n_train": SAMPLES[laboratory.tier]})
-    factors = axis(CELL, CELLS), axis(INTERVENTION, SETTINGS), axis("seed", laboratory.seeds)
-    results = laboratory.train(product(usual, *factors))
-
-    def points(cell: str, intervention: str) -> Float[np.ndarray, " seeds"]:
-        arm = replace(usual, {CELL: cell, INTERVENTION: intervention})
-        return 100 * by_seed(results, arm, laboratory.seeds)
-
-    gain = {name: points("conv", name) - points("local", name) for name in SETTINGS}
-    values = {of_sharing(name): mean_interval(of_seeds) for name, of_seeds in gain.items()}
-    for name in CHANGED:
-        values[change(name)] = mean_interval(gain[name] - gain["none"])
-    rows = results.assign(
-        panel="",
-        line=results[CELL],
-        x=[SETTINGS[name] for name in results[INTERVENTION]],
-        y=100 * (1 - results["test_accuracy"]),
-    )
-    return Measurement(values, rows.loc[:, CURVE_COLUMNS])
+    usual = replace(base(laboratory.images["cifar10"], laboratory.tier), {N_TRAIN: SAMPLES[laboratory.tier]})
+    arms = {
+        (cell, name): replace(usual, {CELL: cell, "data.intervention": name}) for cell in CELLS for name in SETTINGS
+    }
+    accuracy = {arm: rows["test_accuracy"].to_numpy(float) for arm, rows in train_arms(laboratory, arms).items()}
+    gain = {name: 100 * accuracy["conv", name] - 100 * accuracy["local", name] for name in SETTINGS}
+    values = {OF_SHARING[name]: mean_interval(gain[name]) for name in SETTINGS}
+    values |= {CHANGE[name]: mean_interval(gain[name] - gain["none"]) for name in CHANGE}
+    points = [("", cell, SETTINGS[name], 100 * (1 - of_seeds)) for (cell, name), of_seeds in accuracy.items()]
+    return Measurement(values, curves_of(points, laboratory.seeds))
 
 
-CHANGED = ("translate", "edge_noise")
-"""What is compared with images as they are, too."""
-
-
-def of_sharing(intervention: str) -> str:
-    """The quantity: what sharing adds under an intervention."""
-    return f"{_compared(intervention)}, points"
-
-
-def change(intervention: str) -> str:
-    """The quantity: what an intervention adds to that."""
-    return f"{_compared(intervention)}, less the same on images as they are, points"
-
-
-def _compared(intervention: str) -> str:
-    return f"accuracy of conv minus local, {SETTINGS[intervention].replace(chr(10), ' ')}"
-
+COMPARED = {name: f"accuracy of conv minus local, {words}".replace("\n", " ") for name, words in SETTINGS.items()}
+OF_SHARING = {name: f"{compared}, points" for name, compared in COMPARED.items()}
+CHANGE = {
+    name: f"{COMPARED[name]}, less the same on images as they are, points" for name in ("translate", "edge_noise")
+}
 
 CLAIM = Claim(
     statement="On photographs a convolution beats a local layer, and by more where they move; where their edges, or all of "
@@ -71,14 +44,14 @@ CLAIM = Claim(
     "flatten, learning rate and moment chosen on 500 validation images treated as the training images; noise and edges "
     "as in the paper, test images clean (moved ones moved too), a test split of its own instead of folds.",
     criteria=(
-        Criterion(of_sharing("none"), low=0, published="+2.4"),
-        Criterion(of_sharing("translate"), low=0, published="+4.2"),
-        Criterion(change("translate"), low=0, published="+1.8"),
-        Criterion(of_sharing("edge_noise"), high=0, published="-3.6"),
-        Criterion(change("edge_noise"), high=0, published="-6.0"),
-        Criterion(of_sharing("full_noise"), high=0, published="-6.0"),
+        Criterion(OF_SHARING["none"], low=0, published="+2.4"),
+        Criterion(OF_SHARING["translate"], low=0, published="+4.2"),
+        Criterion(CHANGE["translate"], low=0, published="+1.8"),
+        Criterion(OF_SHARING["edge_noise"], high=0, published="-3.6"),
+        Criterion(CHANGE["edge_noise"], high=0, published="-6.0"),
+        Criterion(OF_SHARING["full_noise"], high=0, published="-6.0"),
     ),
-    frozen=datetime.date(2026, 11, 25),
+    frozen="2026-11-25",
     seeds={"cpu": 6, "gpu": 5},
     measure=measure,
     picture=Picture("", "test error, %"),

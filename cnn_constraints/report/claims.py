@@ -1,16 +1,14 @@
 """The claims as a table for a terminal and as figures: what was claimed, what was measured, and whether it holds."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from rich import box
 from rich.console import Console
@@ -19,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnn_constraints.claims.claim import Picture
-from cnn_constraints.report.figures import OTHER_STYLES, RULES, STYLES
+from cnn_constraints.report.figures import OTHER_STYLES, STYLES, error_bars, panels
 from cnn_constraints.statistics import Interval, geometric_mean_interval, mean_interval
 
 COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
@@ -30,39 +28,41 @@ WIDTH = 160
 
 def print_claim(name: str, record: Mapping[str, Any], console: Console) -> None:
     """The statement, its source and verdict, and a row a criterion."""
-    verdict = Text(record["verdict"], style=f"bold {COLOURS[record['verdict']]}")
-    console.print(Text.assemble((name, "bold"), ": ", verdict, f"   ({record['source']})"))
-    console.print(Padding(record["statement"], (0, 0, 0, 2)))
-    for data_set, images in record["data_sets"].items():
-        if images != data_set:
-            console.print(Padding(Text(f"Images in place of {data_set}: {images}."), (0, 0, 0, 2)))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("measured quantity", "published", "criterion", "measured", "seeds", "verdict"):
-        table.add_column(heading, justify="right" if heading == "seeds" else "left", overflow="fold")
+    console.print(Text.assemble((name, "bold"), ": ", _coloured(record, "bold "), f"   ({record['source']})"))
+    replaced = {name: images for name, images in record["data_sets"].items() if images != name}
+    for sentence in [record["statement"], *(f"Images in place of {name}: {replaced[name]}." for name in replaced)]:
+        console.print(Padding(Text(sentence), (0, 0, 0, 2)))
+    table = _table("measured quantity", "published", "criterion", "measured", "seeds", "verdict", right=("seeds",))
     for row in record["criteria"]:
-        told = Text(row["verdict"], style=COLOURS[row["verdict"]])
         words = (row["quantity"], row["published"] or "-", criterion_in_words(row), measured_in_words(row))
-        table.add_row(*map(Text, words), Text(str(row["seeds"])), told)
+        table.add_row(*map(Text, words), str(row["seeds"]), _coloured(row))
     console.print(Padding(table, (0, 0, 1, 2)))
 
 
-def print_summary(records: Mapping[str, Mapping[str, Any]], unmeasured: Iterable[str], console: Console) -> None:
+def print_summary(records: Mapping[str, Mapping[str, Any]], unmeasured: Collection[str], console: Console) -> None:
     """A row a claim, with those that could not be measured, and how many hold."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("claim", "verdict", "criteria", "seconds"):
-        table.add_column(heading, justify="left" if heading in ("claim", "verdict") else "right")
+    table = _table("claim", "verdict", "criteria", "seconds", right=("criteria", "seconds"))
     for name, record in records.items():
         held = sum(row["verdict"] == "holds" for row in record["criteria"])
         criteria = f"{held} of {len(record['criteria'])} {_agreeing('holds', held)}"
-        told = Text(record["verdict"], style=COLOURS[record["verdict"]])
-        table.add_row(Text(name), told, criteria, f"{record['seconds']:.0f}")
-    missing = list(unmeasured)
-    for name in missing:
-        table.add_row(Text(name), "not measured")
+        table.add_row(name, _coloured(record), criteria, f"{record['seconds']:.0f}")
+    for name in unmeasured:
+        table.add_row(name, "not measured")
     console.print(table)
-    counts = {word: sum(record["verdict"] == word for record in records.values()) for word in COLOURS}
-    words = [f"{count} {_agreeing(word, count)}" for word, count in counts.items()]
-    console.print(", ".join([*words, f"{len(missing)} not measured"] if missing else words) + ".")
+    verdicts = [record["verdict"] for record in records.values()]
+    words = [f"{verdicts.count(word)} {_agreeing(word, verdicts.count(word))}" for word in COLOURS]
+    console.print(", ".join([*words, f"{len(unmeasured)} not measured"] if unmeasured else words) + ".")
+
+
+def _table(*headings: str, right: Collection[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    return table
+
+
+def _coloured(judged: Mapping[str, Any], style: str = "") -> Text:
+    return Text(judged["verdict"], style=style + COLOURS[judged["verdict"]])
 
 
 def _agreeing(verb: str, count: int) -> str:
@@ -101,24 +101,16 @@ def _digits(row: Mapping[str, Any]) -> int:
     """The fewest significant digits, from four on, with which no end of the interval reads like a bound that it is not."""
     bounds = row["lowest_allowed"], row["highest_allowed"]
     pairs = [(end, bound) for end in (row["low"], row["high"]) for bound in bounds if end != bound]
-    # Nineteen digits tell any two numbers apart.
-    numbers = range(4, 20)
-    return next(digits for digits in numbers if all(_number(e, digits) != _number(b, digits) for e, b in pairs))
+    # Seventeen digits tell any two numbers apart.
+    return next(n for n in range(4, 18) if n == 17 or all(_number(e, n) != _number(b, n) for e, b in pairs))
 
 
 def _number(value: float | int | str | None, digits: int) -> str:
-    """Rounded to so many significant digits, but a whole number as it is; an exponent below 0.001 and from 10^15 on."""
-    if value is None:
-        return "unknown"
-    if isinstance(value, str):
-        return value
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    if not 1e-3 <= abs(value) < 1e15:
-        return f"{value:.{digits}g}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if decimals else text
+    """Rounded to so many significant digits, but no digit before the point is lost."""
+    if value is None or isinstance(value, str):
+        return value or "unknown"
+    digits = max(digits, len(f"{abs(value):.0f}"))
+    return f"{float(f'{value:.{digits}g}'):,}".removesuffix(".0")
 
 
 def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figure:
@@ -126,39 +118,24 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
 
     On a logarithmic axis the mean is the geometric one; a cell has the colour and marker it has everywhere.
     """
-    panels, lines = (list(dict.fromkeys(curves[name])) for name in ("panel", "line"))
-    columns = min(3, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    with matplotlib.rc_context(RULES):
-        width = 6.4 if is_categorical(curves) else 3.9
-        size = (width * columns + 2.4, 3.5 * rows + 0.7)
-        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.07))
-        grid = figure.subplots(rows, columns, squeeze=False)
-        heights: dict[Axes, np.ndarray] = {}
-        for axes, panel in zip(grid.flat, panels, strict=False):
+    names, lines = (list(dict.fromkeys(curves[name])) for name in ("panel", "line"))
+    categorical, columns = is_categorical(curves), min(3, len(names))
+    size = ((6.4 if categorical else 3.9) * columns + 2.4, 3.5 * math.ceil(len(names) / columns) + 0.7)
+    heights: dict[Axes, np.ndarray] = {}
+    with panels(len(names), columns, size, picture.y) as (figure, grid):
+        for axes, panel in zip(grid, names, strict=True):
             of_panel = curves.loc[curves["panel"] == panel]
-            for place, line in enumerate(lines):
-                if line in set(of_panel["line"]):
-                    shift = 0.12 * (place - (len(lines) - 1) / 2)
-                    _draw_line(
-                        axes, of_panel.loc[of_panel["line"] == line], picture, line, line_style(line, lines), shift
-                    )
+            for line, of_line in of_panel.groupby("line", sort=False):
+                shift = 0.12 * (lines.index(line) - (len(lines) - 1) / 2)
+                _draw_line(axes, of_line, picture, str(line), line_style(str(line), lines), shift)
             _share_height(axes, of_panel["y"].dropna().to_numpy(float), heights)
-            axes.set_title(panel)
-            axes.set_xlabel(picture.x)
-            if not is_categorical(curves):
-                axes.set_xscale("log" if picture.x_logarithmic else "linear")
-                if picture.x_logarithmic:
-                    _plain_numbers(axes.xaxis, of_panel["x"].to_numpy(float))
+            axes.set(title=panel, xlabel=picture.x)
+            if picture.x_logarithmic and not categorical:
+                axes.set_xscale("log")
+                _plain_numbers(axes.xaxis, of_panel["x"].to_numpy(float))
             if picture.y_logarithmic:
                 axes.set_yscale("log")
                 _plain_numbers(axes.yaxis, heights[axes])
-        for axes in list(grid.flat)[len(panels) :]:
-            axes.remove()
-        for axes in grid[:, 0]:
-            axes.set_ylabel(picture.y)
-        entries = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend(entries.values(), list(entries), loc="outside right center")
         figure.suptitle(title, fontsize=11.5)
     return figure
 
@@ -168,18 +145,15 @@ def _draw_line(
 ) -> None:
     mean = geometric_mean_interval if picture.y_logarithmic else mean_interval
     # An experiment that diverged has no y: it is in no mean.
-    found: dict[Any, Interval] = {x: mean(values.dropna()) for x, values in rows.groupby("x", sort=False)["y"]}
-    estimate, low, high, seeds = np.array(list(found.values()), float).T
-    bars = np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0)
-    color, marker = style
+    by_x = rows.groupby("x", sort=not is_categorical(rows))["y"]
+    found: dict[Any, Interval] = {x: mean(values.dropna()) for x, values in by_x}
+    shape = {"color": style[0], "marker": style[1], "label": label}
     if is_categorical(rows):
         # Beside each other, so that no point hides another.
-        axes.errorbar(np.arange(len(found)) + shift, estimate, bars, fmt=marker, color=color, capsize=3, label=label)
+        error_bars(axes, np.arange(len(found)) + shift, found.values(), linestyle="none", **shape)
         axes.set_xticks(range(len(found)), list(found), fontsize=9)
-        return
-    order = np.argsort(list(found))
-    x = np.array(list(found), float)[order]
-    axes.errorbar(x, estimate[order], bars[:, order], color=color, marker=marker, capsize=3, label=label)
+    else:
+        error_bars(axes, list(found), found.values(), **shape)
 
 
 def is_categorical(curves: pandas.DataFrame) -> bool:
