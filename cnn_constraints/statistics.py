@@ -1,4 +1,4 @@
-"""From values measured with several seeds to estimates with intervals: means, ratios, samples to an error, exponents.
+"""From values measured with several seeds to estimates with 95% intervals: means, ratios, samples to an error, exponents.
 
 Every seed is an independent replicate, so a quantity that needs a whole learning curve (the samples to reach an error,
 an exponent) is computed for each seed by itself, and the interval is that of a mean over seeds.
@@ -16,12 +16,14 @@ from scipy.special import stdtrit
 
 from cnn_constraints.errors import InputError
 
+CONFIDENCE = 0.95
+
 RESAMPLES = 2000
 """Of a bootstrap: the error of its ends is then far below their distance."""
 
 
 class Interval(NamedTuple):
-    """An estimate over seeds and its confidence interval, in the unit of the values."""
+    """An estimate over seeds and its 95% interval, in the unit of the values."""
 
     estimate: float
     low: float
@@ -30,14 +32,10 @@ class Interval(NamedTuple):
 
 
 class PowerLaw(NamedTuple):
-    """y = prefactor * x ** -exponent, the exponent of each seed and their mean, and the share of the variance of log y that
-    the law explains.
-    """
+    """The exponent of y = prefactor * x ** -exponent: of each seed, and their mean."""
 
     exponents: Float[np.ndarray, " seeds"]
     exponent: Interval
-    prefactor: float
-    r_squared: float
 
     @property
     def growth(self) -> Interval:
@@ -51,37 +49,35 @@ def exact(value: float | int) -> Interval:
     return Interval(float(value), float(value), float(value), 1)
 
 
-def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
-    """Student's t interval of a mean: mean +- t((1 + confidence) / 2, n - 1) s / sqrt(n), with s^2 over n - 1.
+def mean_interval(values: Iterable[float]) -> Interval:
+    """Student's t interval of a mean: mean +- t(0.975, n - 1) s / sqrt(n), with s^2 over n - 1.
 
     It is exact for normally distributed values, and not cut to their range: the upper bound of an accuracy may lie
     above 1. One value has no spread, so its bounds are NaN; no value at all has a mean of NaN too.
 
-    Raises InputError for a value that is not finite, and for a confidence not strictly between 0 and 1.
+    Raises InputError for a value that is not finite.
     """
     sample = np.asarray(list(values), dtype=float)
-    _check_confidence(confidence)
     if not np.isfinite(sample).all():
         raise InputError("A mean needs finite values: leave out the experiments that diverged, and count them.")
     if len(sample) < 2:
         return Interval(float(sample[0]) if len(sample) else np.nan, np.nan, np.nan, len(sample))
-    quantile = stdtrit(len(sample) - 1, (1 + confidence) / 2)
+    quantile = stdtrit(len(sample) - 1, (1 + CONFIDENCE) / 2)
     half = float(quantile * sample.std(ddof=1) / np.sqrt(len(sample)))
     mean = float(sample.mean())
     return Interval(mean, mean - half, mean + half, len(sample))
 
 
-def geometric_mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
+def geometric_mean_interval(values: Iterable[float]) -> Interval:
     """exp of `mean_interval` of the logarithms: for ratios and sample sizes, which vary by factors.
 
     A value of infinity (an error that a seed never reaches) makes the estimate and the upper end infinite, and a value
     of 0 makes the estimate and the lower end 0; the other end is then the extreme value, which the median passes with
     probability 1 - 2^-n only.
 
-    Raises InputError for a negative value or NaN, and for a confidence not strictly between 0 and 1.
+    Raises InputError for a negative value or NaN.
     """
     sample = np.asarray(list(values), dtype=float)
-    _check_confidence(confidence)
     if not (sample >= 0).all():
         raise InputError("A geometric mean needs values of at least 0.")
     never, none = np.isinf(sample).any(), (sample == 0).any()
@@ -89,7 +85,7 @@ def geometric_mean_interval(values: Iterable[float], confidence: float = 0.95) -
         estimate = np.nan if never and none else (np.inf if never else 0.0)
         low, high = 0.0 if none else float(sample.min()), np.inf if never else float(sample.max())
         return Interval(estimate, low, high, len(sample))
-    estimate, low, high, seeds = mean_interval(np.log(sample), confidence)
+    estimate, low, high, seeds = mean_interval(np.log(sample))
     return Interval(float(np.exp(estimate)), float(np.exp(low)), float(np.exp(high)), seeds)
 
 
@@ -104,42 +100,28 @@ def ratio_interval(numerator: Float[np.ndarray, " seeds"], denominator: Float[np
 
 
 def bootstrap_interval(
-    values: Float[np.ndarray, "seeds *rest"],
-    statistic: Callable[[np.ndarray], float],
-    generator: np.random.Generator,
-    confidence: float = 0.95,
+    values: Float[np.ndarray, "seeds *rest"], statistic: Callable[[np.ndarray], float], generator: np.random.Generator
 ) -> Interval:
     """Bias-corrected and accelerated bootstrap over seeds (Efron 1987) of any statistic of the rows of `values`.
 
     For what is no mean over seeds, the median or the minimum of a mean curve say. With fewer than ten seeds it is
     narrower than it says: prefer a mean.
 
-    Raises InputError for fewer than two seeds, a value that is not finite, and a confidence not between 0 and 1.
+    Raises InputError for fewer than two seeds, and for a value that is not finite.
     """
-    _check_confidence(confidence)
     if len(values) < 2 or not np.isfinite(values).all():
         raise InputError("A bootstrap needs two or more seeds and finite values.")
-    estimate = float(statistic(values))
-
-    def of_rows(rows: np.ndarray) -> float:
-        return float(statistic(values[rows]))
-
-    # Where most resamples give one number there is nothing to correct: their quantiles are the interval then.
+    rows, of_rows = np.arange(len(values)), lambda rows: float(statistic(values[rows]))
+    options = {"n_resamples": RESAMPLES, "confidence_level": CONFIDENCE, "rng": generator}
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        found = stats.bootstrap(
-            (np.arange(len(values)),),
-            of_rows,
-            vectorized=False,
-            n_resamples=RESAMPLES,
-            confidence_level=confidence,
-            rng=generator,
-        )
-    low, high = (float(bound) for bound in found.confidence_interval)
+        found = stats.bootstrap((rows,), of_rows, vectorized=False, **options)
+    low, high = map(float, found.confidence_interval)
     if np.isnan(low) or np.isnan(high):
-        ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+        # Where most resamples give one number there is nothing to correct: their quantiles are the interval then.
+        ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
         low, high = np.quantile(found.bootstrap_distribution, ends).tolist()
-    return Interval(estimate, low, high, len(values))
+    return Interval(of_rows(rows), low, high, len(values))
 
 
 def samples_to_error(
@@ -162,16 +144,15 @@ def samples_to_error(
     curve = isotonic_regression(measured, increasing=False).x * (1 - 1e-12)
     if curve[0] <= target:
         return float(sizes[0])
-    below = np.flatnonzero(curve <= target)
-    if not len(below):
+    if curve[-1] > target:
         return np.inf
-    last, first = below[0] - 1, below[0]
+    first = int((curve <= target).argmax())
+    ends = slice(first - 1, first + 1)
     # An error of 0 has no logarithm; any number far below the target leads to the same place but for that.
-    ends = np.log(np.maximum(curve[[last, first]], target * 1e-6))
-    share = (ends[0] - np.log(target)) / (ends[0] - ends[1])
-    return float(
-        np.clip(np.exp((1 - share) * np.log(sizes[last]) + share * np.log(sizes[first])), *sizes[[last, first]])
-    )
+    before, after = np.log(np.maximum(curve[ends], target * 1e-6))
+    share = (before - np.log(target)) / (before - after)
+    place = np.exp((1 - share) * np.log(sizes[first - 1]) + share * np.log(sizes[first]))
+    return float(np.clip(place, *sizes[ends]))
 
 
 def samples_of_seeds(
@@ -184,8 +165,8 @@ def samples_of_seeds(
 def power_law(samples: Sequence[int], errors: Float[np.ndarray, "seeds sizes"]) -> PowerLaw:
     """Least squares of log error on log samples, one line a seed; the exponent is the mean over seeds of minus the slope.
 
-    The share of variance is that of the line through the geometric mean over seeds. An error of 0, or an infinite number of
-    samples where the law is that of samples, has no logarithm: the exponent is then unknown, from -infinity to infinity.
+    An error of 0, or an infinite number of samples where the law is that of samples, has no logarithm: the exponent is then
+    unknown, from -infinity to infinity.
 
     Raises InputError for fewer than three sizes, and for an error that is negative or NaN.
     """
@@ -195,14 +176,9 @@ def power_law(samples: Sequence[int], errors: Float[np.ndarray, "seeds sizes"]) 
     if not (measured >= 0).all():
         raise InputError("A power law needs errors of at least 0.")
     if not (np.isfinite(measured).all() and (measured > 0).all()):
-        unknown = Interval(np.nan, -np.inf, np.inf, len(measured))
-        return PowerLaw(np.full(len(measured), np.nan), unknown, np.nan, np.nan)
+        return PowerLaw(np.full(len(measured), np.nan), Interval(np.nan, -np.inf, np.inf, len(measured)))
     slopes, _ = np.polyfit(sizes, np.log(measured).T, 1)
-    mean = np.log(measured).mean(axis=0)
-    slope, intercept = np.polyfit(sizes, mean, 1)
-    unexplained = float(((mean - slope * sizes - intercept) ** 2).sum())
-    r_squared = 1 - unexplained / max(float(((mean - mean.mean()) ** 2).sum()), np.finfo(float).tiny)
-    return PowerLaw(-slopes, mean_interval(-slopes), float(np.exp(intercept)), r_squared)
+    return PowerLaw(-slopes, mean_interval(-slopes))
 
 
 def verdict(difference: Interval) -> str:
@@ -210,8 +186,3 @@ def verdict(difference: Interval) -> str:
     if difference.low > 0:
         return "better"
     return "worse" if difference.high < 0 else "undecided"
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise InputError(f"The confidence is {confidence}: it must lie between 0 and 1.")

@@ -5,7 +5,7 @@ order of batches, so an interval over seeds covers all three; the test images ar
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pandas
 
@@ -29,12 +29,10 @@ CONDITIONS = ("data.source", "data.intervention", READOUT)
 
 
 def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
-    """The table of `store.read`, ready to be grouped: the `SIZES` nullable integers.
-
-    A column `diverged` says which experiments never had a finite validation loss, in any candidate: they have no test
-    accuracy.
+    """The table of `store.read`, ready to be grouped: the `SIZES` nullable integers. What has no test accuracy is
+    `diverged`: no candidate ever had a finite validation loss.
     """
-    if not len(results):
+    if results.empty:
         raise InputError("The table has no row: no experiment is finished.")
     table = results.reset_index(drop=True)
     for name in SIZES:
@@ -68,18 +66,12 @@ def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
     rows = []
     for arm, experiments in groups(table, arm_fields(table)):
         done = experiments.loc[~experiments["diverged"]]
-        test = mean_interval(done["test_accuracy"])
-        rows.append(
-            arm
-            | {
-                "seeds": test.seeds,
-                "diverged": len(experiments) - test.seeds,
-                "parameters": experiments["parameters"].iloc[0],
-            }
-            | {"test_accuracy": test.estimate, "test_accuracy_low": test.low, "test_accuracy_high": test.high}
-            | done[["train_accuracy"]].mean().to_dict()
-            | done[["learning_rate"]].median().to_dict()
-        )
+        mean, low, high, seeds = mean_interval(done["test_accuracy"])
+        measured = {"seeds": seeds, "diverged": len(experiments) - seeds}
+        measured |= {"parameters": experiments["parameters"].iloc[0]}
+        measured |= {"test_accuracy": mean, "test_accuracy_low": low, "test_accuracy_high": high}
+        measured |= {"train_accuracy": done["train_accuracy"].mean(), "learning_rate": done["learning_rate"].median()}
+        rows.append(arm | measured)
     return in_order(pandas.DataFrame(rows))
 
 
@@ -115,9 +107,9 @@ def samples_to_error(results: pandas.DataFrame, error: float) -> pandas.DataFram
     rows = []
     for curve, experiments in groups(table, fields):
         seeds = experiments.pivot(index="seed", columns=N_TRAIN, values="test_accuracy").dropna()
-        found = geometric_mean_interval(samples_of_seeds(list(seeds.columns), 1 - seeds.to_numpy(float), error))
-        ends = {"samples": found.estimate, "samples_low": found.low, "samples_high": found.high}
-        rows.append(curve | {"seeds": found.seeds} | ends)
+        needed = samples_of_seeds(list(seeds.columns), 1 - seeds.to_numpy(float), error)
+        mean, low, high, count = geometric_mean_interval(needed)
+        rows.append(curve | {"seeds": count, "samples": mean, "samples_low": low, "samples_high": high})
     return in_order(pandas.DataFrame(rows))
 
 
@@ -158,33 +150,27 @@ def compare(results: pandas.DataFrame, first: str, second: str) -> pandas.DataFr
     rows = []
     for pair, group in groups(pairs, keys):
         done = group.loc[~(group["diverged_first"] | group["diverged_second"])]
-        difference = mean_interval(done["test_accuracy_first"] - done["test_accuracy_second"])
-        rows.append(
-            pair
-            | {"seeds": difference.seeds, "diverged": len(group) - difference.seeds, "difference": difference.estimate}
-            | {"difference_low": difference.low, "difference_high": difference.high, "verdict": verdict(difference)}
-        )
+        found = mean_interval(done["test_accuracy_first"] - done["test_accuracy_second"])
+        rows.append([*pair.values(), found.seeds, len(group) - found.seeds, *found[:3], verdict(found)])
     measured = ["seeds", "diverged", "difference", "difference_low", "difference_high", "verdict"]
     return in_order(pandas.DataFrame(rows, columns=[*keys, *measured]))
 
 
 def groups(table: pandas.DataFrame, fields: Sequence[str]) -> Iterator[tuple[dict[str, Any], pandas.DataFrame]]:
     """The values of the fields, and the rows that agree in them, in order of appearance."""
-    if not fields:
-        yield {}, table
-        return
-    for values, rows in table.groupby(list(fields), dropna=False, sort=False):
-        yield dict(zip(fields, cast(tuple, values), strict=True)), rows
+    grouped: Any = table.groupby(list(fields), dropna=False, sort=False) if fields else [((), table)]
+    for values, rows in grouped:
+        yield dict(zip(fields, values, strict=True)), rows
+
+
+def sweep_of(cell: str) -> str:
+    """The delta-sweep of a cell; one that is in none is its own."""
+    return SWEEPS.get(cell, cell)
 
 
 def varies(table: pandas.DataFrame, name: str) -> bool:
     """Whether a column has more than one value, missing being one."""
     return len(table[name].drop_duplicates()) > 1
-
-
-def cells(table: pandas.DataFrame) -> list[str]:
-    """The constraints in a table, in the order of their registry: dense, shared, local, conv, others."""
-    return sorted(set(table[CELL]), key=cell_rank)
 
 
 def cell_rank(name: str) -> tuple[int, str]:
@@ -199,12 +185,8 @@ def in_order(table: pandas.DataFrame) -> pandas.DataFrame:
     """
     sizes = [f"{name}{side}" for name in SIZES for side in ("", "_first", "_second")]
     table = table.astype({name: "Int64" for name in sizes if name in table})
-    wanted = [*CONDITIONS, N_TRAIN, CELL, *sizes]
-    by = [name for name in wanted if name in table]
-
-    def key(column: pandas.Series) -> pandas.Series:
-        return column.map(lambda name: cell_rank(name)) if column.name == CELL else column
-
+    by = [name for name in (*CONDITIONS, N_TRAIN, CELL, *sizes) if name in table]
+    key = lambda column: column.map(cell_rank) if column.name == CELL else column
     return table.sort_values(by, key=key, kind="stable", na_position="last", ignore_index=True)
 
 
@@ -217,6 +199,11 @@ def telling_fields(table: pandas.DataFrame, known: Sequence[str], candidates: It
     return [name for name in candidates if name not in known and any(varies(rows, name) for rows in alike)]
 
 
+def plain_rows(table: pandas.DataFrame) -> list[dict[str, Any]]:
+    """For JSON: what is missing is None."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
 def in_words(value: Any) -> str:
     """A config value in a table or legend: `8, 16` for a tuple, `all` for a missing delta."""
     if isinstance(value, tuple):
@@ -227,9 +214,8 @@ def in_words(value: Any) -> str:
 def conditions_in_words(table: pandas.DataFrame) -> str:
     """The data sets, and the other conditions where they do not vary: `digits, permute_pixels, readout flatten`."""
     words = [" and ".join(sorted(set(table["data.source"])))]
-    for name, template in (("data.intervention", "{}"), (READOUT, "readout {}")):
-        value = table[name].iloc[0]
-        words += [] if varies(table, name) or value == "none" else [template.format(value)]
+    for name, before in (("data.intervention", ""), (READOUT, "readout ")):
+        words += [f"{before}{value}" for value in set(table[name]) - {"none"} if not varies(table, name)]
     return ", ".join(words)
 
 

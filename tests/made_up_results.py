@@ -8,7 +8,7 @@ import numpy as np
 import pandas
 
 from cnn_constraints import store
-from cnn_constraints.experiment import Experiment, flat, product
+from cnn_constraints.experiment import Experiment, axis, flat, product
 from cnn_constraints.resolve import Resolved, resolve
 from cnn_constraints.training.records import Evaluation, Finished, Result
 
@@ -21,6 +21,17 @@ Accuracy = Callable[[Resolved], float | None]
 
 def experiments_of(*axes: list[dict[str, Any]]) -> list[Resolved]:
     return resolve(product(Experiment(), *axes))
+
+
+LADDER = experiments_of(
+    axis("model.constraint", CELLS),
+    axis("model.readout", ["flatten", "global_average"]),
+    axis("data.n_train", [100, 300, 1000]),
+    axis("seed", range(3)),
+)
+DELTA_SWEEP = experiments_of(
+    axis("model.constraint", ["local", "conv"]), axis("model.delta", [0, 1, 2, None]), axis("seed", range(3))
+)
 
 
 def result_of(experiment: Resolved, test_accuracy: float | None) -> Result:

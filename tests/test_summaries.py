@@ -1,4 +1,4 @@
-"""Intervals and comparisons on results whose answers are known, and against SciPy's own tests."""
+"""Means and comparisons on results whose answers are known, and against SciPy's own tests."""
 
 from pathlib import Path
 
@@ -15,32 +15,24 @@ from cnn_constraints.experiment import Data, Experiment, axis, product
 from cnn_constraints.resolve import resolve
 from cnn_constraints.summaries import compare, summarise
 
+ALL_CELLS, SEEDS = axis("model.constraint", CELLS), axis("seed", range(3))
 
-def test_summary_has_a_row_an_arm_in_the_order_of_the_cells() -> None:
-    experiments = experiments_of(
-        axis("data.n_train", [300, 100]), axis("model.constraint", CELLS[::-1]), axis("seed", range(3))
-    )
-    summary = summarise(
-        make_results(experiments, lambda experiment: ACCURACY[experiment.model.constraint] + 0.01 * experiment.seed)
-    )
+
+def test_a_summary_has_a_row_an_arm_in_the_order_of_the_cells_and_a_curve_its_errors() -> None:
+    experiments = experiments_of(axis("data.n_train", [300, 100]), axis("model.constraint", CELLS[::-1]), SEEDS)
+    results = make_results(experiments, lambda one: ACCURACY[one.model.constraint] + 0.01 * one.seed)
+    summary, curves = summarise(results), summaries.learning_curves(results)
     assert list(zip(summary["data.n_train"], summary["model.constraint"], strict=True)) == [
         (n, cell) for n in (100, 300) for cell in CELLS
     ]
     half = 4.302653 * 0.01 / np.sqrt(3)
-    conv = summary.iloc[3]
-    assert (conv["test_accuracy"], conv["test_accuracy_low"], conv["test_accuracy_high"]) == pytest.approx(
-        (0.91, 0.91 - half, 0.91 + half)
-    )
+    conv, error = summary.iloc[3], curves.iloc[3]
+    ends = [conv[f"test_accuracy{end}"] for end in ("", "_low", "_high")]
+    assert ends == pytest.approx([0.91, 0.91 - half, 0.91 + half])
+    assert [1 - error[f"error{end}"] for end in ("", "_high", "_low")] == pytest.approx(ends)
     assert (conv["seeds"], conv["diverged"], conv["parameters"], conv["model.delta"]) == (3, 0, 1_234, 2)
     assert (conv["train_accuracy"], conv["learning_rate"]) == (1, 0.003)
     assert summary["model.delta"].isna().tolist() == 2 * [True, True, False, False]
-
-
-def test_every_varying_field_separates_arms_but_the_place_of_images_does_not() -> None:
-    experiments = experiments_of(axis("model.channels", [(8, 16), (2, 4)]), axis("seed", range(2)))
-    assert summarise(make_results(experiments))["model.channels"].tolist() == [(8, 16), (2, 4)]
-    places = axis(("seed", "data.folder"), [(0, "/here"), (1, "/there")])
-    assert summarise(make_results(experiments_of(places)))["seeds"].tolist() == [2]
 
 
 def test_images_in_a_folder_are_what_lies_there_and_not_its_path(tmp_path: Path) -> None:
@@ -49,50 +41,35 @@ def test_images_in_a_folder_are_what_lies_there_and_not_its_path(tmp_path: Path)
         for split in ("train", "test"):
             (tmp_path / name / split / "one").mkdir(parents=True)
             Image.new("L", (4, 4), colour).save(tmp_path / name / split / "one" / "0.png")
-    base = Experiment(data=Data(source="folder"))
-
-    def arms(first: str, second: str) -> list[int]:
-        places = [(0, str(tmp_path / first)), (1, str(tmp_path / second))]
-        return summarise(make_results(resolve(product(base, axis(("seed", "data.folder"), places)))))["seeds"].tolist()
-
-    assert arms("here", "there") == [2]
-    assert arms("here", "elsewhere") == [1, 1]
+    for second, seeds in (("there", [2]), ("elsewhere", [1, 1])):
+        places = axis(("seed", "data.folder"), [(0, str(tmp_path / "here")), (1, str(tmp_path / second))])
+        experiments = resolve(product(Experiment(data=Data(source="folder")), places))
+        assert summarise(make_results(experiments))["seeds"].tolist() == seeds
 
 
 def test_diverged_experiments_are_counted_and_in_no_mean() -> None:
     experiments = experiments_of(axis("model.constraint", ["conv", "dense"]), axis("seed", range(4)))
-    results = make_results(experiments, lambda experiment: None if experiment.seed == 0 else 0.7)
-    never = results.index[(results["seed"] == 1) & (results["model.constraint"] == "conv")]
-    results.loc[never, ["validation_accuracy", "test_accuracy"]] = np.nan
-    summary = summarise(results).set_index("model.constraint")
-    assert summary.loc["conv", ["seeds", "diverged", "test_accuracy"]].tolist() == pytest.approx([2, 2, 0.7])
-    assert summary.loc["dense", ["seeds", "diverged", "test_accuracy"]].tolist() == pytest.approx([3, 1, 0.7])
+    diverged = {("conv", 0), ("dense", 0), ("conv", 1)}
+    results = make_results(experiments, lambda one: None if (one.model.constraint, one.seed) in diverged else 0.7)
+    summary = summarise(results).set_index("model.constraint")[["seeds", "diverged", "test_accuracy"]]
+    assert summary.loc["conv"].tolist() == pytest.approx([2, 2, 0.7])
+    assert summary.loc["dense"].tolist() == pytest.approx([3, 1, 0.7])
     pairs = compare(results, "conv", "dense").iloc[0]
     assert (pairs["seeds"], pairs["diverged"], pairs["difference"]) == (2, 2, 0)
-
-
-def test_a_run_in_which_everything_diverged_has_means_of_nan() -> None:
-    results = make_results(experiments_of(axis("model.constraint", CELLS)), lambda _: None)
-    summary = summarise(results)
-    assert summary["diverged"].tolist() == [1] * 4
-    assert summary["test_accuracy"].isna().all()
-    assert compare(results, "conv", "dense")["verdict"].tolist() == ["undecided"]
+    nothing = make_results(experiments, lambda _: None)
+    assert summarise(nothing)["diverged"].tolist() == [4, 4] and summarise(nothing)["test_accuracy"].isna().all()
+    assert compare(nothing, "conv", "dense")["verdict"].tolist() == ["undecided"]
 
 
 def test_pairing_removes_what_a_seed_does_to_both_cells(seed: int) -> None:
-    experiments = experiments_of(
-        axis("model.constraint", CELLS), axis("data.n_train", [100, 300]), axis("seed", range(5))
-    )
-    pairs = compare(make_results(experiments, noisy(seed, spread=0)), "conv", "local")
-    assert pairs["data.n_train"].tolist() == [100, 300]
-    assert pairs["difference"].tolist() == pytest.approx([0.1, 0.1])
-    assert (pairs["difference_high"] - pairs["difference_low"]).tolist() == pytest.approx([0, 0], abs=1e-12)
-    assert pairs["verdict"].tolist() == ["better", "better"]
+    results = make_results(experiments_of(ALL_CELLS, axis("data.n_train", [100, 300]), SEEDS), noisy(seed, spread=0))
+    pairs = compare(results, "conv", "local")
+    assert pairs["data.n_train"].tolist() == [100, 300] and pairs["verdict"].tolist() == ["better", "better"]
+    assert pairs[["difference", "difference_low", "difference_high"]].to_numpy() == pytest.approx(np.full((2, 3), 0.1))
 
 
 def test_comparison_is_the_paired_t_test_of_scipy_and_antisymmetric_and_blind_to_order(seed: int) -> None:
-    experiments = experiments_of(axis("model.constraint", CELLS), axis("seed", range(6)))
-    results = make_results(experiments, noisy(seed))
+    results = make_results(experiments_of(ALL_CELLS, axis("seed", range(6))), noisy(seed))
     pairs = compare(results, "shared", "local").iloc[0]
     accuracies = [results.loc[results["model.constraint"] == cell, "test_accuracy"] for cell in ("shared", "local")]
     expected = scipy.stats.ttest_rel(*accuracies).confidence_interval(0.95)
@@ -103,107 +80,75 @@ def test_comparison_is_the_paired_t_test_of_scipy_and_antisymmetric_and_blind_to
     shuffled = results.sample(frac=1, random_state=seed)
     for function in (summarise, lambda table: compare(table, "shared", "local")):
         pandas.testing.assert_frame_equal(function(results), function(shuffled))
-
-
-def test_seeds_that_one_cell_lacks_are_left_out() -> None:
-    results = make_results(experiments_of(axis("model.constraint", CELLS), axis("seed", range(4))))
-    results = results[(results["seed"] < 2) | (results["model.constraint"] != "dense")]
-    assert compare(results, "conv", "dense")["seeds"].tolist() == [2]
-    assert compare(results, "conv", "local")["seeds"].tolist() == [4]
+    some = results[(results["seed"] < 2) | (results["model.constraint"] != "dense")]
+    assert compare(some, "conv", "dense")["seeds"].tolist() == [2]
+    assert compare(some, "conv", "local")["seeds"].tolist() == [6]
 
 
 def test_delta_is_held_equal_where_both_cells_sweep_over_it() -> None:
-    experiments = experiments_of(
-        axis("model.constraint", ["conv", "local"]), axis("model.delta", [1, 2, None]), axis("seed", [0, 1])
-    )
-    results = make_results(experiments)
-    local = compare(results, "conv", "local")
+    deltas = axis("model.delta", [1, 2, None])
+    results = make_results(experiments_of(axis("model.constraint", ["conv", "local"]), deltas, SEEDS))
+    local, dense = compare(results, "conv", "local"), compare(results, "conv", "dense")
     assert local[["model.delta_first", "model.delta_second"]].to_numpy().tolist() == [[1, 1], [2, 2]]
-    dense = compare(results, "conv", "dense")
-    assert dense["model.delta_first"].tolist() == [1, 2]
-    assert dense["model.delta_second"].isna().all()
+    assert dense["model.delta_first"].tolist() == [1, 2] and dense["model.delta_second"].isna().all()
 
 
 def test_data_and_readout_are_always_held_equal_and_what_follows_from_n_train_too() -> None:
-    experiments = experiments_of(
+    conditions = (
         axis("model.readout", ["flatten", "global_average"]),
         axis("data.intervention", ["none", "permute_pixels"]),
         axis(("data.n_train", "training.batch_size"), [(10, 8), (100, 32)]),
-        axis("model.constraint", ["dense", "conv"]),
-        axis("seed", range(2)),
     )
-    pairs = compare(make_results(experiments), "conv", "dense")
-    assert len(pairs) == 8
-    assert set(pairs["seeds"]) == {2}
+    results = make_results(experiments_of(*conditions, ALL_CELLS, SEEDS))
+    assert compare(results, "conv", "dense")["seeds"].tolist() == [3] * 8
+    fields = ["data.n_train", "training.batch_size", "model.constraint", "model.channels"]
+    assert summaries.telling_fields(results, ["data.n_train"], fields) == ["model.constraint"]
 
 
 def test_arms_matched_in_size_and_tuned_on_their_own_grids_meet() -> None:
     fields = ("model.constraint", "model.channels", "training.learning_rates")
     arms = [("conv", (8, 16), (0.01,)), ("dense", (8, 16), (0.001,)), ("dense", (1, 2), (0.001,))]
-    pairs = compare(make_results(experiments_of(axis(fields, arms), axis("seed", range(2)))), "conv", "dense")
+    pairs = compare(make_results(experiments_of(axis(fields, arms), SEEDS)), "conv", "dense")
     assert pairs["model.channels_second"].tolist() == [(8, 16), (1, 2)]
     assert pairs["difference"].tolist() == pytest.approx([0.3, 0.3])
     # Two values each and none in common: nothing that could be held equal.
-    arms.append(("conv", (8, 16), (0.1,)))
-    arms.append(("dense", (1, 2), (0.002,)))
-    pairs = compare(make_results(experiments_of(axis(fields, arms), axis("seed", range(2)))), "conv", "dense")
-    assert len(pairs) == 6
+    arms += [("conv", (8, 16), (0.1,)), ("dense", (1, 2), (0.002,))]
+    assert len(compare(make_results(experiments_of(axis(fields, arms), SEEDS)), "conv", "dense")) == 6
 
 
 def test_a_cell_without_results_is_named_with_those_that_have_some() -> None:
     results = make_results(experiments_of(axis("model.constraint", ["conv", "dense"])))
-    with pytest.raises(InputError, match="allowed are conv, dense"):
-        compare(results, "conv", "local")
-    with pytest.raises(InputError, match="both 'conv'"):
-        compare(results, "conv", "conv")
+    for second, sentence in (("local", "allowed are conv, dense"), ("conv", "both 'conv'")):
+        with pytest.raises(InputError, match=sentence):
+            compare(results, "conv", second)
+    with pytest.raises(InputError, match="no experiment is finished"):
+        summarise(results.iloc[:0])
 
 
 def test_what_the_store_reads_back_is_summarised_the_same(tmp_path: Path) -> None:
-    experiments = experiments_of(axis("model.constraint", CELLS), axis("seed", range(2)))
+    experiments = experiments_of(ALL_CELLS, SEEDS)
     for name, accuracy in (("run", by_cell), ("diverged", lambda _: None)):
         write_run(tmp_path / name, experiments, accuracy)
         expected = summarise(make_results(experiments, accuracy))
         pandas.testing.assert_frame_equal(summarise(store.read(tmp_path / name)), expected)
 
 
-def test_telling_fields_are_those_that_do_not_follow_from_the_others() -> None:
-    experiments = experiments_of(
-        axis(("data.n_train", "training.batch_size"), [(10, 8), (100, 32)]), axis("training.optimizer", ["adam", "sgd"])
-    )
-    table = summaries.prepare(make_results(experiments))
-    fields = ["data.n_train", "training.batch_size", "training.optimizer", "model.channels"]
-    assert summaries.telling_fields(table, ["data.n_train"], fields) == ["training.optimizer"]
-
-
-def test_learning_curves_are_the_errors_of_the_summary(seed: int) -> None:
-    results = make_results(experiments_of(axis("data.n_train", [100, 300]), axis("seed", range(3))), noisy(seed))
-    curves, summary = summaries.learning_curves(results), summarise(results)
-    assert np.allclose(curves["error"] + summary["test_accuracy"], 1)
-    assert (curves["error_low"] < curves["error"]).all() and (curves["error"] < curves["error_high"]).all()
-
-
 def test_samples_to_an_error_of_power_laws(seed: int) -> None:
     """A cell whose error is that of another at so many times its images needs so many times as many."""
-    factor = float(np.random.default_rng(seed).uniform(1.2, 3))
-    scale = {"dense": factor, "conv": 1.0}
-    law = lambda experiment: (
-        1 - (experiment.data.n_train / scale[experiment.model.constraint] / (1 + experiment.seed)) ** -0.5
-    )
-    sweep = (axis("model.constraint", ["dense", "conv"]), axis("data.n_train", [50, 200, 2000]), axis("seed", range(3)))
+    scale = {"dense": float(np.random.default_rng(seed).uniform(1.2, 3)), "conv": 1.0}
+    law = lambda one: 1 - (one.data.n_train / scale[one.model.constraint] / (1 + one.seed)) ** -0.5
+    sweep = (axis("model.constraint", ["dense", "conv"]), axis("data.n_train", [50, 200, 2000]), SEEDS)
     needed = summaries.samples_to_error(make_results(experiments_of(*sweep), law), 0.07).set_index("model.constraint")
     assert needed["seeds"].tolist() == [3, 3]
-    assert np.isclose(needed.loc["dense", "samples"] / needed.loc["conv", "samples"], factor)
+    assert np.isclose(needed.loc["dense", "samples"] / needed.loc["conv", "samples"], scale["dense"])
     assert np.isclose(needed.loc["conv", "samples"], 6 ** (1 / 3) / 0.07**2)
 
 
 def test_a_seed_without_a_whole_curve_needs_no_number_of_samples() -> None:
-    sweep = experiments_of(axis("data.n_train", [100, 300]), axis("seed", range(3)))
-    diverged = make_results(
-        sweep, lambda experiment: None if (experiment.seed, experiment.data.n_train) == (1, 300) else 0.9
-    )
-    (needed,) = summaries.samples_to_error(diverged, 0.2).to_dict("records")
-    assert needed["seeds"] == 2 and np.isclose(needed["samples"], 100)
-    (never,) = summaries.samples_to_error(diverged, 0.05).to_dict("records")
-    assert never["samples"] == np.inf
+    lost = lambda one: None if (one.seed, one.data.n_train) == (1, 300) else 0.9
+    diverged = make_results(experiments_of(axis("data.n_train", [100, 300]), SEEDS), lost)
+    for error, samples in ((0.2, 100), (0.05, np.inf)):
+        (needed,) = summaries.samples_to_error(diverged, error).to_dict("records")
+        assert needed["seeds"] == 2 and np.isclose(needed["samples"], samples)
     with pytest.raises(InputError, match="target above 0"):
         summaries.samples_to_error(diverged, 0.0)

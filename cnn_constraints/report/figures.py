@@ -3,9 +3,11 @@
 A point is the mean over the seeds of an arm, its bar the 95% Student-t interval; colour and marker belong to the cell.
 """
 
+import contextlib
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -18,8 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from cnn_constraints import summaries
-from cnn_constraints.errors import InputError
-from cnn_constraints.report.logarithmic_axes import Limits, error_axis, error_limits, labelled, plain_ticks
+from cnn_constraints.statistics import Interval
 from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES, SWEEPS
 
 STYLES = {"dense": ("#D55E00", "s"), "shared": ("#CC79A7", "D"), "local": ("#009E73", "^"), "conv": ("#0072B2", "o")}
@@ -45,6 +46,11 @@ RULES: dict[Any, Any] = {
     "legend.frameon": False,
 }
 
+PANELS = {N_TRAIN: "{} training images", "data.intervention": "intervention: {}", "model.readout": "readout: {}"}
+"""What a panel shows, in words."""
+
+Limits = tuple[float, float]
+
 
 class Line(NamedTuple):
     """Arms that are joined, in all panels of a figure. The label lacks the cell; variants of a cell count from 0."""
@@ -54,22 +60,15 @@ class Line(NamedTuple):
     arms: pandas.DataFrame
 
 
-Draw = Callable[[Axes, Sequence[Line]], None]
-
-
 def figures_for(results: pandas.DataFrame) -> dict[str, Figure]:
-    """The figures that a run's results allow, by name; none where every experiment diverged.
-
-    `learning_curves` where n_train varies, else `cells`; `delta_curve` where one cell has several deltas.
-    """
+    """The figures that the varying fields of a run's results allow, by name; none where every experiment diverged."""
     if all(summaries.prepare(results)["diverged"]):
         return {}
-    functions = (
-        {"learning_curves": plot_learning_curves} if summaries.varies(results, N_TRAIN) else {"cells": plot_cells}
-    )
+    curves = summaries.varies(results, N_TRAIN)
+    figures = {"learning_curves": plot_learning_curves(results)} if curves else {"cells": plot_cells(results)}
     if summaries.telling_fields(results, [*CONDITIONS, N_TRAIN, CELL], [DELTA]):
-        functions["delta_curve"] = plot_delta_curve
-    return {name: function(results) for name, function in functions.items()}
+        figures["delta_curve"] = plot_delta_curve(results)
+    return figures
 
 
 def plot_learning_curves(results: pandas.DataFrame) -> Figure:
@@ -83,21 +82,18 @@ def plot_learning_curves(results: pandas.DataFrame) -> Figure:
     ('log', 'log')
     """
     arms = _arms(results)
-    numbers = sorted(set(arms[N_TRAIN]))
-    limits = error_limits(arms)
+    limits, numbers = _error_limits(arms), sorted(set(arms[N_TRAIN]))
+    span = numbers[-1] / numbers[0]
 
     def draw(axes: Axes, lines: Sequence[Line]) -> None:
-        span = numbers[-1] / numbers[0]
         for place, line in enumerate(lines):
             # A little apart, so that bars do not hide each other.
             shift = span ** (min(0.012, 0.06 / len(lines)) * (place - (len(lines) - 1) / 2))
             _draw_line(axes, line, line.arms[N_TRAIN].to_numpy(float) * shift, limits)
         margin = 1.05 * span**0.07
-        axes.set_xscale("log")
-        axes.set_xlim(numbers[0] / margin, numbers[-1] * margin)
-        plain_ticks(axes.xaxis, numbers, labelled(numbers))
-        error_axis(axes, limits)
-        axes.set_xlabel("training images")
+        axes.set(xscale="log", xlim=(numbers[0] / margin, numbers[-1] * margin), xlabel="training images")
+        axes.set_xticks(numbers, [str(number) if number in _labelled(numbers) else "" for number in numbers])
+        _error_axis(axes, limits)
 
     lines = _lines(arms, [CELL, DELTA])
     return _figure(arms, lines, "Test error against training images", CONDITIONS, draw, note=_cut(arms, limits))
@@ -113,10 +109,11 @@ def plot_delta_curve(results: pandas.DataFrame) -> Figure:
     ['1', 'all']
     """
     arms = _arms(results)
-    arms["weights"] = [SWEEPS.get(cell, cell) for cell in arms[CELL]]
-    deltas = [int(delta) for delta in sorted(arms[DELTA].dropna().unique())]
-    limits = error_limits(arms)
+    arms["weights"] = arms[CELL].map(summaries.sweep_of)
+    limits, deltas = _error_limits(arms), [int(delta) for delta in sorted(arms[DELTA].dropna().unique())]
     everywhere = len(deltas) + 0.3
+    lines = _lines(arms, ["weights"])
+    labels = list(dict.fromkeys(line.label for line in lines))
 
     def draw(axes: Axes, lines: Sequence[Line]) -> None:
         for line in lines:
@@ -125,13 +122,10 @@ def plot_delta_curve(results: pandas.DataFrame) -> Figure:
             shift = 0.06 * (labels.index(line.label) - (len(labels) - 1) / 2)
             _draw_line(axes, line, np.array(places, dtype=float) + shift, limits)
         axes.axvline(everywhere - 0.65, color="#aaaaaa", linewidth=1, linestyle=(0, (2, 3)))
-        axes.set_xlim(-0.4, everywhere + 0.4)
+        axes.set(xlim=(-0.4, everywhere + 0.4), xlabel="delta, pixels to each side of a site")
         axes.set_xticks([*range(len(deltas)), everywhere], [*map(str, deltas), "all"])
-        error_axis(axes, limits)
-        axes.set_xlabel("delta, pixels to each side of a site")
+        _error_axis(axes, limits)
 
-    lines = _lines(arms, ["weights"])
-    labels = list(dict.fromkeys(line.label for line in lines))
     return _figure(arms, lines, "Test error against delta", (*CONDITIONS, N_TRAIN), draw, note=_cut(arms, limits))
 
 
@@ -143,14 +137,12 @@ def plot_cells(results: pandas.DataFrame) -> Figure:
     ['dense', 'shared', 'local, delta 1', 'conv, delta 1']
     """
     arms, experiments = _arms(results), summaries.prepare(results)
-    fields = summaries.arm_fields(experiments)
-    lines = _lines(arms, [CELL, DELTA])
-    rows = [_full_label(line, line.arms[CELL].iloc[0]) for line in lines]
+    fields, lines = summaries.arm_fields(experiments), _lines(arms, [CELL, DELTA])
+    rows = [_full_label(line) for line in lines]
 
     def draw(axes: Axes, lines: Sequence[Line]) -> None:
         for line in lines:
-            arm = line.arms.iloc[0]
-            row = rows.index(_full_label(line, arm[CELL]))
+            arm, row = line.arms.iloc[0], rows.index(_full_label(line))
             color, marker = _style(arm[CELL])
             seeds = 100 * experiments.merge(line.arms[fields])["test_accuracy"]
             axes.plot(seeds, np.full(len(seeds), row + 0.25), "o", markersize=4, color=color, fillstyle="none")
@@ -159,53 +151,41 @@ def plot_cells(results: pandas.DataFrame) -> Figure:
             axes.errorbar([mean], [row], xerr=bar, color=color, marker=marker, markersize=8, capsize=4)
             if not arm["seeds"]:
                 axes.annotate("diverged", (0.02, row), xycoords=("axes fraction", "data"), va="center")
-        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="test accuracy (%)")
         axes.set_yticks(range(len(rows)), rows)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("test accuracy (%)")
 
     title = f"Test accuracy with {arms[N_TRAIN].iloc[0]} training images"
     beyond = any(arms["test_accuracy_low"] < 0) or any(arms["test_accuracy_high"] > 1)
     note = "; intervals are cut at 0 and 100%" if beyond else ""
-    return _figure(arms, lines, title, CONDITIONS, draw, height=1.0 + 0.5 * len(rows), legend=False, note=note)
-
-
-def _cut(arms: pandas.DataFrame, limits: Limits) -> str:
-    """A sentence on intervals that the axis does not show whole."""
-    return "; bars at the lower edge go on" if any(arms["error_low"] < limits[0]) else ""
+    return _figure(arms, lines, title, CONDITIONS, draw, height=1.0 + 0.5 * len(rows), note=note)
 
 
 def _arms(results: pandas.DataFrame) -> pandas.DataFrame:
-    """`summaries.learning_curves`, the errors in percent. Raises InputError for a table without rows."""
-    if results.empty:
-        raise InputError("There is nothing to draw: the table has no rows.")
+    """`summaries.learning_curves`, the errors in percent."""
     arms = summaries.learning_curves(results)
     return arms.assign(**{name: 100 * arms[name] for name in ("error", "error_low", "error_high")})
 
 
 def _lines(arms: pandas.DataFrame, key: list[str]) -> list[Line]:
     """Arms grouped by `key`, and by whatever else tells apart arms of the same condition, n_train, cell and delta."""
-    fields = summaries.config_fields(arms)
-    key = [*key, *summaries.telling_fields(arms, [*CONDITIONS, N_TRAIN, CELL, DELTA], fields)]
+    known = [*CONDITIONS, N_TRAIN, CELL, DELTA]
+    key = [*key, *summaries.telling_fields(arms, known, summaries.config_fields(arms))]
     lines: list[Line] = []
-    drawn: dict[str, int] = {}
+    drawn: Counter[str] = Counter()
     for given, members in summaries.groups(arms, key):
-        first = given[key[0]]
-        cell = members[CELL].iloc[0]
-        words = [given["weights"]] if cell in SWEEPS and "weights" in given else []
-        words += [
-            f"{name.rpartition('.')[2]} {summaries.in_words(value)}"
-            for name, value in given.items()
-            if name not in (CELL, "weights") and not (name in SIZES and pandas.isna(value))
-        ]
-        lines.append(Line(", ".join(words), drawn.get(first, 0), members))
-        drawn[first] = drawn.get(first, 0) + 1
+        first = given.pop(key[0])
+        told = {name: value for name, value in given.items() if not (name in SIZES and pandas.isna(value))}
+        words = [f"{name.rpartition('.')[2]} {summaries.in_words(value)}" for name, value in told.items()]
+        words = [first, *words] if first in SWEEPS.values() else words
+        lines.append(Line(", ".join(words), drawn[first], members))
+        drawn[first] += 1
     return sorted(lines, key=lambda line: (summaries.cell_rank(line.arms[CELL].iloc[0]), line.variant))
 
 
-def _full_label(line: Line, cell: str) -> str:
-    return f"{cell}, {line.label}" if line.label else cell
+def _full_label(line: Line, cell: str | None = None) -> str:
+    return ", ".join(filter(None, [cell or line.arms[CELL].iloc[0], line.label]))
 
 
 def _draw_line(axes: Axes, line: Line, x: np.ndarray, limits: Limits) -> None:
@@ -236,60 +216,101 @@ def _style(cell: str, variant: int = 0) -> tuple[tuple[float, float, float], str
 def lighter(color: str, variant: int) -> tuple[float, float, float]:
     """The colour of a variant, the lighter the higher."""
     white = min(1 - 0.75**variant, 0.6)
-    red, green, blue = (part + white * (1 - part) for part in to_rgb(color))
+    red, green, blue = (channel + white * (1 - channel) for channel in to_rgb(color))
     return red, green, blue
+
+
+def error_bars(axes: Axes, x: Sequence[Any] | np.ndarray, found: Iterable[Interval], **style: Any) -> None:
+    """Estimates with their intervals; one seed has none."""
+    estimate, low, high, seeds = np.array(list(found), float).T
+    axes.errorbar(x, estimate, np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0), capsize=3, **style)
+
+
+def _error_limits(arms: pandas.DataFrame) -> Limits:
+    """Where the error axis begins and ends: all means above 0, and the intervals down to half the lowest mean."""
+    positive = arms.loc[arms["error"] > 0, "error"]
+    floor = positive.min() / 2 if len(positive) else 0.01
+    lowest = arms[["error", "error_low"]].min(axis=None)
+    highest = arms[["error", "error_high"]].max(axis=None)
+    return max(floor, lowest / 1.15), min(100.0, max(highest, 2 * floor) * 1.15)
+
+
+def _cut(arms: pandas.DataFrame, limits: Limits) -> str:
+    """A sentence on intervals that the axis does not show whole."""
+    return "; bars at the edge go on" if any(arms["error_low"] < limits[0]) else ""
+
+
+def _error_axis(axes: Axes, limits: Limits) -> None:
+    """Logarithmic, with at least four plain numbers wherever numbers of two digits allow it."""
+    ticks: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), tuple(range(1, 10)), tuple(np.arange(10, 100) / 10)):
+        numbers = [step * 10.0**power for power in range(-3, 3) for step in steps]
+        ticks = [number for number in numbers if limits[0] <= number <= limits[1]]
+        if len(ticks) >= 4:
+            break
+    axes.set(yscale="log", ylim=limits)
+    axes.set_yticks(ticks, [f"{tick:.9g}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def _labelled(numbers: Sequence[int]) -> list[int]:
+    """Those that a logarithmic axis has room for: the first, and each far enough from the one before."""
+    kept = [numbers[0]]
+    for number in numbers[1:]:
+        if math.log(number / kept[-1]) >= 0.14 * math.log(numbers[-1] / numbers[0]):
+            kept.append(number)
+    return kept
+
+
+@contextlib.contextmanager
+def panels(
+    count: int, columns: int, size: tuple[float, float], ylabel: str, handlelength: float = 2.0, **shared: Any
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure and its axes, so many and so many side by side, to be drawn in; at the end one legend for all."""
+    with matplotlib.rc_context(RULES):
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.07))
+        grid = figure.subplots(math.ceil(count / columns), columns, squeeze=False, **shared)
+        yield figure, list(grid.flat[:count])
+        for axes in grid.flat[count:]:
+            axes.remove()
+        entries = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        if entries:
+            figure.legend(entries.values(), list(entries), loc="outside right center", handlelength=handlelength)
+            for axes in grid[:, 0]:
+                axes.set_ylabel(ylabel)
 
 
 def _figure(
     arms: pandas.DataFrame,
     lines: Sequence[Line],
     title: str,
-    panel_fields: Iterable[str],
-    draw: Draw,
+    panel_fields: Sequence[str],
+    draw: Callable[[Axes, Sequence[Line]], None],
     height: float = 3.6,
-    legend: bool = True,
     note: str = "",
 ) -> Figure:
     """One panel, `height` inches high, for every combination of those panel fields that vary. note: ends the title."""
     fields = [name for name in panel_fields if summaries.varies(arms, name)]
-    panels = list(summaries.groups(arms, fields))
+    conditions = list(summaries.groups(arms, fields))
     columns = min(4, len(set(arms[fields[-1]])) if fields else 1)
-    rows = math.ceil(len(panels) / columns)
-    with matplotlib.rc_context(RULES):
-        # A tenth of an inch holds a letter.
-        beside = 0.8 + 0.1 * max(len(_full_label(line, line.arms[CELL].iloc[0])) for line in lines)
-        titles = 0.6 + 0.2 * len(fields)
-        size = (max(3.7 * columns, 4.5) + beside, height * rows + titles)
-        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.07))
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, (shown, panel) in zip(grid.flat, panels, strict=False):
+    # A tenth of an inch holds a letter.
+    width = max(3.7 * columns, 4.5) + 0.8 + 0.1 * max(len(_full_label(line)) for line in lines)
+    size = (width, height * math.ceil(len(conditions) / columns) + 0.6 + 0.2 * len(fields))
+    options: Any = {"handlelength": 2.6, "sharex": True, "sharey": True}
+    with panels(len(conditions), columns, size, "test error (%)", **options) as (figure, grid):
+        for axes, (shown, panel) in zip(grid, conditions, strict=True):
             inside = [line._replace(arms=line.arms[line.arms.index.isin(panel.index)]) for line in lines]
             draw(axes, [line for line in inside if len(line.arms)])
             axes.tick_params(labelbottom=True)
-            axes.set_title("\n".join(_panel_title(name, value) for name, value in shown.items()))
-        for axes in list(grid.flat)[len(panels) :]:
-            axes.remove()
-        if legend:
-            entries = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
-            named = {label: line for label, line in entries.items() if not label.startswith("_")}
-            figure.legend(named.values(), list(named), loc="outside right center", handlelength=2.6)
-            for axes in grid[:, 0]:
-                axes.set_ylabel("test error (%)")
-        about = textwrap.fill(f"{title}: {summaries.conditions_in_words(arms)}", width=int(11 * size[0]))
-        means = textwrap.fill(_seeds_in_words(arms) + note, width=int(11 * size[0]))
-        figure.suptitle(f"{about}\n{means}", fontsize=11.5, linespacing=1.3)
+            axes.set_title("\n".join(PANELS.get(name, "{}").format(value) for name, value in shown.items()))
+        sentences = (f"{title}: {summaries.conditions_in_words(arms)}", _seeds_in_words(arms) + note)
+        words = "\n".join(textwrap.fill(sentence, width=int(11 * width)) for sentence in sentences)
+        figure.suptitle(words, fontsize=11.5, linespacing=1.3)
     return figure
 
 
-def _panel_title(name: str, value: object) -> str:
-    words = {N_TRAIN: "{} training images", "data.intervention": "intervention: {}", "model.readout": "readout: {}"}
-    return words.get(name, "{}").format(value)
-
-
 def _seeds_in_words(arms: pandas.DataFrame) -> str:
-    counts = set(arms["seeds"]) - {0}
-    least, most = min(counts), max(counts)
-    over = f"{most} seeds" if least == most else f"{least} to {most} seeds"
-    words = "one seed, so no intervals" if most == 1 else f"mean and 95% Student-t interval over {over}"
-    diverged = sum(arms["diverged"])
+    counts, diverged = sorted(set(arms["seeds"]) - {0}), sum(arms["diverged"])
+    over = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+    words = "one seed, so no intervals" if counts == [1] else f"mean and 95% Student-t interval over {over} seeds"
     return words + (f"; diverged and left out: {diverged}" if diverged else "")

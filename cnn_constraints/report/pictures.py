@@ -1,12 +1,11 @@
 """Pictures of the idea of D2L 7.1: what each cell may learn, what it did learn, and how far it sees."""
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
@@ -18,53 +17,45 @@ from cnn_constraints.claims.reach import felt
 from cnn_constraints.lattice.constraints import CONSTRAINTS, ties
 from cnn_constraints.lattice.counts import count
 from cnn_constraints.lattice.geometry import Geometry
-from cnn_constraints.report.figures import RULES, STYLES
-from cnn_constraints.report.trained_cells import CHANNELS, DELTA, STRONGER, TrainedCells, fields, kernel
+from cnn_constraints.report.figures import RULES, STYLES, error_bars
+from cnn_constraints.report.trained_cells import CHANNELS, DELTA, STRONGER, TrainedCells, field
 from cnn_constraints.statistics import mean_interval
 
 CELLS = tuple(STRONGER)
-SHOWN_CHANNELS, SMALL, DEPTHS = 2, 4, (1, 2, 3, 4)
+SHOWN_CHANNELS, DEPTHS = 2, (1, 2, 3, 4)
 
 PLACES = (0.0, 0.5, 0.75)
 """Sites whose receptive fields are drawn, as shares of the diagonal: the first is a corner."""
 
-DRIFTS = (("weights", "-", "o"), ("added by training", "--", "s"))
-"""Of what the distance is drawn: line and marker."""
-
 OWN_SCALE = "blue is negative, white 0, red positive"
 
 
-def receptive_fields(source: str, layers: Mapping[str, Any]) -> Figure:
-    """W[i, j, :, :] of D2L 7.1.1 at three sites (i, j) on the diagonal: dense and local learn another one at each site,
-    shared and conv the same, which moves along; local and conv look no further than delta.
-    """
+def receptive_fields(learned: TrainedCells) -> Figure:
+    """W[i, j, :, :] of D2L 7.1.1 at three sites (i, j) on the diagonal, a row a cell."""
     note = f"{OWN_SCALE}, each channel of a cell on its own scale; the frame is the site"
-    title = f"With which weights a site (i, j) looks at the image: W[i, j, :, :], trained on {source}, delta {DELTA}"
-    figure = _figure(9.2, 1.5 * len(layers) + 0.9, title, note)
-    grid = figure.subplots(len(layers), SHOWN_CHANNELS * len(PLACES), squeeze=False)
-    for row, (cell, layer) in zip(grid, layers.items(), strict=True):
-        field = fields(layer, PLACES)
-        for number, axes in enumerate(row):
-            channel, site = divmod(number, len(PLACES))
-            _image(axes, field[site, channel], float(np.abs(field[:, channel]).max()))
-            i, j = (int(PLACES[site] * size) for size in field.shape[-2:])
+    trained = f"trained on {learned.source}, delta {DELTA}"
+    title = f"With which weights a site (i, j) looks at the image: W[i, j, :, :], {trained}"
+    figure = _figure(9.2, 1.5 * len(CELLS) + 0.9, title, note)
+    for row, cell in zip(figure.subplots(len(CELLS), SHOWN_CHANNELS * len(PLACES)), CELLS, strict=True):
+        seen = np.stack([field(learned.layers[cell], place) for place in PLACES])
+        columns = itertools.product(range(SHOWN_CHANNELS), range(len(PLACES)))
+        for axes, (channel, site) in zip(row, columns, strict=True):
+            _image(axes, seen[site, channel], float(np.abs(seen[:, channel]).max()))
+            i, j = (int(PLACES[site] * size) for size in seen.shape[-2:])
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=1))
-            if cell == next(iter(layers)):
+            if cell == CELLS[0]:
                 axes.set_title(f"channel {channel + 1}, site ({i}, {j})", fontsize=9)
         row[0].set_ylabel(cell, color=STYLES[cell][0], fontsize=12)
     return figure
 
 
-def kernels(source: str, layers: Mapping[str, Any]) -> Figure:
-    """V[a, b] of D2L (7.1.2) and (7.1.3): the one kernel of each channel, of shared with all offsets that an image has, of
-    conv with |a|, |b| <= delta.
-    """
-    names = [cell for cell in ("shared", "conv") if cell in layers]
-    title = f"The kernels V[a, b]: one set of weights for every site, trained on {source}, delta {DELTA}"
+def kernels(learned: TrainedCells) -> Figure:
+    """V[a, b] of D2L (7.1.2) and (7.1.3): of shared with all offsets that an image has, of conv with |a|, |b| <= delta."""
+    title = f"The kernels V[a, b]: one set of weights for every site, trained on {learned.source}, delta {DELTA}"
     note = f"[0, 0] stands in the middle; {OWN_SCALE}, each kernel on its own scale"
-    figure = _figure(1.15 * CHANNELS, 1.15 * len(names) + 0.7, title, note)
-    for row, cell in zip(figure.subplots(len(names), CHANNELS, squeeze=False), names, strict=True):
-        found = kernel(layers[cell])
+    figure = _figure(1.15 * CHANNELS, 1.15 * 2 + 0.7, title, note)
+    for row, cell in zip(figure.subplots(2, CHANNELS), ("shared", "conv"), strict=True):
+        found = np.moveaxis(learned.layers[cell][1], -1, 0)
         for axes, values in zip(row, found, strict=True):
             _image(axes, values, float(np.abs(values).max()))
         rows, columns = found.shape[1:]
@@ -72,7 +63,7 @@ def kernels(source: str, layers: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def tie_tables(side: int = SMALL, delta: int = 1) -> Figure:
+def tie_tables(side: int = 4, delta: int = 1) -> Figure:
     """ties[p, q] for output site p and input site q: one colour a free weight, white where there is none. D2L 7.1.2."""
     geometry = Geometry(side, side)
     names = [*CELLS, *(name for name in CONSTRAINTS if name not in CELLS)]
@@ -100,7 +91,7 @@ def colours(table: np.ndarray) -> Float[np.ndarray, "outputs inputs 3"]:
 def megapixel_ladder(side: int = 1000, delta: int = 10) -> Figure:
     """Free weights of one layer on an image of a million pixels, D2L 7.1.1 to 7.1.3, exactly."""
     geometry = Geometry(side, side)
-    numbers = {cell: ladder_weights(cell, geometry, delta) for cell in CELLS}
+    numbers = {cell: count(cell, geometry, delta).weights for cell in CELLS}
     title = f"Weights of one layer on {side:,} x {side:,} pixels, delta {delta}"
     figure = _figure(8, 3.3, title, "from one channel to one, counted exactly")
     axes = figure.subplots()
@@ -115,28 +106,21 @@ def megapixel_ladder(side: int = 1000, delta: int = 10) -> Figure:
     return figure
 
 
-def ladder_weights(cell: str, geometry: Geometry, delta: int) -> int:
-    """Free weights of a pair of channels."""
-    return count(cell, geometry, delta).weights
-
-
-def drift(source: str, distances: pandas.DataFrame) -> Figure:
+def drift(learned: TrainedCells) -> Figure:
     """How far layers are from a stronger constraint while they train, and how far is what training has added to them, as
-    shares of their norm: 0 obeys it. The dotted line is where the initial weights were: they are drawn independently, and
-    so are nearly as far as can be. Means over seeds with 95% intervals.
+    shares of their norm: 0 obeys it. Means over seeds with 95% intervals.
     """
-    seeds = distances["seed"].nunique()
-    note = f"{source}, delta {DELTA}: means over {seeds} seeds, 95% intervals; dotted: initial weights"
+    distances, seeds = learned.distances, learned.distances["seed"].nunique()
+    note = f"{learned.source}, delta {DELTA}: means over {seeds} seeds, 95% intervals; dotted: initial weights"
     figure = _figure(11, 6.4, "Does what free layers learn come near a stronger constraint?", note)
     pairs = list(summaries.groups(distances, ["cell", "stronger"]))
     grid = figure.subplots(2, math.ceil(len(pairs) / 2), squeeze=False)
     for axes, (pair, rows) in zip(grid.flat, pairs, strict=True):
         color, _ = STYLES[pair["cell"]]
-        for (of, line, marker), mine in ((style, rows[rows["of"] == style[0]]) for style in DRIFTS):
-            found = {update: mean_interval(values) for update, values in mine.groupby("update")["distance"]}
-            estimate, low, high, _ = np.array(list(found.values()), float).T
-            bars = [estimate - low, high - estimate]
-            axes.errorbar(list(found), estimate, bars, label=of, color=color, linestyle=line, marker=marker, capsize=3)
+        for of, line, marker in (("weights", "-", "o"), ("added by training", "--", "s")):
+            of_update = rows[rows["of"] == of].groupby("update")["distance"]
+            found = {update: mean_interval(values) for update, values in of_update}
+            error_bars(axes, list(found), found.values(), label=of, color=color, linestyle=line, marker=marker)
         initial = rows.loc[rows["update"] == 0, "distance"].mean()
         axes.axhline(initial, color="#555555", linestyle=":", linewidth=1.3)
         axes.set(xlabel="updates", ylabel="distance, share of the norm")
@@ -146,8 +130,8 @@ def drift(source: str, distances: pandas.DataFrame) -> Figure:
 
 
 def effective_receptive_field(side: int = 21, seeds: int = 20) -> Figure:
-    """The derivative of the middle unit of layer L by each pixel, conv at delta 1 and initial weights, root mean square
-    over seeds; the frame is what it can see, 2 L + 1 pixels. D2L 7.1.1, point 3; Luo et al. 2016.
+    """The derivative of the middle unit of layer L by each pixel, conv at delta 1, root mean square over seeds; the frame
+    is what it can see, 2 L + 1 pixels. D2L 7.1.1, point 3; Luo et al. 2016.
     """
     note = f"size of the derivative by each pixel, initial weights, {seeds} seeds; white 0, each layer on its own scale"
     figure = _figure(10, 3.4, "How far a unit of a convolution can see (frame), and where it looks", note)
@@ -160,23 +144,17 @@ def effective_receptive_field(side: int = 21, seeds: int = 20) -> Figure:
     return figure
 
 
-PICTURES: dict[str, Callable[[TrainedCells], Figure]] = {
-    "receptive_fields": lambda learned: receptive_fields(learned.source, learned.layers),
-    "kernels": lambda learned: kernels(learned.source, learned.layers),
-    "tie_tables": lambda _: tie_tables(),
-    "megapixel_ladder": lambda _: megapixel_ladder(),
-    "drift": lambda learned: drift(learned.source, learned.distances),
-    "effective_receptive_field": lambda _: effective_receptive_field(),
-}
+LEARNED = {picture.__name__: picture for picture in (receptive_fields, kernels, drift)}
+"""Pictures for which networks are trained, by name."""
 
-LEARNED = ("receptive_fields", "kernels", "drift")
-"""Pictures for which networks are trained."""
+EXACT = {picture.__name__: picture for picture in (tie_tables, megapixel_ladder, effective_receptive_field)}
+"""The others."""
 
 
-def draw(name: str, learned: TrainedCells) -> Figure:
-    """The picture of that name."""
+def draw(name: str, learned: TrainedCells | None) -> Figure:
+    """The picture of that name. learned: not needed for what is EXACT."""
     with matplotlib.rc_context(RULES):
-        return PICTURES[name](learned)
+        return EXACT[name]() if learned is None or name in EXACT else LEARNED[name](learned)
 
 
 def _figure(width: int | float, height: int | float, title: str, note: str) -> Figure:

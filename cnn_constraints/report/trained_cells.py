@@ -1,7 +1,7 @@
 """What networks of one layer learn under each constraint, for the pictures of the idea."""
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,135 +10,91 @@ import numpy as np
 import pandas
 from jaxtyping import Float
 
-from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset
-from cnn_constraints.data.datasets import build_dataset
+from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.experiment import Data, Experiment, Model, Training
-from cnn_constraints.network import Network, layer_name
-from cnn_constraints.ops.choose import stored_ties
-from cnn_constraints.plan import build_arrays, build_task, plan, to_device
-from cnn_constraints.receptive_fields import ReceptiveFields, receptive_fields
-from cnn_constraints.resolve import Resolved, resolve
-from cnn_constraints.training import ensemble, loop, soft_constraints
+from cnn_constraints.functional import Layer, canonical_parameters
+from cnn_constraints.network import layer_name
+from cnn_constraints.plan import Group, build_arrays, plan, to_device
+from cnn_constraints.resolve import resolve
+from cnn_constraints.training import ensemble, loop
+from cnn_constraints.training.soft_constraints import violations
 
 STRONGER = {"dense": ("local", "conv"), "shared": ("conv",), "local": ("conv",), "conv": ()}
 """The four cells, and from which constraints the distance of each is measured."""
-
-SOURCES = ("digits", "mnist", "fashion_mnist", "cifar10")
-"""Of images small enough for a dense layer."""
 
 SEEDS, DELTA, CHANNELS, UPDATES = range(5), 2, 8, 300
 
 LOOKS = 10
 """How often distances are measured while training."""
 
-Say = Callable[[str], None]
+Learned = tuple[Layer, Float[np.ndarray, "... channels"]]
+"""A layer and its kernel after training, of the first channel of the images: see `functional.kernel_shape`."""
 
 
 class TrainedCells(NamedTuple):
     """What networks of the four cells have learned from a source.
 
-    layers: by cell, the network and its parameters after training, at one seed. distances: of all seeds while training, as
-    `distances` gives them, with columns `cell`, `seed`, `update`.
+    layers: by cell, at the first seed. distances: ||W - P W|| / ||W|| for the nearest layer P W under each stronger
+    constraint, of the weights and of what training has added to them; rows with columns `cell`, `seed`, `update`,
+    `stronger`, `of`, `distance`. No row for what is zero.
     """
 
     source: str
-    layers: Mapping[str, tuple[Network, Any]]
+    layers: Mapping[str, Learned]
     distances: pandas.DataFrame
 
 
-def train_cells(source: str, say: Say, seeds: Sequence[int] = SEEDS, updates: int = UPDATES) -> TrainedCells:
-    """Train the four cells on 1,000 images of a source, one layer each; `say` is told which.
-
-    Raises InputError for a source that is none of SOURCES, or cannot be read, before anything is trained.
-    """
-    check_source(source)
-    arms = {cell: resolve(experiment(source, cell, seed, updates) for seed in seeds) for cell in STRONGER}
-    everything = list(itertools.chain.from_iterable(arms.values()))
-    dataset = build_dataset(everything[0].data)
-    plan(everything, lambda _: dataset)
-    layers, rows = {}, []
-    for cell, arm in arms.items():
-        say(f"training {cell} on {source}: {len(arm)} seeds of {updates} updates")
-        network = build_task(arm[0], dataset).network
-        for one, update, initial, now in trained(arm, dataset):
-            for row in distances(network, one.training.violations, initial, now):
-                rows.append({"cell": cell, "seed": one.seed, "update": update, **row})
-            if one is arm[0]:
-                layers[cell] = network, now
+def train_cells(
+    source: str, say: Callable[[str], None], seeds: Sequence[int] = SEEDS, updates: int = UPDATES
+) -> TrainedCells:
+    """Train the four cells on 1,000 images, one layer each. Raises InputError for a source that cannot be read."""
+    load, layers, rows = Datasets(), {}, []
+    experiments = [experiment(source, cell, seed, updates) for cell in STRONGER for seed in seeds]
+    for group in plan(resolve(experiments), load):
+        cell, layer = group.first.model.constraint, group.task.network.layers[0]
+        say(f"training {cell} on {source}: {group.size} seeds of {updates} updates")
+        distance = jax.jit(partial(violations, group.task.network, group.task.soft))
+        initial, now = [], []
+        for update, now in _moments(group, load(group.first.data)):
+            initial = initial or now
+            for one, first, last in zip(group.experiments, initial, now, strict=True):
+                added = jax.tree.map(np.subtract, last, first)
+                for of, parameters in (("weights", last), ("added by training", added)):
+                    if parameters[layer_name(0)]["weights"].any():
+                        own = {"cell": cell, "seed": one.seed, "update": update, "of": of}
+                        found = distance(parameters).items()
+                        rows += [own | {"stronger": name, "distance": float(value)} for name, value in found]
+        stored = jax.tree.map(jnp.asarray, now[0][layer_name(0)])
+        layers[cell] = layer, np.asarray(canonical_parameters(layer, stored)["kernel"])[..., 0, :]
     return TrainedCells(source, layers, pandas.DataFrame(rows))
 
 
-def check_source(source: str) -> None:
-    """Raises InputError for a source that is none of SOURCES."""
-    if source not in SOURCES:
-        raise errors.unknown_name("source", source, SOURCES)
+def _moments(group: Group, dataset: Dataset) -> Iterator[tuple[int, list[Any]]]:
+    """Updates so far and the parameters of each experiment: before training, and at each look."""
+    splits = to_device(dataset.train), to_device(dataset.test)
+    arrays = ensemble.stack([build_arrays(one, dataset) for one in group.experiments])
+    program = ensemble.compile_program(group.task, arrays, *splits, group.first.training.evaluate_every)
+    yield 0, [jax.tree.map(np.asarray, loop.start(group.task, key).parameters) for key in arrays.key]
+    for _, state in ensemble.train(program, arrays, *splits):
+        yield state.update, [ensemble.current_parameters(state, number, 0) for number in range(group.size)]
 
 
 def experiment(source: str, cell: str, seed: int, updates: int) -> Experiment:
     """One layer of CHANNELS channels, delta DELTA."""
-    return Experiment(
-        data=Data(source=source, n_train=1000, n_validation=300),
-        model=Model(constraint=cell, delta=DELTA, channels=(CHANNELS,), pool_sizes=(2,), strides=(1,)),
-        training=Training(
-            updates=updates,
-            evaluate_every=max(1, updates // LOOKS),
-            batch_size=64,
-            learning_rates=(3e-3,),
-            violations=STRONGER[cell],
-        ),
-        seed=seed,
-    )
+    model = Model(constraint=cell, delta=DELTA, channels=(CHANNELS,), pool_sizes=(2,), strides=(1,))
+    # A layer has a delta for what is measured of it, even where its own constraint heeds none.
+    measured = {"evaluate_every": max(1, updates // LOOKS), "violations": STRONGER[cell]}
+    training = Training(updates=updates, batch_size=64, learning_rates=(3e-3,), **measured)
+    return Experiment(Data(source=source, n_train=1000, n_validation=300), model, training, seed)
 
 
-def trained(arm: Sequence[Resolved], dataset: Dataset) -> Iterator[tuple[Resolved, int, Any, Any]]:
-    """Each experiment of an arm, side by side, at each look: updates so far, parameters before training and now."""
-    task = build_task(arm[0], dataset)
-    stacked = ensemble.stack([build_arrays(one, dataset) for one in arm])
-    splits = to_device(dataset.train), to_device(dataset.test)
-    program = ensemble.compile_program(task, stacked, *splits, arm[0].training.evaluate_every)
-    initial = [loop.start(task, key).parameters for key in stacked.key]
-    yield from ((one, 0, start, start) for one, start in zip(arm, initial, strict=True))
-    for _, state in ensemble.train(program, stacked, *splits):
-        for number, (one, start) in enumerate(zip(arm, initial, strict=True)):
-            yield one, state.update, start, ensemble.current_parameters(state, number, 0)
-
-
-def distances(network: Network, stronger: Sequence[str], initial: Any, now: Any) -> list[dict[str, Any]]:
-    """||W - P W|| / ||W|| for the nearest layer P W under each stronger constraint, of the weights and of what training has
-    added to them; rows with columns `stronger`, `of`, `distance`. No row for what is zero.
-    """
-    soft = soft_constraints.SoftConstraints(violations=tuple(stronger))
-    now, initial = (jax.tree.map(jnp.asarray, parameters) for parameters in (now, initial))
-    added = jax.tree.map(jnp.subtract, now, initial)
-    return [
-        {"stronger": name, "of": of, "distance": float(distance)}
-        for of, parameters in (("weights", now), ("added by training", added))
-        if parameters[layer_name(0)]["weights"].any()
-        for name, distance in _violations(network, soft, parameters).items()
-    ]
-
-
-_violations = jax.jit(soft_constraints.violations, static_argnums=(0, 1))
-
-
-def fields(layer: tuple[Network, Any], places: Sequence[float]) -> ReceptiveFields:
-    """W[i, j, :, :] of D2L 7.1.2 for sites at these shares of the diagonal."""
-    found = receptive_fields(*layer, places)
-    assert found is not None, "SOURCES are small enough for a tie table"
-    return found
-
-
-def kernel(layer: tuple[Network, Any]) -> Float[np.ndarray, "channels rows columns"]:
-    """V[a, b] of D2L (7.1.2), whole, of a layer whose weights do not depend on the site; [0, 0] stands in the middle."""
-    network, parameters = layer
-    shape, weights = network.layers[0], parameters[layer_name(0)]["weights"][0]
-    geometry = shape.geometry
-    table = stored_ties(shape.tied_by, geometry, shape.delta, shape.tile)
-    outputs, inputs = np.nonzero(table >= 0)
-    a = inputs // geometry.width - outputs // geometry.output_width
-    b = inputs % geometry.width - outputs % geometry.output_width
-    reach = max(np.abs(a).max(), np.abs(b).max())
-    found = np.zeros((2 * reach + 1, 2 * reach + 1, weights.shape[-1]), weights.dtype)
-    found[a + reach, b + reach] = weights[table[outputs, inputs]]
-    return np.moveaxis(found, -1, 0)
+def field(learned: Learned, place: float) -> Float[np.ndarray, "channels height width"]:
+    """W[i, j, :, :] of D2L 7.1.2, for the site at this share of the diagonal."""
+    layer, kernel = learned
+    geometry = layer.geometry
+    i, j = int(place * geometry.output_height), int(place * geometry.output_width)
+    # The last weight is zero, and what pairs without a weight use: -1 names it.
+    weights = np.pad(kernel.reshape(-1, layer.out_channels), ((0, 1), (0, 0)))
+    row = weights[layer.ties[i * geometry.output_width + j]]
+    return row.T.reshape(-1, geometry.height, geometry.width)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cnn_constraints.claims import records
-from cnn_constraints.claims.claim import CURVE_COLUMNS, Criterion, Finding, Picture
+from cnn_constraints.claims.claim import Criterion, Picture, curves_of
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.report.claims import (
     criterion_in_words,
@@ -26,30 +26,19 @@ from cnn_constraints.report.figures import STYLES
 from cnn_constraints.statistics import Interval, exact
 
 CLAIM = CLAIMS["kernel_lattice"]
-
-
-def record_of(*findings: Finding, seeds: int = 2, **data_sets: str) -> records.Record:
-    claim = dataclasses.replace(CLAIM, criteria=tuple(finding.criterion for finding in findings))
-    return records.describe(records.terms(claim, range(1000, 1000 + seeds), data_sets), findings, 3.5)
-
-
-def finding(criterion: Criterion, measured: Interval) -> Finding:
-    return Finding(criterion, measured, criterion.verdict(measured))
-
-
 LINES = ("dense", "conv", "local, pooled over 5")
 
 
-def curves_of(seed: int, lines: Sequence[str] = LINES) -> pandas.DataFrame:
+def record_of(criterion: Criterion, measured: Interval, seeds: int = 2, **data_sets: str) -> records.Record:
+    claim = dataclasses.replace(CLAIM, criteria=(criterion,))
+    terms = records.terms(claim, range(1000, 1000 + seeds), data_sets)
+    return records.judge(claim, terms, {criterion.quantity: measured}, 3.5)
+
+
+def random_curves(seed: int, lines: Sequence[str] = LINES) -> pandas.DataFrame:
     generator = np.random.default_rng(seed)
-    rows = [
-        (panel, line, x, s, generator.uniform(0.1, 1))
-        for panel in ("one", "two")
-        for line in lines
-        for x in (10, 100)
-        for s in (0, 1, 2)
-    ]
-    return pandas.DataFrame(rows, columns=["panel", "line", "x", "seed", "y"])
+    places = [(panel, line, x) for panel in ("one", "two") for line in lines for x in (10, 100)]
+    return curves_of([(*place, generator.uniform(0.1, 1, 3)) for place in places], (0, 1, 2))
 
 
 @pytest.mark.parametrize(
@@ -61,47 +50,21 @@ def curves_of(seed: int, lines: Sequence[str] = LINES) -> pandas.DataFrame:
         (Criterion("q", 1e12, 1e12), exact(1e12), ("exactly 1,000,000,000,000", "1,000,000,000,000")),
         (Criterion("q", low=1.0), Interval(np.inf, 3.0, np.inf, 5), ("at least 1", "inf [3, inf]")),
         (Criterion("q", low=1.0), Interval(np.nan, -np.inf, np.inf, 5), ("at least 1", "unknown [-inf, inf]")),
-        (Criterion("q", 0.995, 1.005), exact(1.005), ("0.995 to 1.005", "1.005")),
-        (Criterion("q", high=999.6), exact(999.7), ("at most 999.6", "999.7")),
+        (Criterion("q", high=999.6), exact(12345.67), ("at most 999.6", "12,346")),
         (Criterion("q", low=1.0), Interval(1.5, 0.99996, 2.04, 5), ("at least 1", "1.5 [0.99996, 2.04]")),
         (Criterion("q", low=1 / 3), Interval(0.5, 0.33331, 0.6, 5), ("at least 0.33333", "0.5 [0.33331, 0.6]")),
         (Criterion("q", high=1e-12), exact(3.25e-16), ("at most 1e-12", "3.25e-16")),
     ],
 )
 def test_bounds_and_intervals_in_words(criterion, measured, words):
-    row = record_of(finding(criterion, measured))["criteria"][0]
+    row = record_of(criterion, measured)["criteria"][0]
     assert (criterion_in_words(row), measured_in_words(row)) == words
 
 
-def test_a_claim_is_printed_whole():
-    record = record_of(finding(Criterion("a quantity", low=1.0, published="two"), Interval(0.5, 0.4, 0.6, 7)))
-    stream = io.StringIO()
-    console = Console(file=stream, width=200)
-    print_claim("kernel_lattice", record, console)
-    print_summary({"kernel_lattice": record, "another": record}, ["lost"], console)
-    text = stream.getvalue()
-    for word in ("kernel_lattice: fails", "a quantity", "two", "at least 1", "0.5 [0.4, 0.6]", "7", "0 of 1 hold"):
-        assert word in text
-    assert "0 hold, 2 fail, 0 undecided, 1 not measured." in text and "lost" in text
-    assert CLAIM.source in text and CLAIM.statement[:60] in text
-
-
-def test_images_that_stood_for_others_are_told_and_others_are_not():
-    stream = io.StringIO()
-    record = record_of(finding(Criterion("q", low=1.0), exact(2.0)), mnist="mnist", cifar10="/my/images, SHA-256 ab")
-    print_claim("kernel_lattice", record, Console(file=stream, width=200))
-    assert "Images in place of cifar10: /my/images, SHA-256 ab." in stream.getvalue()
-    assert "mnist" not in stream.getvalue()
-
-
-@given(
-    bound=st.floats(1e-3, 1e6),
-    end=st.floats(1e-3, 1e6),
-    step=st.sampled_from([0.0, 1e-12, 1e-7, 1e-3]),
-)
+@given(bound=st.floats(1e-3, 1e6), end=st.floats(1e-3, 1e6), step=st.sampled_from([0.0, 1e-12, 1e-7, 1e-3]))
 def test_an_end_reads_like_a_bound_only_where_it_is_that_bound(bound, end, step):
     low, high = sorted([bound * (1 - step), end])
-    row = record_of(finding(Criterion("q", low=bound), Interval(low - 1, low, high, 5)))["criteria"][0]
+    row = record_of(Criterion("q", low=bound), Interval(low - 1, low, high, 5))["criteria"][0]
     told, words = criterion_in_words(row).removeprefix("at least "), measured_in_words(row).partition("[")[2]
     for value, text in zip((low, high), words.removesuffix("]").split(", "), strict=True):
         assert (text == told) == (value == bound)
@@ -109,40 +72,42 @@ def test_an_end_reads_like_a_bound_only_where_it_is_that_bound(bound, end, step)
     assert "e" not in told + words
 
 
-@pytest.mark.parametrize(
-    ("measured", "seeds", "words"),
-    [
-        (Interval(2.0, 1.5, 2.5, 5), 5, "Mean and 95% interval over 5 seeds"),
-        (Interval(2.0, np.nan, np.nan, 1), 1, "1 seed, no intervals"),
-        (Interval(np.nan, np.nan, np.nan, 1), 1, "1 seed, no intervals"),
-        (exact(2.0), 1, "Exact"),
-    ],
-)
-def test_a_title_says_what_is_drawn(measured, seeds, words):
-    record = record_of(finding(Criterion("q", low=1.0), measured), seeds=seeds)
-    assert title_of("claim", record) == f"claim: {record['verdict']}. {words}"
+def test_a_claim_is_printed_whole_with_what_stood_for_its_images():
+    criterion = Criterion("a quantity [b]", low=1.0, published="two")
+    record = record_of(criterion, Interval(0.5, 0.4, 0.6, 7), mnist="mnist", cifar10="/my/images, SHA-256 ab")
+    console = Console(file=(stream := io.StringIO()), width=200)
+    print_claim("kernel_lattice", record, console)
+    print_summary({"kernel_lattice": record, "another": record}, ["lost"], console)
+    text = stream.getvalue()
+    for word in ("kernel_lattice: fails", "a quantity [b]", "two", "at least 1", "0.5 [0.4, 0.6]", "7", "0 of 1 hold"):
+        assert word in text
+    assert "0 hold, 2 fail, 0 undecided, 1 not measured." in text and "lost" in text
+    assert CLAIM.source in text and CLAIM.statement[:60] in text
+    assert "Images in place of cifar10: /my/images, SHA-256 ab." in text and "mnist" not in text
 
 
-def test_the_picture_has_a_panel_a_panel_and_a_line_a_line(seed):
-    figure = draw_curves("title", Picture("samples", "error"), curves_of(seed))
+def test_a_title_says_what_is_drawn():
+    many, one = Interval(2.0, 1.5, 2.5, 5), Interval(np.nan, np.nan, np.nan, 1)
+    words = {many: "Mean and 95% interval over 5 seeds", one: "1 seed, no intervals", exact(2.0): "Exact"}
+    for measured, drawn in words.items():
+        record = record_of(Criterion("q", low=1.0), measured, seeds=measured.seeds)
+        assert title_of("claim", record) == f"claim: {record['verdict']}. {drawn}"
+
+
+def test_a_picture_has_every_panel_and_every_line_in_a_style_of_its_own_and_none_has_that_of_a_cell(seed):
+    lines = [*(f"line {number}" for number in range(20)), "conv"]
+    figure = draw_curves("title", Picture("samples", "error"), random_curves(seed, lines))
     assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "conv", "local, pooled over 5"]
-
-
-def test_every_line_has_a_style_of_its_own_and_none_has_that_of_a_cell(seed):
-    others = [f"line {number}" for number in range(20)]
-    figure = draw_curves("title", Picture("samples", "error"), curves_of(seed, [*others, "conv"]))
-    lines = [handle[0] for handle in figure.axes[0].containers]
-    assert [handle.get_label() for handle in figure.axes[0].containers] == [*others, "conv"]
-    styles = [(line.get_color(), line.get_marker()) for line in lines]
-    assert len(set(styles)) == len(styles)
-    assert styles[-1] == STYLES["conv"]
-    cells = [set(column) for column in zip(*STYLES.values(), strict=True)]
-    assert not [style for style in styles[:-1] if style[0] in cells[0] or style[1] in cells[1]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == lines
+    drawn = [container[0] for container in figure.axes[0].containers]
+    styles = [(line.get_color(), line.get_marker()) for line in drawn]
+    assert len(set(styles)) == len(styles) and styles[-1] == STYLES["conv"]
+    colours, markers = (set(column) for column in zip(*STYLES.values(), strict=True))
+    assert not [style for style in styles[:-1] if style[0] in colours or style[1] in markers]
 
 
 def test_what_diverged_is_in_no_mean_of_the_picture(seed):
-    curves = curves_of(seed)
+    curves = random_curves(seed)
     lost = (curves["line"] == "conv") & (curves["seed"] == 1)
     gone = (curves["line"] == "dense") & (curves["x"] == 10)
     with_gaps = curves.assign(y=curves["y"].mask(lost | gone))
@@ -155,7 +120,6 @@ def test_what_diverged_is_in_no_mean_of_the_picture(seed):
 
 def test_panels_share_a_scale_where_their_values_overlap():
     panels = {"low": (0.05, 0.2), "middle": (0.1, 0.3), "high": (0.6, 0.8)}
-    rows = [(panel, "conv", x, 1, y) for panel, values in panels.items() for x, y in enumerate(values, start=1)]
-    curves = pandas.DataFrame(rows, columns=CURVE_COLUMNS)
+    curves = curves_of([(panel, "conv", x, [values[x - 1]]) for panel, values in panels.items() for x in (1, 2)], [1])
     low, middle, high = draw_curves("t", Picture("x", "y"), curves).axes
     assert low.get_ylim() == middle.get_ylim() != high.get_ylim()

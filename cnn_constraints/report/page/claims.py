@@ -3,20 +3,20 @@
 import html
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas
 
+from cnn_constraints import summaries
 from cnn_constraints.claims import records
 from cnn_constraints.claims.claim import Picture
-from cnn_constraints.claims.records import Content, Record
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.report.claims import criterion_in_words, is_categorical, line_style, measured_in_words
-from cnn_constraints.report.page import charts, encodings
-from cnn_constraints.report.page.build import assemble
+from cnn_constraints.report.page import encodings
+from cnn_constraints.report.page.build import assemble, section
+from cnn_constraints.report.page.charts import facet
 
 BARS = "Means over seeds with 95% intervals."
-
-ENDS = {"mean": "datum.m", "low": "datum.m - datum.half", "high": "datum.m + datum.half"}
 
 PLAIN = "format(datum.value, datum.value != 0 && (abs(datum.value) < 1e-3 || abs(datum.value) >= 1e5) ? '~e' : '~g')"
 """A number of an axis, with an exponent where it would be long."""
@@ -25,98 +25,65 @@ HEADINGS = ("measured quantity", "published", "criterion", "measured", "seeds", 
 
 
 def claims_page(folder: Path) -> str:
-    """Raises InputError where claims.json or the curves of a claim cannot be read, and without the extra `report`."""
+    """Raises InputError where claims.json or the curves of a claim cannot be read."""
     content = records.read(folder)
-    found = content["claims"]
+    found, environment = content["claims"], content["environment"]
     curves = {name: records.read_curves(folder, name) for name in found if name in CLAIMS}
-    return build(str(folder), content, curves)
-
-
-def build(title: str, content: Content, curves: Mapping[str, pandas.DataFrame]) -> str:
-    """curves: of the claims that are drawn. Raises InputError without the extra `report`."""
-    found = content["claims"]
     verdicts = [record["verdict"] for record in found.values()]
     counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
     facts = " · ".join([f"{len(found)} claims", *(f"{count} {verdict}" for verdict, count in counts.items())])
     data = {
         "filters": {"verdict": list(counts)} if len(counts) > 1 else {},
         "experiments": [],
-        "charts": {
-            name: claim_curves(name, CLAIMS[name].picture, rows, is_categorical(rows)) for name, rows in curves.items()
-        },
-        "datasets": {
-            name: rows.astype(object).where(rows.notna(), None).to_dict("records") for name, rows in curves.items()
-        },
+        "charts": {name: claim_curves(name, CLAIMS[name].picture, rows) for name, rows in curves.items()},
+        "datasets": {name: summaries.plain_rows(rows) for name, rows in curves.items()},
         "quantiles": encodings.QUANTILES,
     }
     body = "".join(_section(name, record, name in curves) for name, record in found.items())
-    environment = content["environment"]
     made = f"tier {content['tier']}, seed {content['entropy']}, {environment.get('started', '')}, commit "
     details = f"<p>{html.escape(made + str(environment.get('commit'))[:12])}</p>"
-    return assemble(title, facts, details, body, data)
+    return assemble(str(folder), facts, details, body, data)
 
 
-def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame, categorical: bool) -> encodings.Spec:
+def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame) -> encodings.Spec:
     """What a claim was judged by: means over seeds with 95% intervals, geometric ones where y is logarithmic."""
     lines = list(dict.fromkeys(curves["line"]))
-    styles = {line: line_style(line, lines) for line in lines}
-    colour = {"domain": lines, "range": [colour for colour, _ in styles.values()]}
-    shape = {"domain": lines, "range": [encodings.SHAPES.get(marker, "cross") for _, marker in styles.values()]}
-    logarithmic = {"type": "log", "nice": False, "padding": 10}
-    y = {"field": "mean", "type": "quantitative", "title": picture.y, "axis": {"labelExpr": PLAIN, "tickCount": 6}}
-    y["scale"] = logarithmic if picture.y_logarithmic else {"zero": False}
-    x = {"field": "x", "type": "ordinal" if categorical else "quantitative", "title": picture.x, "sort": None}
-    x |= {"axis": {"labelAngle": -20}} if categorical else {"axis": {"format": "~s", "tickCount": 6}}
-    x |= {} if categorical else {"scale": logarithmic if picture.x_logarithmic else {"zero": False, "padding": 8}}
-    into, back = ("log(datum.y)", "exp({})") if picture.y_logarithmic else ("datum.y", "{}")
-    operations = (("mean", "m"), ("stdev", "s"), ("count", "seeds"))
-    interval = [
-        {"filter": "isValid(datum.y)"},
-        {"calculate": into, "as": "value"},
-        {
-            "aggregate": [{"op": op, "field": "value", "as": field} for op, field in operations],
-            "groupby": ["panel", "line", "x"],
-        },
-        {"calculate": "datum.seeds > 1 ? quantiles[datum.seeds] * datum.s / sqrt(datum.seeds) : 0", "as": "half"},
-        *({"calculate": back.format(value), "as": field} for field, value in ENDS.items()),
-    ]
-    markers = {"field": "line", "type": "nominal", "title": None, "scale": shape}
-    marks = [
-        *([] if categorical else [{"mark": "line", "encoding": {"y": y}}]),
-        {"mark": "rule", "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
-        {
-            "mark": {"type": "point", "filled": True, "size": 70},
-            "encoding": {"y": y, "shape": markers, "tooltip": _tooltip()},
-        },
-    ]
-    encoding = {"x": x, "color": {"field": "line", "type": "nominal", "title": None, "scale": colour}}
-    encoding |= {"xOffset": {"field": "line", "sort": None}} if categorical else {}
-    facet = charts.facet(
-        "panel", {"height": 240, "transform": interval, "encoding": encoding, "layer": marks}, data=name
-    )
-    return facet | {"resolve": {"scale": {"x": "independent", "y": "independent"}}}
+    styles = [line_style(line, lines) for line in lines]
+    shape = encodings.nominal("line", lines, [encodings.SHAPES.get(marker, "cross") for _, marker in styles])
+    logarithmic, categorical = encodings.logarithmic(10), is_categorical(curves)
+    scale = logarithmic if picture.y_logarithmic else {"zero": False}
+    y = encodings.quantity("mean", picture.y, scale, labelExpr=PLAIN, tickCount=6)
+    encoding: encodings.Spec = {"color": encodings.nominal("line", lines, [colour for colour, _ in styles])}
+    if categorical:
+        encoding["x"] = {"field": "x", "type": "ordinal", "title": picture.x, "sort": None, "axis": {"labelAngle": -20}}
+        encoding["xOffset"] = {"field": "line", "sort": None}
+    else:
+        scale = logarithmic if picture.x_logarithmic else {"zero": False, "padding": 8}
+        encoding["x"] = encodings.quantity("x", picture.x, scale, format="~s", tickCount=6)
+    numbers = [{"field": name, "format": ".4~g"} for name in encodings.ENDS]
+    tooltip = [{"field": "line"}, {"field": "x"}, *numbers, {"field": "seeds"}]
+    spec = {
+        "height": 240,
+        "transform": encodings.interval("y", ["panel", "line", "x"], picture.y_logarithmic),
+        "encoding": encoding,
+        "layer": encodings.means(y, shape, tooltip, line=None if categorical else {}),
+    }
+    return facet("panel", spec, data=name) | {"resolve": {"scale": {"x": "independent", "y": "independent"}}}
 
 
-def _tooltip() -> list[encodings.Spec]:
-    numbers = [{"field": name, "format": ".4~g"} for name in ENDS]
-    return [{"field": "line"}, {"field": "x"}, *numbers, {"field": "seeds"}]
-
-
-def _section(name: str, record: Record, drawn: bool) -> str:
+def _section(name: str, record: Mapping[str, Any], drawn: bool) -> str:
     verdict = record["verdict"]
-    save = '<button data-save="svg">SVG</button><button data-save="png">PNG</button>' if drawn else ""
-    return (
-        f'<section class="{"figure " if drawn else ""}claim" id="{html.escape(name)}" data-verdict="{verdict}"><header>'
-        f'<h2>{html.escape(name.replace("_", " "))}: <span class="verdict {verdict}">{verdict}</span></h2>'
-        f'<div class="save">{save}</div></header>'
+    heading = f'{html.escape(name.replace("_", " "))}: <span class="verdict {verdict}">{verdict}</span>'
+    content = (
         f"<p>{html.escape(record['statement'])} <em>{html.escape(record['source'])}</em></p>"
         f'<p>{html.escape(record["protocol"])}</p><div class="rows">{_table(record)}</div>'
-        + (f'<p>{BARS}</p><div class="chart"></div>' if drawn else "")
-        + "</section>"
     )
+    content += f'<p>{BARS}</p><div class="chart"></div>' if drawn else ""
+    kind, saved = ("figure claim", ("svg", "png")) if drawn else ("claim", ())
+    return section(f'class="{kind}" id="{html.escape(name)}" data-verdict="{verdict}"', heading, saved, content)
 
 
-def _table(record: Record) -> str:
+def _table(record: Mapping[str, Any]) -> str:
     head = "".join(f"<th>{heading}</th>" for heading in HEADINGS)
     body = ""
     for row in record["criteria"]:

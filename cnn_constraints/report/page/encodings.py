@@ -1,4 +1,7 @@
-"""How charts look: scales, colours and shapes of arms and cells, tooltips, and the means that Vega-Lite computes."""
+"""How charts look: scales, colours and marks of arms and cells, tooltips, and the means that Vega-Lite computes.
+
+https://vega.github.io/vega-lite/docs/
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,110 +27,107 @@ QUANTILES = [None, None, *(round(float(stats.t.ppf(0.975, seeds - 1)), 6) for se
 ERROR = "test error, %"
 
 MOST_ARMS = 30
-"""Of a legend."""
+"""Of a legend that can be read; beyond, one points at them."""
+
+ENDS = {"mean": "datum.m", "low": "datum.m - datum.half", "high": "datum.m + datum.half"}
+
+DOT = {"type": "point", "filled": True, "size": 22, "opacity": 0.35}
+"""The mark of one experiment."""
 
 
-def mean_and_interval(experiments: pandas.DataFrame, keys: Sequence[str]) -> list[Spec]:
-    """The mean over seeds and the 95% Student-t interval, of experiments that have not diverged:
-    `statistics.mean_interval`.
-
-    An end that a logarithmic axis cannot show stands at its lower edge.
-    """
-    operations = [("mean", "mean"), ("stdev", "stdev"), ("valid", "seeds"), ("median", "learning_rate")]
-    fields = {"learning_rate": "learning_rate"}
-    edge = 0.5 * min((error for error in experiments["error"].tolist() if error > 0), default=0.02)
+def interval(field: str, keys: Sequence[str], geometric: bool = False, also: Sequence[Spec] = ()) -> list[Spec]:
+    """The ENDS of `statistics.mean_interval`, or `geometric_mean_interval`, over seeds; missing values are left out."""
+    into, back = (f"log(datum.{field})", "exp({})") if geometric else (f"datum.{field}", "{}")
+    operations = [{"op": op, "field": "value", "as": name} for op, name in (("mean", "m"), ("stdev", "s"))]
     return [
-        {"filter": "isValid(datum.error)"},
-        {
-            "aggregate": [{"op": op, "field": fields.get(name, "error"), "as": name} for op, name in operations],
-            "groupby": list(keys),
-        },
-        {"calculate": "datum.seeds > 1 ? quantiles[datum.seeds] * datum.stdev / sqrt(datum.seeds) : 0", "as": "half"},
-        {"calculate": "datum.mean + datum.half", "as": "high"},
-        {"calculate": f"max(datum.mean - datum.half, {edge})", "as": "low"},
-        {
-            "calculate": "format(datum.mean, '.2f') + (datum.seeds > 1 ? ' ± ' + format(datum.half, '.2f') : '')",
-            "as": "told",
-        },
-        {"calculate": f"max(datum.mean, {edge})", "as": "mean"},
+        {"filter": f"isValid(datum.{field})"},
+        {"calculate": into, "as": "value"},
+        {"aggregate": [*operations, {"op": "count", "as": "seeds"}, *also], "groupby": list(keys)},
+        {"calculate": "datum.seeds > 1 ? quantiles[datum.seeds] * datum.s / sqrt(datum.seeds) : 0", "as": "half"},
+        *({"calculate": back.format(value), "as": name} for name, value in ENDS.items()),
     ]
 
 
-def logarithmic(field: str, title: str) -> Spec:
+def mean_error(experiments: pandas.DataFrame, keys: Sequence[str]) -> list[Spec]:
+    """The `interval` of the test error, and in words. What a logarithmic axis cannot show stands at its lower edge."""
+    edge = 0.5 * min((error for error in experiments["error"].tolist() if error > 0), default=0.02)
+    told = "format(datum.mean, '.2f') + (datum.seeds > 1 ? ' ± ' + format(datum.half, '.2f') : '')"
+    return [
+        *interval("error", keys, also=[{"op": "median", "field": "learning_rate", "as": "learning_rate"}]),
+        {"calculate": told, "as": "told"},
+        *({"calculate": f"max(datum.{name}, {edge})", "as": name} for name in ("low", "mean")),
+    ]
+
+
+def quantity(field: str, title: str | None, scale: Spec, **axis: Any) -> Spec:
+    """A number along an axis."""
+    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
+
+
+def logarithmic(padding: int = 12) -> Spec:
+    """A scale that ends so many pixels beyond what it shows."""
+    return {"type": "log", "nice": False, "padding": padding}
+
+
+def errors(field: str = "mean", title: str = ERROR) -> Spec:
     """A logarithmic y."""
-    ticks = {"format": "~g", "tickCount": 6}
-    scale = {"type": "log", "nice": False, "padding": 8}
-    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": ticks}
+    return quantity(field, title, logarithmic(8), format="~g", tickCount=6)
 
 
-def with_field(channel: Spec, field: str) -> Spec:
-    """The same channel of another field."""
-    return channel | {"field": field}
+def means(y: Spec, markers: Spec, tooltip: Sequence[Spec], line: Spec | None = None) -> list[Spec]:
+    """Marks of means and their intervals. line: the encoding of a line through them; none is drawn without."""
+    point = {"type": "point", "filled": True, "size": 70}
+    return [
+        *([{"mark": "line", "encoding": {"y": y} | line}] if line is not None else []),
+        {"mark": "rule", "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
+        {"mark": point, "encoding": {"y": y, "shape": markers, "tooltip": list(tooltip)}},
+    ]
 
 
-def plain(encoding: Spec) -> Spec:
-    """Without the colours, shapes and places of the whole chart."""
-    return {"x": None, "color": {"value": "#8a8a8a"}, "shape": None, "detail": None, **encoding}
+def nominal(field: str, names: Sequence[str], values: Sequence[str]) -> Spec:
+    """A colour or shape for each name."""
+    legend = {"labelLimit": 320} if len(names) <= MOST_ARMS else None
+    scale = {"domain": list(names), "range": list(values)}
+    return {"field": field, "type": "nominal", "title": None, "scale": scale, "legend": legend}
 
 
 def shape(experiments: pandas.DataFrame, by: str = "arm") -> Spec:
     """The marker of the cell. Of points alone: lines and rules that have one get points of their own from Vega-Lite."""
-    names, styles = _names(experiments, by)
-    scale = {"domain": names, "range": [SHAPES.get(marker, "cross") for _, marker in styles]}
-    return {"field": by, "type": "nominal", "title": None, "scale": scale, "legend": _legend(names)}
+    styles = _styles(experiments, by)
+    return nominal(by, list(styles), [SHAPES.get(marker, "cross") for _, marker in styles.values()])
 
 
 def colour(experiments: pandas.DataFrame, by: str = "arm", field: str | None = None) -> Spec:
     """The colour of the cell; of its arms each is lighter than the one before. field: the names' field, if not `by`."""
-    names, styles = _names(experiments, by)
-    scale = {"domain": names, "range": [colour for colour, _ in styles]}
-    return {"field": field or by, "type": "nominal", "title": None, "scale": scale, "legend": _legend(names)}
+    styles = _styles(experiments, by)
+    return nominal(field or by, list(styles), [colour for colour, _ in styles.values()])
 
 
-def _legend(names: Sequence[str]) -> Spec | None:
-    """None where there are too many to be read: one points at them."""
-    return {"labelLimit": 320} if len(names) <= MOST_ARMS else None
-
-
-def _names(experiments: pandas.DataFrame, by: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """Arms or cells, and the colour and marker of each."""
+def _styles(experiments: pandas.DataFrame, by: str) -> dict[str, tuple[str, str]]:
+    """The colour and marker of each arm or cell."""
     found = sorted(set(experiments["cell"]), key=cell_rank)
+    cells = {cell: line_style(cell, found) for cell in found}
     if by == "cell":
-        return found, [line_style(cell, found) for cell in found]
+        return cells
     arms: dict[str, tuple[str, str]] = {}
-    for cell in found:
-        colour, marker = line_style(cell, found)
+    for cell, (colour, marker) in cells.items():
         of_cell = dict.fromkeys(experiments.loc[experiments["cell"] == cell, "arm"])
         arms |= {arm: (to_hex(lighter(colour, variant)), marker) for variant, arm in enumerate(of_cell)}
-    return list(arms), list(arms.values())
+    return arms
 
 
-def dot() -> Spec:
-    """The mark of one experiment."""
-    return {"type": "point", "filled": True, "size": 22, "opacity": 0.35}
-
-
-def fields(names: Sequence[str]) -> list[Spec]:
+def fields(*names: str) -> list[Spec]:
     """What a tooltip shows, in words."""
-    numbers = {"error": ".2f", "accuracy": ".2f", "mean": ".2f", "total": ".1f", "target": ".2f", "cost": ",", "n": ","}
-    words = {
-        "told": ERROR,
-        "n": "training images",
-        "total": "seconds",
-        "learning_rate": "learning rate",
-        "mean": "error, %",
-    }
-    words |= {"panel": "", "condition": "", "target": "error to reach, %", "bar": "arm"}
+    numbers = dict.fromkeys(("error", "accuracy", "mean", "target"), ".2f") | {"total": ".1f", "cost": ",", "n": ","}
+    words = {"told": ERROR, "n": "training images", "total": "seconds", "learning_rate": "learning rate"}
+    words |= {"mean": "error, %", "target": "error to reach, %", "bar": "arm"}
     return [
         {"field": name, "title": words.get(name, name), **({"format": numbers[name]} if name in numbers else {})}
         for name in names
-        if words.get(name, name)
     ]
 
 
-def arm_tooltip() -> list[Spec]:
-    """What one sees who points at a mean."""
-    return fields(["arm", "told", "seeds", "learning_rate"])
+ARM_TOOLTIP = fields("arm", "told", "seeds", "learning_rate")
+"""What one sees who points at a mean."""
 
-
-EXPERIMENT_TOOLTIP = fields(["arm", "n", "seed", "readout", "error", "accuracy", "learning_rate", "experiment"])
+EXPERIMENT_TOOLTIP = fields("arm", "n", "seed", "readout", "error", "accuracy", "learning_rate", "experiment")

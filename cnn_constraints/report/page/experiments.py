@@ -23,7 +23,7 @@ Rows = list[dict[str, Any]]
 
 
 def describe(results: pandas.DataFrame, seconds: Mapping[str, float]) -> pandas.DataFrame:
-    """A row an experiment of `store.read` tables, with a column `run`.
+    """A row an experiment of a table of `store.read` with a column `run`.
 
     Columns: `experiment`, `run`, `cell`, `arm` in words (all but seed and n), `condition` in words (of those that vary),
     `panel` (condition and n), `readout`, `n`, `seed`, `delta` ("all" for none), `error` and `accuracy` in percent (missing
@@ -33,43 +33,54 @@ def describe(results: pandas.DataFrame, seconds: Mapping[str, float]) -> pandas.
     each other.
     """
     table = summaries.prepare(results)
+    known = [RUN, *CONDITIONS, N_TRAIN, CELL, *SIZES, "seed"]
+    telling = summaries.telling_fields(table, known, summaries.config_fields(table))
+    sizes = [name for name in SIZES if summaries.telling_fields(table, [CELL], [name])]
     conditions = [name for name in (RUN, *CONDITIONS) if summaries.varies(table, name)]
-    telling = _telling(table)
-    condition = _joined(table, conditions)
-    images = [f"{n:,} images" for n in table[N_TRAIN]]
-    several = summaries.varies(table, N_TRAIN)
-    rows = pandas.DataFrame(
-        {
-            "experiment": table["experiment"],
-            "run": table[RUN],
-            "cell": table[CELL],
-            "arm": _arms(table, telling),
-            "line": _lines(table, telling),
-            "leading": [LEADING.get(weights_of(cell), cell) for cell in table[CELL].tolist()],
-            "condition": condition,
-            "panel": [
-                ", ".join(filter(None, [words, n if several else ""]))
-                for words, n in zip(condition, images, strict=True)
-            ],
-            "readout": table[READOUT],
-            "n": table[N_TRAIN],
-            "seed": table["seed"],
-            "delta": [summaries.in_words(delta) for delta in table[DELTA]],
-            "error": (100 * (1 - table["test_accuracy"])).round(4),
-            "accuracy": (100 * table["test_accuracy"]).round(4),
-            "training_accuracy": (100 * table["train_accuracy"]).round(4),
-            **{name: table[name] for name in ("learning_rate", "weight_decay", "parameters", "multiply_adds")},
-            "diverged_candidates": table["diverged_candidates"].replace(0, "")
-            if "diverged_candidates" in table
-            else "",
-            "seconds": [round(seconds.get(experiment, 0.0), 3) for experiment in table["experiment"]],
-        }
-    )
-    runs, cells = list(dict.fromkeys(table[RUN])), table[CELL].map(summaries.cell_rank)
-    rows = rows.assign(delta_rank=rows["delta"].map(_delta_rank), run_rank=rows["run"].map(runs.index), cell_rank=cells)
-    rows = rows.sort_values(["run_rank", "cell_rank", "n", "delta_rank"], kind="stable", ignore_index=True)
-    rows = rows.drop(columns=["run_rank", "cell_rank"])
-    return rows.assign(place=_beside_each_other(rows), delta_place=_delta_places(rows))
+    several_sizes = summaries.varies(table, N_TRAIN)
+    rows = []
+    for row in table.to_dict("records"):
+        # No delta is no feature: dense is just dense.
+        given = {name: f"{_short(name)} {row[name]}" for name in SIZES if not pandas.isna(row[name])}
+        other = [f"{_short(name)} {summaries.in_words(row[name])}" for name in telling]
+        condition, weights = ", ".join(str(row[name]) for name in conditions), summaries.sweep_of(row[CELL])
+        images = f"{row[N_TRAIN]:,} images" if several_sizes else ""
+        rows.append(
+            {
+                "experiment": row["experiment"],
+                "run": row[RUN],
+                "cell": row[CELL],
+                "arm": ", ".join([" ".join([row[CELL], *(given[name] for name in sizes if name in given)]), *other]),
+                "line": ", ".join([weights, *(words for name, words in given.items() if name != DELTA), *other]),
+                "leading": LEADING.get(weights, row[CELL]),
+                "condition": condition,
+                "panel": ", ".join(filter(None, [condition, images])),
+                "readout": row[READOUT],
+                "n": row[N_TRAIN],
+                "seed": row["seed"],
+                "delta": summaries.in_words(row[DELTA]),
+                "error": round(100 * (1 - row["test_accuracy"]), 4),
+                "accuracy": round(100 * row["test_accuracy"], 4),
+                "training_accuracy": round(100 * row["train_accuracy"], 4),
+                **{name: row[name] for name in ("learning_rate", "weight_decay", "parameters", "multiply_adds")},
+                "diverged_candidates": row["diverged_candidates"] or "",
+                "seconds": round(seconds.get(row["experiment"], 0.0), 3),
+                "delta_rank": ALL_OFFSETS if pandas.isna(row[DELTA]) else row[DELTA],
+            }
+        )
+    runs = list(dict.fromkeys(table[RUN]))
+    rows.sort(key=lambda row: (runs.index(row["run"]), summaries.cell_rank(row["cell"]), row["n"], row["delta_rank"]))
+    found = pandas.DataFrame(rows)
+    span, apart = max(found["n"]) / min(found["n"]), min(0.012, 0.06 / found["arm"].nunique())
+    place = found["n"] * span ** (apart * _steps(found["arm"].tolist()))
+    delta_place = found["delta_rank"].rank(method="dense") - 1 + 0.05 * _steps(found["leading"].tolist())
+    return found.assign(place=place.round(3), delta_place=delta_place.round(3))
+
+
+def _steps(names: Sequence[str]) -> np.ndarray:
+    """To both sides of the middle, one for each name, in order of appearance."""
+    different = list(dict.fromkeys(names))
+    return np.array([different.index(name) for name in names]) - (len(different) - 1) / 2
 
 
 def is_delta_sweep(rows: pandas.DataFrame) -> bool:
@@ -89,39 +100,35 @@ def sample_ratios(experiments: pandas.DataFrame) -> Rows:
     """
     rows: Rows = []
     for condition, of_condition in experiments.groupby("condition", sort=False):
-        curves = {str(arm): _curve(of_arm) for arm, of_arm in of_condition.groupby("arm", sort=False)}
-        curves = {arm: curve for arm, curve in curves.items() if curve is not None}
-        first = min(curves, key=lambda arm: _champion(of_condition, arm), default=None)
-        if first is None:
-            continue
-        for arm, curve in curves.items():
+        arms = {str(arm): of_arm for arm, of_arm in of_condition.groupby("arm", sort=False)}
+        curves = {arm: curve for arm, of_arm in arms.items() if (curve := _curve(of_arm)) is not None}
+        first = min(curves, key=lambda arm: _constraint_rank(arms[arm]), default="")
+        for arm, curve in curves.items() if first else ():
             same = curve.index.equals(curves[first].index) and curve.columns.equals(curves[first].columns)
             if arm != first and same:
-                shown = of_condition.loc[of_condition["arm"] == arm].iloc[0]
                 own = {"condition": condition, "arm": arm, "against": first}
-                own |= {name: shown[name] for name in ("cell", "readout", "run")}
+                own |= {name: arms[arm][name].iloc[0] for name in ("cell", "readout", "run")}
                 rows += [own | row for row in _ratios(curve, curves[first])]
     return rows
 
 
 def differences(results: pandas.DataFrame) -> Rows:
-    """`tables.comparisons` of each run, data set and intervention: differences of test accuracy in percentage points, with
-    half the width of their interval.
-    """
+    """`tables.comparisons` of each run, data set and intervention, in percentage points, with half of their interval."""
     conditions = [name for name in (RUN, *CONDITIONS) if summaries.varies(results, name)]
     rows: Rows = []
     for shown, part in summaries.groups(results, [RUN, "data.source", "data.intervention"]):
         found = comparisons(part)
         if found is None:
             continue
-        for row, own, other in zip(found.pairs.to_dict("records"), found.own, found.others, strict=True):
+        champion, pairs = found
+        for row in pairs.to_dict("records"):
             known = row["seeds"] > 0
             half = 50 * (row["difference_high"] - row["difference_low"])
             rows.append(
                 {
                     "cell": row[CELL],
-                    "arm": f"{found.champion} {own}".strip(),
-                    "against": ", ".join(filter(None, [row[CELL], other])),
+                    "arm": f"{champion} {row['own']}".strip(),
+                    "against": ", ".join(filter(None, [row[CELL], row["other"]])),
                     "condition": ", ".join(str((shown | row)[name]) for name in conditions),
                     "readout": row[READOUT],
                     "run": shown[RUN],
@@ -140,72 +147,10 @@ def training_curves(evaluations: pandas.DataFrame, results: pandas.DataFrame) ->
     chosen = evaluations.merge(results[["experiment", "candidate"]], on=["experiment", "candidate"])
     curves = {}
     for experiment, rows in chosen.groupby("experiment", sort=False):
-        errors = [
-            [None if np.isnan(error) else round(error, 2) for error in 100 * (1 - rows[column].to_numpy(float))]
-            for column in ("train_accuracy", "validation_accuracy")
-        ]
-        curves[str(experiment)] = [rows["update"].tolist(), *errors]
+        errors = (100 * (1 - rows[["train_accuracy", "validation_accuracy"]].astype(float))).round(2)
+        told = errors.astype(object).where(errors.notna(), None)
+        curves[str(experiment)] = [rows["update"].tolist(), *(told[name].tolist() for name in told)]
     return curves
-
-
-def _telling(table: pandas.DataFrame) -> list[str]:
-    """Fields but conditions, cell and sizes that tell arms apart."""
-    known = [RUN, *CONDITIONS, N_TRAIN, CELL, *SIZES]
-    return summaries.telling_fields(table, [*known, "seed"], summaries.config_fields(table))
-
-
-def _arms(table: pandas.DataFrame, telling: list[str]) -> list[str]:
-    """The cell, its sizes where they vary, and other fields that tell arms apart."""
-    sizes = [name for name in SIZES if summaries.telling_fields(table, [CELL], [name])]
-    return [
-        ", ".join([" ".join([row[CELL], *_given(row, sizes)]), *_other(row, telling)])
-        for row in table.to_dict("records")
-    ]
-
-
-def _lines(table: pandas.DataFrame, telling: list[str]) -> list[str]:
-    """Tied or untied weights, and what tells arms apart but delta."""
-    return [
-        ", ".join([weights_of(row[CELL]), *_given(row, SIZES[1:]), *_other(row, telling)])
-        for row in table.to_dict("records")
-    ]
-
-
-def _given(row: Mapping[Any, Any], sizes: Sequence[str]) -> list[str]:
-    # No delta is no feature: dense is just dense.
-    return [f"{_short(name)} {row[name]}" for name in sizes if not pandas.isna(row[name])]
-
-
-def _other(row: Mapping[Any, Any], telling: Sequence[str]) -> list[str]:
-    return [f"{_short(name)} {summaries.in_words(row[name])}" for name in telling]
-
-
-def weights_of(cell: str) -> str:
-    """The delta-sweep of a cell; one that has none is its own."""
-    return SWEEPS.get(cell, cell)
-
-
-def _delta_rank(delta: str) -> int:
-    return ALL_OFFSETS if delta == "all" else int(delta)
-
-
-def _delta_places(rows: pandas.DataFrame) -> list[float]:
-    """Ranks of the deltas, equally spaced."""
-    deltas, leading = sorted(set(rows["delta_rank"])), list(dict.fromkeys(rows["leading"]))
-    apart = [0.05 * (leading.index(name) - (len(leading) - 1) / 2) for name in rows["leading"]]
-    return [round(deltas.index(rank) + shift, 3) for rank, shift in zip(rows["delta_rank"], apart, strict=True)]
-
-
-def _beside_each_other(rows: pandas.DataFrame) -> list[float]:
-    arms = list(dict.fromkeys(rows["arm"]))
-    span = max(rows["n"]) / min(rows["n"])
-    apart = min(0.012, 0.06 / len(arms))
-    steps = [arms.index(arm) - (len(arms) - 1) / 2 for arm in rows["arm"]]
-    return [round(n * span ** (apart * step), 3) for n, step in zip(rows["n"], steps, strict=True)]
-
-
-def _joined(table: pandas.DataFrame, fields: list[str]) -> list[str]:
-    return [", ".join(str(row[name]) for name in fields) for row in table.to_dict("records")]
 
 
 def _short(name: str) -> str:
@@ -218,11 +163,10 @@ def _curve(of_arm: pandas.DataFrame) -> pandas.DataFrame | None:
     return curve if curve.shape[1] > 1 and curve.notna().all(axis=None) else None
 
 
-def _champion(experiments: pandas.DataFrame, arm: str) -> tuple[int, float]:
+def _constraint_rank(of_arm: pandas.DataFrame) -> tuple[int, float]:
     """A sorting key: the most constrained cell, and of its arms the one with the least error."""
-    of_arm = experiments.loc[experiments["arm"] == arm]
     cell = of_arm["cell"].iloc[0]
-    return CHAMPIONS.index(cell) if cell in CHAMPIONS else len(CHAMPIONS), float(of_arm["error"].mean())
+    return CHAMPIONS.index(cell) if cell in CHAMPIONS else len(CHAMPIONS), float(np.mean(of_arm["error"]))
 
 
 def _ratios(curve: pandas.DataFrame, first: pandas.DataFrame) -> Rows:
@@ -232,8 +176,7 @@ def _ratios(curve: pandas.DataFrame, first: pandas.DataFrame) -> Rows:
         if not target > 0:
             continue
         needed, reference = (samples_of_seeds(sizes, table.to_numpy(), target) for table in (curve, first))
-        inside = np.isfinite([needed, reference]).all() and (needed > sizes[0]).all()
-        if not inside:
+        if not np.isfinite([needed, reference]).all() or (needed <= sizes[0]).any():
             continue
         found = ratio_interval(needed, reference)
         # One seed has no interval.

@@ -106,11 +106,7 @@ function redraw() {
 }
 
 function arms() {
-  const groups = new Map();
-  for (const row of kept()) {
-    const key = JSON.stringify([row.run, row.condition, row.arm, row.n]);
-    groups.set(key, [...(groups.get(key) ?? []), row]);
-  }
+  const groups = Map.groupBy(kept(), (row) => JSON.stringify([row.run, row.condition, row.arm, row.n]));
   return [...groups.values()].map((rows) => {
     const values = rows.map((row) => row.accuracy).filter((value) => value !== null);
     const mean = values.reduce((sum, value) => sum + value, 0) / values.length;

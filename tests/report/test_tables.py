@@ -1,0 +1,71 @@
+"""Tables show the numbers of the analysis, all of them and nothing cut off."""
+
+import io
+
+import pandas
+import pytest
+from made_up_results import CELLS, experiments_of, make_results
+from rich.console import Console
+
+from cnn_constraints.experiment import axis
+from cnn_constraints.report import tables
+
+ALL_CELLS, SEEDS = axis("model.constraint", CELLS), axis("seed", range(3))
+READOUTS = axis("model.readout", ["flatten", "global_average"])
+
+
+def as_text(results: pandas.DataFrame, width: int | None = None, encoding: str = "utf-8") -> str:
+    """What is printed: on a terminal of that width, or into a file."""
+    content = io.BytesIO()
+    file = io.TextIOWrapper(content, encoding=encoding, newline="")
+    tables.print_tables(results, Console(file=file, force_terminal=width is not None, width=width, color_system=None))
+    file.flush()
+    return content.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("width", [80, None])
+def test_tables_are_complete_in_80_columns_and_in_a_file(width: int | None) -> None:
+    results = make_results(experiments_of(READOUTS, ALL_CELLS, axis("data.n_train", [50000]), SEEDS))
+    text = as_text(results, width)
+    assert max(map(len, text.splitlines())) <= 80
+    words = [line.split() for line in text.splitlines()]
+    rows = (
+        "local 2 global_average 50000 98,765 80.0 ± 0.0 3",
+        "dense all flatten 50000 1,234,567 60.0 ± 0.0 3",
+        "flatten 50000 dense +30.0 ± 0.0 3 better",
+    )
+    assert "…" not in text and all(row.split() in words for row in rows)
+    assert "60.0 +/- 0.0" in as_text(results, width, encoding="ascii")
+
+
+def test_a_narrow_terminal_folds_and_a_file_is_as_wide_as_it_needs_to_be() -> None:
+    channels = [(8, 16), (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)]
+    pools = [(1,) * len(entry) for entry in channels]
+    fields = ("model.channels", "model.pool_sizes", "model.strides")
+    results = make_results(experiments_of(ALL_CELLS, axis(fields, list(zip(channels, pools, pools, strict=True)))))
+    assert ", ".join(map(str, channels[1])) in as_text(results)
+    assert "…" not in as_text(results, 60)
+
+
+def test_interventions_have_tables_of_their_own_and_rows_are_told_apart() -> None:
+    interventions, deltas = axis("data.intervention", ["none", "permute_pixels"]), axis("model.delta", [0, 3, None])
+    results = make_results(experiments_of(interventions, axis("model.constraint", ["local", "conv"]), deltas, SEEDS))
+    text = as_text(results)
+    assert text.count("Test accuracy on digits, readout flatten") == 1
+    assert text.count("Test accuracy on digits, permute_pixels, readout flatten") == 1
+    compared = [line.split("+")[0].split() for line in text.splitlines() if "better" in line]
+    assert ["300", "delta", "3", "local,", "delta", "3"] in compared
+    assert ["300", "delta", "3", "dense"] in compared
+    # A tile means nothing to a cell that is not tiled.
+    ways = axis(("model.constraint", "model.tile"), [("tiled", 4), ("tiled", 2), ("conv", 3)])
+    words = [line.split() for line in as_text(make_results(experiments_of(ways, SEEDS))).splitlines()]
+    for row in ("conv 2 300 1,234 90.0 ± 0.0 3", "tiled 2 4 300 4,321 85.0 ± 0.0 3"):
+        assert row.split() in words
+    assert ["300", "tiled,", "tile", "4", "+5.0", "±", "0.0", "3", "better"] in words
+
+
+def test_what_diverged_is_said_and_a_single_cell_is_compared_with_none() -> None:
+    accuracy = lambda one: None if one.model.constraint == "dense" or one.seed == 0 else 0.9
+    text = as_text(make_results(experiments_of(ALL_CELLS, SEEDS), accuracy))
+    assert "diverged" in text and "2 of 3" in text and "0 of 3" in text
+    assert tables.comparison_table(make_results(experiments_of(SEEDS))) is None
