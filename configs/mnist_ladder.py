@@ -2,7 +2,7 @@
 
 Source:  D2L 7.1.2 and 7.1.3: biases that agree with reality buy sample efficiency
 Command: python -m experiments.sweep configs/mnist_ladder.py
-Expect:  see README, "What came out"; under 15 minutes on 2 CPU cores
+Expect:  see docs/results.md; under 15 minutes on 2 CPU cores
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,5 @@
 """One image's whole way, on real MNIST: archive, subset, training, store, table."""
 
-import os
 from pathlib import Path
 
 import jax
@@ -10,6 +9,7 @@ import pytest
 
 from cnn_constraints import store
 from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.config_file import load_config
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.data.interventions import permutation, permute_pixels
 from cnn_constraints.data.sources import load
@@ -18,16 +18,11 @@ from cnn_constraints.plan import build_arrays, build_task, plan, to_device
 from cnn_constraints.resolve import Resolved, resolve
 from cnn_constraints.training import loop
 from experiments import sweep
-from experiments.entry import load_config
 
 
 @pytest.fixture(scope="module")
-def mnist():
-    if "CNN_CONSTRAINTS_DATA" not in os.environ:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CNN_CONSTRAINTS_DATA must name the folder of the MNIST archives")
-        pytest.skip("CNN_CONSTRAINTS_DATA is not set")
-    return load("mnist")
+def mnist(archives):
+    return load("mnist", archives)
 
 
 CONFIG = """
@@ -38,12 +33,12 @@ def get_config():
     return Experiment(
         data=Data(source="mnist", n_train=300, n_validation=500),
         model=Model(delta=2, channels=(4,), pool_sizes=(4,), strides=(1,)),
-        training=Training(updates=60, evaluate_every=30, batch_size=32, learning_rates=(3e-3, 1e-2)),
+        training=Training(updates=60, evaluate_every=60, batch_size=32, learning_rates=(3e-3, 1e-2)),
     )
 
 
 def get_sweep(base):
-    return product(base, axis("model.constraint", ["local", "conv"]), axis("seed", [0, 1]))
+    return product(base, axis("seed", [0, 1]))
 """
 
 
@@ -52,15 +47,15 @@ def test_a_sweep_on_real_images_learns_and_is_not_repeated(mnist, tmp_path, caps
     path.write_text(CONFIG)
     sweep.main([str(path), "--output", str(folder)])
     results = store.read(folder)
-    assert len(results) == 4
+    assert len(results) == 2
     assert (results["test_accuracy"] > 0.6).all(), results["test_accuracy"]
-    assert sorted(path.suffix for path in (folder / "metrics").iterdir()) == [".parquet"] * 2
-    assert list((folder / "figures").glob("*.png"))
-    before = {path: path.stat().st_mtime_ns for path in (folder / "metrics").iterdir()}
+    (part,) = (folder / "metrics").iterdir()
+    assert part.suffix == ".parquet" and list((folder / "figures").glob("*.png"))
+    before = part.stat().st_mtime_ns
     capsys.readouterr()
     sweep.main([str(path), "--output", str(folder)])
-    assert "0 experiments run, 4 already finished, 0 programs compiled" in capsys.readouterr().err
-    assert before == {path: path.stat().st_mtime_ns for path in (folder / "metrics").iterdir()}
+    assert "0 experiments run, 2 already finished, 0 programs compiled" in capsys.readouterr().err
+    assert before == part.stat().st_mtime_ns
 
 
 def test_a_dense_net_on_permuted_pixels_with_permuted_weights_follows_the_same_trajectory(mnist, seed):
@@ -72,22 +67,23 @@ def test_a_dense_net_on_permuted_pixels_with_permuted_weights_follows_the_same_t
         seed=seed % 1000,
     )
     (experiment,) = resolve([dense])
+    few = mnist._replace(train=Split(*(array[:1000] for array in mnist.train)))
+    permuted = permute_pixels(few)
     with jax.enable_x64(True):
-        plain, permuted = (trajectory(experiment, dataset) for dataset in (mnist, permute_pixels(mnist)))
-        again = trajectory(experiment, permute_pixels(mnist), follow=False)
-    np.testing.assert_allclose(plain, permuted, rtol=1e-5)
-    assert not np.allclose(plain, again, rtol=1e-3)
+        plain = trajectory(experiment, few, follow=False)
+        np.testing.assert_allclose(plain, trajectory(experiment, permuted, follow=True), rtol=1e-5)
+        assert not np.allclose(plain, trajectory(experiment, permuted, follow=False), rtol=1e-3)
 
 
-def trajectory(experiment: Resolved, dataset: Dataset, follow: bool = True) -> list[float]:
-    """Losses of the first 20 batches in 64 bits, the first layer's weights following the pixels of the data set.
+def trajectory(experiment: Resolved, dataset: Dataset, follow: bool) -> list[float]:
+    """Losses of the first 20 batches in 64 bits; the first layer's weights may follow the permuted pixels.
 
     In 32 bits twenty updates amplify the rounding of two orders of summation beyond any fixed tolerance.
     """
     task, arrays = build_task(experiment, dataset), build_arrays(experiment, dataset)
     split = to_device(dataset.train)
     candidate = jax.tree.map(in_64_bits, loop.start(task, arrays.key))
-    if follow and not np.array_equal(split.images[0], load("mnist").train.images[0]):
+    if follow:
         candidate = candidate._replace(parameters=follow_pixels(candidate.parameters))
     hyperparameters = jax.tree.map(lambda leaf: in_64_bits(leaf[0]), arrays.hyperparameters)
     losses = []

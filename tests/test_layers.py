@@ -1,9 +1,9 @@
 """Imports go down: the house of CONTRIBUTING.md, read off the source."""
 
 import ast
+import functools
+import itertools
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cnn_constraints"
@@ -16,7 +16,7 @@ FLOORS = (
     ("functional",),
     ("layer",),
     ("network",),
-    ("variables", "receptive_fields"),
+    ("variables",),
     ("training",),
     ("resolve",),
     ("plan",),
@@ -29,14 +29,13 @@ FLOORS = (
 )
 """From the ground to the top. A room may import its own floor and those below."""
 
-ABOVE = {"cnn_constraints": (), "configs": (), "benchmarks": (), "experiments": ()}
-"""Packages that stand on the library, and which others of these each may import when it is itself imported."""
+BESIDE = ("configs", "benchmarks", "experiments")
+"""Packages that stand on the library, and on nothing else of this project when they are imported."""
 
-LAZY = {"experiments/benchmark.py": ("benchmarks",)}
+LAZY = {"experiments/benchmark.py": {"benchmarks"}}
 """What a file may import inside of its functions: benchmarks may be missing where the library is installed."""
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-ALL_FILES = [path for package in ABOVE for path in sorted((ROOT / package).rglob("*.py"))]
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
 
 def room(path: Path) -> str:
@@ -47,9 +46,9 @@ def floor(name: str) -> int:
     return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
 
 
-def modules_of(nodes: ast.AST) -> set[str]:
+def modules_of(*nodes: ast.AST) -> set[str]:
     modules = set()
-    for node in ast.walk(nodes):
+    for node in itertools.chain(*map(ast.walk, nodes)):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -57,63 +56,47 @@ def modules_of(nodes: ast.AST) -> set[str]:
     return modules
 
 
+@functools.cache
 def imported_modules(path: Path) -> set[str]:
     return modules_of(ast.parse(path.read_text()))
 
 
+def imported_packages(path: Path) -> set[str]:
+    return {module.split(".")[0] for module in imported_modules(path)}
+
+
 def imported_rooms(path: Path) -> set[str]:
     parts = [module.split(".") for module in imported_modules(path)]
-    rooms = {part[1] for part in parts if part[0] == "cnn_constraints" and len(part) > 1}
-    return {name for name in rooms if any(name in floor for floor in FLOORS)}
+    return {part[1] for part in parts if part[0] == "cnn_constraints" and len(part) > 1} & {*itertools.chain(*FLOORS)}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_down(path: Path) -> None:
-    if path == PACKAGE / "__init__.py":
-        return
-    assert max(map(floor, imported_rooms(path)), default=0) <= floor(room(path))
-
-
-def test_rooms_of_one_floor_go_in_no_circle() -> None:
-    """Of two rooms at most one imports the other."""
+def test_imports_go_down_and_of_two_rooms_on_one_floor_at_most_one_imports_the_other():
+    assert {room(path) for path in FILES} == {*itertools.chain(*FLOORS)}
     imports = {(room(path), other) for path in FILES for other in imported_rooms(path)}
-    assert not [(one, other) for one, other in imports if one != other and (other, one) in imports]
+    assert [(one, other) for one, other in imports if floor(other) > floor(one)] == []
+    assert [(one, other) for one, other in imports if one != other and (other, one) in imports] == []
 
 
-def test_the_package_imports_nothing_until_it_is_asked() -> None:
+def test_the_package_imports_nothing_until_it_is_asked():
     """Who only counts waits for no JAX: what stands in __init__.py is for type checkers."""
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
-    for node in tree.body:
+    for node in ast.parse((PACKAGE / "__init__.py").read_text()).body:
         if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
             assert not [name for name in modules_of(node) if name.startswith("cnn_constraints")]
 
 
-@pytest.mark.parametrize("path", ALL_FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_stands_on_the_library_stands_on_nothing_beside_it(path: Path) -> None:
+def test_what_stands_on_the_library_stands_on_nothing_beside_it():
     """Nothing imports the commands but the commands; commands import benchmarks only when one is asked for."""
-    name = str(path.relative_to(ROOT))
-    own = name.split("/")[0]
-    beside = {module.split(".")[0] for module in imported_modules(path)} & set(ABOVE) - {own, "cnn_constraints"}
-    assert beside <= {*ABOVE[own], *LAZY.get(name, ())}
-    if name in LAZY:
+    for path in (path for package in ("cnn_constraints", *BESIDE) for path in (ROOT / package).rglob("*.py")):
+        name = path.relative_to(ROOT)
+        lazy = LAZY.get(str(name), set())
+        assert imported_packages(path) & set(BESIDE) <= {name.parts[0], *lazy}, path
         outside = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
-        assert not [module for node in outside for module in modules_of(node) if module.split(".")[0] in LAZY[name]]
+        assert not {module.split(".")[0] for module in modules_of(*outside)} & lazy, path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_flax_is_known_to_the_files_of_modules(path: Path) -> None:
-    knows_flax = any(module.split(".")[0] == "flax" for module in imported_modules(path))
-    assert knows_flax == (room(path) in ("layer", "network", "variables"))
-
-
-def test_what_reads_results_touches_no_jax() -> None:
-    """But for what is trained for a picture."""
-    above = [path for path in FILES if room(path) in ("statistics", "summaries", "report")]
-    touching = [path.name for path in above if any(module.split(".")[0] == "jax" for module in imported_modules(path))]
-    assert touching == ["trained_cells.py"]
-
-
-def test_every_room_has_a_floor() -> None:
+def test_flax_is_known_to_the_files_of_modules_and_jax_to_what_trains():
+    """What reads results touches no JAX, but for what is trained for a picture."""
     for path in FILES:
-        if path != PACKAGE / "__init__.py":
-            floor(room(path))
+        assert ("flax" in imported_packages(path)) == (room(path) in ("layer", "network", "variables")), path
+        if room(path) in ("statistics", "summaries", "report"):
+            assert ("jax" in imported_packages(path)) == (path.name == "trained_cells.py"), path
