@@ -10,7 +10,7 @@ import pytest
 from random_experiments import random_experiment
 
 from cnn_constraints.errors import InputError
-from cnn_constraints.experiment import DEFAULTS, Data, Experiment, axis, flat, flatten, get, product, replace, to_json
+from cnn_constraints.experiment import DEFAULTS, Experiment, axis, flat, flatten, get, product, replace, to_json
 
 FIELDS = sorted(DEFAULTS)
 
@@ -61,12 +61,6 @@ def test_a_misspelt_field_is_told_the_nearest(field):
     ):
         with pytest.raises(InputError, match=rf"{re.escape(repr(typo))}.*did you mean {re.escape(repr(field))}\?"):
             attempt()
-
-
-@pytest.mark.parametrize("section", ["data", "model", "training"])
-def test_a_section_is_not_a_field(section):
-    with pytest.raises(InputError, match=f"'{section}'"):
-        replace(Experiment(), {section: Data()})
 
 
 def test_a_product_holds_every_combination_its_last_axis_fastest_and_leaves_other_fields_alone(experiments, generator):

@@ -30,13 +30,6 @@ def test_what_fails_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path, fa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_is_not_replaced(tmp_path):
-    (tmp_path / "rows").mkdir()
-    with pytest.raises(OSError), atomic_write(tmp_path / "rows") as temporary:
-        temporary.write_text("new")
-    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
-
-
 @pytest.mark.parametrize(
     ("ours", "xdg", "folder"),
     [

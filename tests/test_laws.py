@@ -3,15 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from geometries import EVERY_CONSTRAINT, cases, quick_jit
 
-from cnn_constraints.functional import Layer, initialisers
-from cnn_constraints.lattice import constraints, counts, projection
+from cnn_constraints.functional import Layer
+from cnn_constraints.lattice import constraints, projection
 from cnn_constraints.lattice.constraints import Constraint
 from cnn_constraints.lattice.geometry import Geometry
-from cnn_constraints.lattice.order import leq, meet
+from cnn_constraints.lattice.order import meet
 from cnn_constraints.layer import ConstrainedLayer
 from cnn_constraints.network import Network
 from cnn_constraints.ops import choose
@@ -155,36 +154,7 @@ def mirrored(monkeypatch) -> str:
     return "mirrored"
 
 
-def test_a_new_constraint_counts_and_takes_its_place_in_the_lattice(mirrored):
-    count, conv = (counts.count(name, IMAGE, 1, in_channels=2, out_channels=3) for name in (mirrored, "conv"))
-    assert (count.weights, count.bias, count.multiply_adds) == (3 * 2 * 2 * 3, 3, conv.multiply_adds)
-    toy, table = stored_ties(mirrored, IMAGE, 1), stored_ties("conv", IMAGE, 1)
-    assert leq(toy, table) and not leq(table, toy)
-
-
-def test_a_new_constraint_initialises_at_unit_variance(mirrored, monkeypatch):
-    monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: jnp.ones(shape, dtype))
-    deviation = initialisers(Layer(mirrored, IMAGE, 1, 1, 1))["weights"](jax.random.key(0))
-    variance = np.append(np.square(deviation), 0)[stored_ties(mirrored, IMAGE, 1)].sum(axis=1)
-    np.testing.assert_allclose(variance.mean(), 1, rtol=1e-5)
-
-
 def test_a_new_constraint_is_a_layer_of_anyones_network_with_its_symmetry(mirrored, draw):
     layer, images = ConstrainedLayer(3, constraint=mirrored, delta=1), draw.normal(2, 5, 4, 2)
     parameters, apply = random_parameters(layer, images, draw), quick_jit(layer.apply)
     close(apply(parameters, images[:, :, ::-1]), apply(parameters, images)[:, :, ::-1])
-
-
-def test_a_new_constraint_trains(mirrored, draw):
-    network = Network((Layer(mirrored, IMAGE, 1, 3, 1),), (1,), 2, "gelu")
-    images, labels = draw.normal(4, 5, 4, 1), jnp.array([0, 1, 0, 1])
-    parameters = random_parameters(network, images, draw)
-
-    @quick_jit
-    def loss_and_gradient(parameters):
-        loss = lambda p: optax.softmax_cross_entropy_with_integer_labels(network.apply(p, images), labels).mean()
-        return jax.value_and_grad(loss)(parameters)
-
-    before, gradient = loss_and_gradient(parameters)
-    after, _ = loss_and_gradient(jax.tree.map(lambda p, g: p - 1e-3 * g, parameters, gradient))
-    assert gradient["params"]["layer_0"]["kernel"].any() and after < before

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 import pytest
-from random_experiments import PAIRS, pair, write_images
+from random_experiments import PAIRS, pair
 
 from cnn_constraints import plan as plan_module
 from cnn_constraints.arrays import Dataset, Split
@@ -63,14 +63,6 @@ def as_told(one: Resolved) -> tuple:
 @pytest.mark.parametrize("field", PAIRS)
 def test_what_is_an_array_shares_a_program_and_any_other_field_needs_one_of_its_own(field, load):
     assert len(plan(resolve(pair(field)), load)) == (1 if field in ARRAYS else 2)
-
-
-def test_images_of_a_folder_are_no_array(tmp_path, generator):
-    for name in ("one", "two"):
-        write_images(tmp_path / name, generator)
-    changes = {"data.source": "folder", "data.n_train": 20, "data.n_validation": 20, "training.batch_size": 4}
-    places = axis("data.folder", [str(tmp_path / name) for name in ("one", "two")])
-    assert len(plan(resolve(product(replace(Experiment(), changes), places)), Datasets())) == 2
 
 
 def test_candidates_share_a_program_when_their_number_agrees(load, generator):
@@ -199,11 +191,3 @@ def test_a_network_is_refused_exactly_where_its_memory_is_not_there(load, monkey
     monkeypatch.setattr(plan_module, "device_memory", lambda: most - 1)
     with pytest.raises(InputError, match=f"The network of dense .* takes at least {most:,} bytes"):
         plan(experiments, load)
-
-
-def test_experiments_on_the_same_images_share_them_in_memory():
-    load = Datasets()
-    experiments = product(GOOD, axis("data.n_train", [32, 64]), axis("data.intervention", ["none", "permute_pixels"]))
-    assert len({id(load(experiment.data)) for experiment in experiments}) == 2
-    (group,) = plan(resolve(experiments), load)
-    assert group.size == 4

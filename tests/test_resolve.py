@@ -22,9 +22,6 @@ from cnn_constraints.experiment import DEFAULTS, Experiment, axis, fields, flat,
 from cnn_constraints.lattice import constraints, low_rank
 from cnn_constraints.resolve import ARRAYS, Resolved, name_of, registries, resolve, soft_constraints
 
-CASES = 10
-"""Random experiments a test."""
-
 LOCAL = {name for name in low_rank.names() if constraints.find(low_rank.bank_of(name)).local}
 
 
@@ -47,7 +44,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def experiments(generator: np.random.Generator) -> list[Experiment]:
-    return [random_experiment(generator) for _ in range(CASES)]
+    return [random_experiment(generator) for _ in range(10)]
 
 
 def resolve_one(experiment: Experiment) -> Resolved:

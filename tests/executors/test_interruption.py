@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,7 @@ from cnn_constraints.resolve import resolve
 ROOT = Path(__file__).parents[2]
 
 
-def handlers() -> list[object]:
-    return [signal.getsignal(number) for number in SIGNALS]
+handlers = lambda: [signal.getsignal(number) for number in SIGNALS]
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
@@ -49,20 +47,6 @@ def test_a_signal_that_is_ignored_stays_ignored():
             assert interruption.asked() and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def test_in_another_thread_no_signal_is_touched():
-    """Python lets the main thread alone take them."""
-    before = handlers()
-
-    def look() -> list[object]:
-        with Interruption() as interruption:
-            assert not interruption.asked()
-            return handlers()
-
-    with ThreadPoolExecutor(1) as thread:
-        assert thread.submit(look).result() == before
-    assert handlers() == before
 
 
 def test_where_the_terminal_is_gone_the_request_is_heeded_and_more_may_be_said():

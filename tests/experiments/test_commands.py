@@ -159,11 +159,6 @@ def test_every_config_field_is_a_flag(here, field):
         assert request.command.experiment == replace(base, {field: value}) and request.overrides == [field]
 
 
-def test_a_flag_changes_every_experiment_that_does_not_vary_it(here):
-    experiments = sweep.build_sweep(sweep.parse(["config.py", "--training.updates=6"]))
-    assert [experiment.training.updates for experiment in experiments] == [6] * 4
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_ends_soon_and_in_examples_that_are_taken(here, name, monkeypatch):
     module = import_module(f"experiments.{name}")
