@@ -78,7 +78,7 @@ def test_learning_curves_show_the_summary(seed: int) -> None:
         assert bars[:, :, 1] == pytest.approx(ends.clip(*axes.get_ylim()))
     title, floor = figure.get_suptitle(), figure.axes[0].get_ylim()[0]
     assert "digits" in title and "95%" in title and "3 seeds" in title
-    assert ("lower edge" in title) == bool((100 * summary["error_low"] < floor).any())
+    assert ("at the edge go on" in title) == bool((100 * summary["error_low"] < floor).any())
 
 
 def test_delta_curves_end_in_the_unconstrained_cells() -> None:
