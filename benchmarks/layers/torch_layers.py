@@ -14,7 +14,8 @@ Apply = Callable[[Tensor, Tensor], Tensor]
 
 def conv2d(case: Case) -> Apply:
     """weights[d, c, a, b]."""
-    return lambda x, weights: functional.conv2d(x, weights, padding=case.reach)
+    reach = case.reach
+    return lambda x, weights: functional.conv2d(x, weights, padding=reach)
 
 
 def fourier(case: Case) -> Apply:
@@ -32,9 +33,10 @@ def fourier(case: Case) -> Apply:
 
 def unfold_and_bmm(case: Case) -> Apply:
     """weights[site, c * a * b, d]: as PyTorch's users write a locally connected layer."""
+    size, reach = case.kernel_size, case.reach
 
     def apply(x: Tensor, weights: Tensor) -> Tensor:
-        patches = functional.unfold(x, case.kernel_size, padding=case.reach).permute(2, 0, 1)
+        patches = functional.unfold(x, size, padding=reach).permute(2, 0, 1)
         return torch.bmm(patches, weights).permute(1, 2, 0).reshape(len(x), -1, *x.shape[2:])
 
     return apply
@@ -66,7 +68,7 @@ def maker(layer: Callable[[Case], Apply], compiled: bool = False, channels_last:
         apply = torch.compile(layer(case)) if compiled else layer(case)
         x, gradient = (array.transpose(0, 3, 1, 2) for array in (arrays.images, arrays.outputs))
         stored = Arrays(x, torch_kernel(case, arrays.weights), gradient)
-        tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in stored)
+        tensors = (torch.from_numpy(np.array(array, order="C")) for array in stored)
         images, weights, back = (tensor.clone(memory_format=layout) for tensor in tensors)
         images.requires_grad_()
         weights.requires_grad_()
