@@ -2,6 +2,7 @@
 
 Every contender is first compared with the others or with the definition. Ratios count: machines are shared and noisy.
 
+Examples:
     python -m experiments.benchmark sweep
         Updates a second of our engine beside those of an ordinary Flax loop; some minutes, a table for each cell.
     python -m experiments.benchmark layers --cells conv --shapes 28x28x1->16 --rounds 3

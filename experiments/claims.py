@@ -3,6 +3,7 @@
 Exit code 1 where a claim fails, else 2 where one cannot be measured. With the --seed of a command that was stopped,
 finished claims are not measured again.
 
+Examples:
     python -m experiments.claims parameter_ladder reach
         Two that take a minute: what was claimed, what was measured, and whether it holds.
     python -m experiments.claims

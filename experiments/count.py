@@ -1,9 +1,10 @@
 """Weights, multiply-adds and bytes of one layer under every constraint, exact and in closed form (D2L 7.1.2).
 
-python -m experiments.count
-    The text's own ladder, for a megapixel and delta 10: 10^12 weights for dense, 3,996,001 for shared, 441 for conv.
-python -m experiments.count --height 28 --width 28 --delta 2 --out-channels 8
-    The same for a layer on MNIST.
+Examples:
+    python -m experiments.count
+        The text's own ladder, for a megapixel and delta 10: 10^12 weights for dense, 3,996,001 for shared, 441 for conv.
+    python -m experiments.count --height 28 --width 28 --delta 2 --out-channels 8
+        The same for a layer on MNIST.
 """
 
 from dataclasses import dataclass

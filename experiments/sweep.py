@@ -4,6 +4,7 @@ Flags such as --data.folder or --training.updates change the base config before 
 all is finished; 1: it is, and every experiment diverged; 2: bad input, told in a sentence; 130: stopped, and the same
 command goes on.
 
+Examples:
     python -m experiments.sweep configs/quickstart.py
         The four cells on 8 x 8 digits, without a download, in a minute: a table of accuracies, a table of who beats whom,
         and a figure in runs/quickstart/figures.
