@@ -56,7 +56,7 @@ class Checkpoints:
         """The last checkpoint of a group, if it has one. What is not what was written is told and deleted."""
         found = []
         for path in self._folder.glob(f"{group}-*.safetensors"):
-            if parts.is_whole(path):
+            if parts.whole_content(path) is not None:
                 found.append(_read(path))
             else:
                 warnings.warn(f"{path} was damaged or altered: the group starts anew.", stacklevel=2)

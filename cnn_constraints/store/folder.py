@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
@@ -36,10 +37,11 @@ SHOWN = 8
 class RunFolder:
     """Groups are held by this process until it ends, however it does; what they found is committed part by part."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, known: Mapping[str, frozenset[str]] = MappingProxyType({})) -> None:
+        """known: the experiments of parts that were read already, by the names of these."""
         self.folder = folder
         self._held: dict[str, FileLock] = {}
-        self._known: dict[str, frozenset[str]] = {}
+        self._known = dict(known)
 
     def hold(self, group: str) -> bool:
         """Hold a group for this process. False where another process holds it."""
@@ -101,8 +103,7 @@ def open_run(folder: Path, experiments: Iterable[Resolved], environment: Mapping
         attempts = [*read_attempts(folder), dict(environment)]
         _write(folder / "config.json", {"format": FORMAT, "experiments": known})
         _write(folder / "environment.json", attempts)
-        _mend(folder)
-    return RunFolder(folder)
+        return RunFolder(folder, _mend(folder))
 
 
 def finished(folder: Path) -> set[str]:
@@ -170,12 +171,12 @@ def _write_parts(folder: Path, names: Iterable[str]) -> None:
     _write(folder / "parts.json", {"parts": listed, "digest": digest(json.dumps(listed).encode())})
 
 
-def _mend(folder: Path) -> None:
-    """Put damaged parts aside, and list those that are there."""
-    listed, whole = _read_parts(folder), []
+def _mend(folder: Path) -> dict[str, frozenset[str]]:
+    """Put damaged parts aside, list those that are there, and return their experiments by name."""
+    listed, whole = _read_parts(folder), {}
     for path in parts.present(folder):
-        if parts.is_whole(path):
-            whole.append(path.name)
+        if experiments := parts.experiments(path):
+            whole[path.name] = experiments
         else:
             warnings.warn(f"{path} was damaged or altered: its experiments are computed again.", stacklevel=3)
             with input_error(f"{path} cannot be moved", parts.ROOM):
@@ -186,6 +187,7 @@ def _mend(folder: Path) -> None:
     _write_parts(folder, whole)
     for torn in [*folder.glob("*" + PARTIAL), *(folder / "metrics").glob("*" + PARTIAL)]:
         torn.unlink(missing_ok=True)
+    return whole
 
 
 def _read(path: Path, kind: type[T]) -> T:

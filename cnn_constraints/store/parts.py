@@ -54,14 +54,15 @@ def name_of(group: str, content: bytes, suffix: str) -> str:
     return f"{group}-{digest(content)[:DIGITS]}{suffix}"
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a file has the content that its name tells. Raises InputError where it cannot be read."""
+def whole_content(path: Path) -> bytes | None:
+    """The content of a file, where it is the one that its name tells. Raises InputError where it cannot be read."""
     with input_error(f"{path} cannot be read", "mend that, then try again."):
         try:
-            return path.name == name_of(path.stem.rpartition("-")[0], path.read_bytes(), path.suffix)
+            content = path.read_bytes()
         except (FileNotFoundError, IsADirectoryError):
             # Another process may have put it aside.
-            return False
+            return None
+    return content if path.name == name_of(path.stem.rpartition("-")[0], content, path.suffix) else None
 
 
 def write(folder: Path, group: str, found: Iterable[Finished]) -> str:
@@ -91,13 +92,17 @@ def present(folder: Path) -> list[Path]:
 
 def read(path: Path) -> pyarrow.Table:
     """The rows of a part. Raises InputError where it is not what was written."""
-    if not is_whole(path):
+    if (content := whole_content(path)) is None:
         raise InputError(f"{path} was damaged or altered, since its content has not the digest in its name: {REMEDY}")
-    # In this thread alone: a process that ends soon after those of Arrow have started is aborted by them at times.
-    with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-        return file.read(use_threads=False)
+    return _table(content)
 
 
 def experiments(path: Path) -> frozenset[str]:
-    """The experiments of a part; none where it is not what was written."""
-    return frozenset(read(path)["experiment"].to_pylist()) if is_whole(path) else frozenset()
+    """The experiments of a part; none where it is not what was written, and some where it is."""
+    content = whole_content(path)
+    return frozenset() if content is None else frozenset(_table(content)["experiment"].to_pylist())
+
+
+def _table(content: bytes) -> pyarrow.Table:
+    # In this thread alone: a process that ends soon after those of Arrow have started is aborted by them at times.
+    return pyarrow.parquet.ParquetFile(io.BytesIO(content), pre_buffer=False).read(use_threads=False)
