@@ -6,9 +6,9 @@ import json
 import math
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -197,7 +197,7 @@ def check(experiment: Experiment) -> None:
 
 def _check_field(name: str, value: Any, allowed: Collection[str] | None) -> None:
     hint, bounds = fields()[name]
-    if not _fits(value, hint):
+    if not _fits(hint)(value):
         raise InputError(f"{name} is {_shown(value)}: it must be {_in_words(hint)}.")
     for entry in value if isinstance(value, tuple) else (value,):
         if entry is None:
@@ -210,13 +210,17 @@ def _check_field(name: str, value: Any, allowed: Collection[str] | None) -> None
             )
 
 
-def _fits(value: Any, hint: Any) -> bool:
+@cache
+def _fits(hint: Any) -> Callable[[Any], bool]:
     """Whether a value is of a type. A whole number is a number; a truth value is neither."""
     if isinstance(hint, types.UnionType):
-        return any(_fits(value, part) for part in typing.get_args(hint))
+        each = [_fits(part) for part in typing.get_args(hint)]
+        return lambda value: any(fits(value) for fits in each)
     if typing.get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_fits(entry, typing.get_args(hint)[0]) for entry in value)
-    return isinstance(value, (int, float) if hint is float else hint) and not isinstance(value, bool)
+        of_entry = _fits(typing.get_args(hint)[0])
+        return lambda value: isinstance(value, tuple) and all(map(of_entry, value))
+    kinds = (int, float) if hint is float else (hint,)
+    return lambda value: isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _in_words(hint: Any) -> str:
