@@ -119,7 +119,7 @@ def test_a_head_is_lost(place, long, tmp_path):
 
 
 def test_what_a_task_refuses_arrives_as_its_sentence(cluster, monkeypatch):
-    other = {**ray_module.versions(), "jax": "0.0.1"}
+    other = {**ray_module.versions(), "cnn-constraints": "0.0.0", "jax": "0.0.1"}
     monkeypatch.setattr(ray_module, "versions", lambda: other)
     with (
         RayExecutor(Silent(), Datasets(), RaySettings(cluster.address)) as executor,
