@@ -99,13 +99,15 @@ def test_what_can_be_said_in_two_ways_is_one_experiment(experiments):
 
 
 def test_resolving_changes_nothing_else(experiments):
-    two_ways = {"model.constraint", "model.delta", "model.tile", "model.rank", "training.penalty_threshold"}
-    two_ways |= {"data.digest", "data.size", "data.strength"}
+    two_ways = {f"model.{leaf}" for leaf in ("constraint", "delta", "tile", "rank")}
+    two_ways |= {"data.digest", "data.size", "data.strength", "training.penalty_threshold"}
     for experiment in experiments:
         before, after = flat(experiment), flat(resolve_one(experiment))
         assert {name for name in before if before[name] != after[name]} <= two_ways
         if (name := after["model.constraint"]) in LOCAL:
-            assert after["model.delta"] == before["model.delta"] and name == before["model.constraint"]
+            given, of_one_site = before["model.constraint"], before["model.tile"] == 1
+            assert name == ("conv" if given == "tiled" and of_one_site else given)
+            assert after["model.delta"] == before["model.delta"]
 
 
 def test_the_candidates_are_every_combination_the_last_fastest(experiments):
@@ -237,14 +239,15 @@ def test_fields_that_do_not_go_together_are_refused(changes, words):
 
 
 def test_what_is_no_experiment_is_refused():
-    for bad, words in (
-        (None, "of the type NoneType: it must be an Experiment"),
-        (dataclasses.replace(Experiment(), model=3), "model is of the type int: "),
-    ):
+    no_model = dataclasses.replace(Experiment(), model=3)
+    bad = (
+        ([None], "of the type NoneType: it must be an Experiment"),
+        ([no_model], "model is of the type int: "),
+        ([], "empty"),
+    )
+    for experiments, words in bad:
         with pytest.raises(InputError, match=words):
-            resolve([bad])
-    with pytest.raises(InputError, match="empty"):
-        resolve([])
+            resolve(experiments)
 
 
 def of_folder(folder: str | Path, **changes: Any) -> Experiment:
