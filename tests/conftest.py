@@ -71,6 +71,11 @@ def seed() -> int:
 
 
 @pytest.fixture
+def generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
 def draw(seed: int) -> Draw:
     return Draw(seed)
 

@@ -16,11 +16,6 @@ FIELDS = sorted(DEFAULTS)
 
 
 @pytest.fixture
-def generator(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-@pytest.fixture
 def experiments(generator: np.random.Generator) -> list[Experiment]:
     return [random_experiment(generator) for _ in range(10)]
 

@@ -30,11 +30,6 @@ def images(generator: np.random.Generator, count: int, labels: np.ndarray | None
 
 
 @pytest.fixture
-def generator(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-@pytest.fixture
 def dataset(generator: np.random.Generator) -> Dataset:
     return Dataset("noise", images(generator, 900), images(generator, 30), tuple("abc"))
 

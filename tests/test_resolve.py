@@ -25,11 +25,6 @@ from cnn_constraints.resolve import ARRAYS, Resolved, name_of, registries, resol
 LOCAL = {name for name in low_rank.names() if constraints.find(low_rank.bank_of(name)).local}
 
 
-@pytest.fixture
-def generator(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
 @pytest.fixture(autouse=True, scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A working directory in which IMAGES is a folder of images; values come as from a user, whose shapes nobody checks."""

@@ -17,11 +17,6 @@ def random_split(generator: np.random.Generator, sizes: list[int]) -> Split:
 
 
 @pytest.fixture
-def generator(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-@pytest.fixture
 def split(generator) -> Split:
     """Of as many images in every class."""
     return random_split(generator, [int(generator.integers(20, 40))] * int(generator.integers(2, 11)))
