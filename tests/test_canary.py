@@ -36,7 +36,7 @@ def test_compiled_training_is_the_plain_loop(seed):
     generator = np.random.default_rng(seed)
     candidates, steps, batch, inputs, outputs = 5, 200, 16, 12, 7
     weights = generator.normal(size=(candidates, inputs, outputs)).astype(np.float32)
-    rates = np.geomspace(0.01, 1.0, candidates).astype(np.float32)
+    rates = np.geomspace(0.01, 0.3, candidates).astype(np.float32)
     batches = generator.normal(size=(steps, batch, inputs)).astype(np.float32)
     targets = np.sin(generator.normal(size=(steps, batch, outputs))).astype(np.float32)
     with jax.default_matmul_precision("highest"):
@@ -45,4 +45,4 @@ def test_compiled_training_is_the_plain_loop(seed):
         plain, momentum = weights[candidate].astype(np.float64), np.zeros((inputs, outputs))
         for x, y in zip(batches.astype(np.float64), targets.astype(np.float64), strict=True):
             plain, momentum = numpy_step(plain, momentum, float(rates[candidate]), x, y)
-        np.testing.assert_allclose(compiled[candidate], plain, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(compiled[candidate], plain, atol=1e-4)
