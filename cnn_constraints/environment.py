@@ -46,6 +46,11 @@ def device_memory() -> int:
     statistics = jax.local_devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"]
+    return machine_memory()
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this machine has in all."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

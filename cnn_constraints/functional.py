@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from cnn_constraints import errors
@@ -112,7 +113,8 @@ def draw_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
     XLA on CPU takes up to ten times as long to compile the same draw over several axes.
     """
-    return jax.random.normal(key, (math.prod(shape),), jnp.float32).reshape(shape)
+    # The barrier keeps a factor from being folded into the draw, which would round otherwise from program to program.
+    return lax.optimization_barrier(jax.random.normal(key, (math.prod(shape),), jnp.float32)).reshape(shape)
 
 
 def respond(layer: Layer, x: Inputs, networks: Sequence[Parameters]) -> Outputs:

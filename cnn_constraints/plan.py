@@ -6,8 +6,8 @@ All that can be refused is refused here, before anything is trained.
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data import subsets
@@ -181,16 +181,16 @@ def cost_of(experiment: Experiment, dataset: Dataset) -> Cost:
 
 
 def build_arrays(experiment: Resolved, dataset: Dataset) -> Arrays:
-    """The arrays of one experiment. Raises InputError where the data set holds too few images."""
+    """The arrays of one experiment, on the host. Raises InputError where the data set holds too few images."""
     data, training = experiment.data, experiment.training
     subset = subsets.draw_subset(dataset.train, experiment.seed, data.n_train, data.n_validation)
     positions = subsets.draw_batches(data.n_train, training.batch_size, training.updates, experiment.seed)
     return Arrays(
-        key=jax.random.key(experiment.seed),
-        hyperparameters=Hyperparameters(*jnp.asarray(experiment.candidates, jnp.float32).T),
-        batches=jnp.asarray(subset.train[positions]),
-        validation=jnp.asarray(subset.validation),
-        standardisation=Standardisation(jnp.asarray(subset.mean), jnp.asarray(subset.deviation)),
+        seed=np.asarray(experiment.seed, np.uint32),
+        hyperparameters=Hyperparameters(*np.asarray(experiment.candidates, np.float32).T),
+        batches=subset.train[positions],
+        validation=subset.validation,
+        standardisation=Standardisation(subset.mean, subset.deviation),
     )
 
 

@@ -90,7 +90,8 @@ def run(
         if ray:
             executor = stack.enter_context(RayExecutor(progress, load, ray, stop))
         else:
-            executor = LocalExecutor(progress, load, store.Checkpoints(folder), checkpoint_every, stop)
+            executor = LocalExecutor(progress, load, store.Checkpoints(folder), checkpoint_every, stop, left)
+            stack.callback(executor.close)
         opened = stack.enter_context(store.open_run(folder, resolved, describe_environment(list(arguments))))
         if observer:
             observer.opened()

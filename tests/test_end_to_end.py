@@ -82,7 +82,7 @@ def trajectory(experiment: Resolved, dataset: Dataset, follow: bool) -> list[flo
     """
     task, arrays = build_task(experiment, dataset), build_arrays(experiment, dataset)
     split = to_device(dataset.train)
-    candidate = jax.tree.map(in_64_bits, loop.start(task, arrays.key))
+    candidate = jax.tree.map(in_64_bits, loop.start(task, jax.random.key(experiment.seed)))
     if follow:
         candidate = candidate._replace(parameters=follow_pixels(candidate.parameters))
     hyperparameters = jax.tree.map(lambda leaf: in_64_bits(leaf[0]), arrays.hyperparameters)

@@ -1,10 +1,13 @@
-"""Trains groups one after the other on all devices of this machine: groups in, what each experiment found out."""
+"""Trains groups one after the other on all devices of this machine, while threads compile the programs of those that
+follow: groups in, what each experiment found out.
+"""
 
 import itertools
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -12,10 +15,11 @@ import numpy as np
 
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.data.datasets import images_of
-from cnn_constraints.environment import device_memory
+from cnn_constraints.environment import device_memory, machine_memory
 from cnn_constraints.experiment import Data
 from cnn_constraints.plan import Group, build_arrays, to_device
 from cnn_constraints.resolve import Resolved
+from cnn_constraints.settings import cores
 from cnn_constraints.store import Checkpoint, Checkpoints
 from cnn_constraints.training import ensemble
 from cnn_constraints.training.ensemble import Arrays, Program, State
@@ -31,13 +35,22 @@ CHECKPOINT_EVERY = 60.0
 CHECKPOINT_SHARE = 0.01
 """At most so much of the time goes into checkpoints, however large they are."""
 
+COMPILER_CORES, COMPILER_BYTES = 1, 2**31
+"""So many cores, and so much memory, are there for each program that is compiled beside others."""
+
+STOP_EVERY = 0.1
+"""Seconds between two looks, while a program is waited for, at whether to stop."""
+
 
 @runtime_checkable
 class Progress(Protocol):
     """Told what is going on; see progress.py."""
 
     def compiling(self, group: Group) -> None:
-        """The program of a group begins to be compiled."""
+        """The program of a group begins to be compiled; said in the thread that does it."""
+
+    def compiled(self, group: Group) -> None:
+        """It is."""
 
     def running(self, experiments: Sequence[Resolved]) -> None:
         """These experiments begin to be trained side by side."""
@@ -52,7 +65,7 @@ class LocalExecutor:
     checkpoints: where groups that take long are kept in the middle, and go on from; whoever keeps what they found deletes
     them. checkpoint_every: in seconds; 0 for after every step, whatever it costs.
     stop: whether to stop, asked before experiments are trained and after every step, that is after each look at the
-    validation data.
+    validation data. planned: the groups that will be run, as far as is known, in their order.
     """
 
     def __init__(
@@ -62,6 +75,7 @@ class LocalExecutor:
         checkpoints: Checkpoints | None = None,
         checkpoint_every: float = CHECKPOINT_EVERY,
         stop: Callable[[], bool] = lambda: False,
+        planned: Sequence[Group] = (),
     ) -> None:
         self._progress = progress
         self._load = load
@@ -69,8 +83,15 @@ class LocalExecutor:
         self._checkpoint_every = checkpoint_every
         self._stop = stop
         self._on_device: dict[tuple, tuple[Images, Images]] = {}
-        self._compiled: tuple[object, Program | None] = (None, None)
+        self._planned = planned
+        self._compilers = ThreadPoolExecutor(compilers())
+        self._compiled: dict[tuple[str, int], Future[Program]] = {}
+        self._last: tuple[str, int] | None = None
         self.programs = 0
+
+    def close(self) -> None:
+        """Wait for the programs that are being compiled, and compile no others."""
+        self._compilers.shutdown(cancel_futures=True)
 
     def run(self, groups: Iterable[Group]) -> Iterator[list[Finished]]:
         """Train and test every experiment of the groups; what those trained side by side found comes together.
@@ -87,7 +108,7 @@ class LocalExecutor:
                 # A program takes so many: in a round with fewer, the last is trained several times over.
                 padded = [*members, *members[-1:] * (width - len(members))]
                 arrays = ensemble.stack([build_arrays(member, dataset) for member in padded])
-                program = self._program(group, dataset, arrays)
+                program = self._program(group)
                 yield self._round(Round(group, members, arrays), program, checkpoint)
                 checkpoint = None
 
@@ -164,19 +185,41 @@ class LocalExecutor:
             self._on_device = {key: (ensemble.on_devices(program, train), ensemble.on_devices(program, test))}
         return self._on_device[key]
 
-    def _program(self, group: Group, dataset: Dataset, arrays: Arrays) -> Program:
-        """The last program, where it is of this group and of as many experiments; or a new one."""
-        key = group.name, len(arrays.batches)
-        known, program = self._compiled
-        if known == key and program is not None:
-            return program
-        self._progress.compiling(group)
+    def _program(self, group: Group) -> Program:
+        """The program of a group; those of the groups that follow are compiled from now on, as many as there are threads.
+
+        Raises KeyboardInterrupt where it is asked to stop before the program is there.
+        """
+        names = [one.name for one in self._planned]
+        after = names.index(group.name) + 1 if group.name in names else len(names)
+        wanted = {(one.name, side_by_side(one)): one for one in (group, *self._planned[after : after + compilers()])}
+        self._compiled = {key: self._compiled.get(key) or self._compile(one) for key, one in wanted.items()}
+        key, program = next(iter(self._compiled.items()))
+        while not wait([program], STOP_EVERY).done:
+            if self._stop():
+                raise KeyboardInterrupt
+        self.programs += key != self._last
+        self._last = key
+        return program.result()
+
+    def _compile(self, group: Group) -> Future[Program]:
+        dataset = self._load(group.first.data)
         # Compiling asks for shapes only.
+        arrays = ensemble.stack([build_arrays(group.first, dataset)] * side_by_side(group))
         train, test = (jax.eval_shape(to_device, split) for split in (dataset.train, dataset.test))
-        program = ensemble.compile_program(group.task, arrays, train, test, group.first.training.evaluate_every)
-        self._compiled = key, program
-        self.programs += 1
-        return program
+
+        def compile_program() -> Program:
+            self._progress.compiling(group)
+            program = ensemble.compile_program(group.task, arrays, train, test, group.first.training.evaluate_every)
+            self._progress.compiled(group)
+            return program
+
+        return self._compilers.submit(compile_program)
+
+
+def compilers() -> int:
+    """How many programs are compiled at once on this machine."""
+    return max(1, min(cores() // COMPILER_CORES, machine_memory() // COMPILER_BYTES))
 
 
 class Round(NamedTuple):

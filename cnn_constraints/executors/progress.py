@@ -36,6 +36,7 @@ class ProgressBar:
         total = sum(one.training.updates for group in groups for one in group.experiments)
         number = self._bar.add_task("starting", total=total)
         self._task = self._bar.tasks[number]
+        self._running, self._compiling = "", []
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
@@ -45,19 +46,29 @@ class ProgressBar:
         self._bar.stop()
 
     def compiling(self, group: Group) -> None:
-        self._print(f"compiling {describe(group.first)}")
+        self._compiling.append(described := describe(group.first))
+        self._print(f"compiling {described}")
+
+    def compiled(self, group: Group) -> None:
+        self._compiling.remove(describe(group.first))
+        self._show()
 
     def running(self, experiments: Sequence[Resolved]) -> None:
         """These experiments, which are of one arm, side by side."""
         each = "; ".join(f"n = {one.data.n_train}, seed {one.seed}" for one in experiments[:SHOWN])
         more = f" and {len(experiments) - SHOWN} more" if len(experiments) > SHOWN else ""
-        self._print(f"{describe(experiments[0])}: {each}{more}", throttled=True)
+        self._running = f"{describe(experiments[0])}: {each}{more}"
+        self._print(self._running, throttled=True)
 
     def advanced(self, updates: int) -> None:
         self._bar.update(self._task.id, advance=updates)
 
+    def _show(self) -> None:
+        compiling = [f"compiling {', '.join(self._compiling)}"] * bool(self._compiling)
+        self._bar.update(self._task.id, description="; ".join([self._running] * bool(self._running) + compiling))
+
     def _print(self, message: str, throttled: bool = False) -> None:
-        self._bar.update(self._task.id, description=message)
+        self._show()
         now, done, total = time.monotonic(), self._task.completed, self._task.total or 1
         if self._is_terminal or (throttled and now - self._last_line < LINE_EVERY):
             return

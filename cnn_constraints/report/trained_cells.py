@@ -75,7 +75,8 @@ def _moments(group: Group, dataset: Dataset) -> Iterator[tuple[int, list[Any]]]:
     splits = to_device(dataset.train), to_device(dataset.test)
     arrays = ensemble.stack([build_arrays(one, dataset) for one in group.experiments])
     program = ensemble.compile_program(group.task, arrays, *splits, group.first.training.evaluate_every)
-    yield 0, [jax.tree.map(np.asarray, loop.start(group.task, key).parameters) for key in arrays.key]
+    keys = [jax.random.key(one.seed) for one in group.experiments]
+    yield 0, [jax.tree.map(np.asarray, loop.start(group.task, key).parameters) for key in keys]
     for _, state in ensemble.train(program, arrays, *splits):
         yield state.update, [ensemble.current_parameters(state, number, 0) for number in range(group.size)]
 

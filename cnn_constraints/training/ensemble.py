@@ -1,9 +1,9 @@
 """Many candidates, one compiled program: the candidates of an experiment see the same batches and share the work on them;
 experiments, which do not, train side by side on the devices of the machine.
 
-A program covers the updates from one look at the validation data to the next, that look, and, at the right moment, the
-drawing of initial weights and the one reading of the test set. So one shape is one program, whatever an experiment's seed,
-training-set size, learning rates and weight decays are.
+A program has two parts: the drawing of initial weights; and the updates from one look at the validation data to the next,
+that look and, at the right moment, the one reading of the test set. So one shape is one program, whatever an experiment's
+seed, training-set size, learning rates and weight decays are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from cnn_constraints.training import candidates as kinds
 from cnn_constraints.training import loop, soft_constraints
@@ -28,12 +28,14 @@ EVALUATION_CHUNK = 500
 
 
 class Arrays(NamedTuple):
-    """What one experiment is trained on, or with a leading axis what several are. All share the images themselves."""
+    """What one experiment is trained on, or with a leading axis what several are, on the host or on a device. All share the
+    images themselves.
+    """
 
-    key: jax.Array
+    seed: UInt32[Array | np.ndarray, "*experiments"]
     hyperparameters: Hyperparameters
-    batches: Int[Array, "*experiments updates batch"]
-    validation: Int[Array, "*experiments n_validation"]
+    batches: Int[Array | np.ndarray, "*experiments updates batch"]
+    validation: Int[Array | np.ndarray, "*experiments n_validation"]
     standardisation: Standardisation
 
 
@@ -72,8 +74,9 @@ SPREAD, WHOLE = PartitionSpec("experiments"), PartitionSpec()
 
 
 class Program(NamedTuple):
-    """What a group shares: the compiled segment, the shapes of the candidates it takes, and how training is cut up."""
+    """What a group shares: the compiled parts, the shapes of the candidates, and how training is cut up."""
 
+    start: Callable
     segment: Callable
     candidates: Candidates
     devices: Mesh
@@ -88,7 +91,7 @@ class Program(NamedTuple):
 
 def stack(experiments: Sequence[Arrays]) -> Arrays:
     """Experiments of one shape, to be trained side by side."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *experiments)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *experiments)
 
 
 def compile_program(
@@ -109,17 +112,26 @@ def compile_program(
     available, experiments = jax.devices(), len(arrays.batches)
     count = max(n for n in range(1, len(available) + 1) if experiments % n == 0)
     devices = Mesh(np.array(available[:count]), ("experiments",))
-    candidates = jax.eval_shape(jax.vmap(partial(_start, task, kind)), arrays.key, arrays.hyperparameters)
-    specs = (SPREAD, WHOLE, SPREAD, WHOLE, WHOLE)
-    segments = partial(_segments, task, kind)
-    spread = jax.shard_map(segments, mesh=devices, in_specs=specs, out_specs=SPREAD, check_vma=False)
-    shardings = tuple(NamedSharding(devices, spec) for spec in specs)
-    part = arrays._replace(batches=arrays.batches[:, :evaluate_every])
-    shapes = jax.eval_shape(lambda *all_: all_, candidates, jnp.array(0), part, train_split, test_split)
-    lowered = jax.jit(spread, donate_argnums=0, in_shardings=shardings).lower(*shapes)
     one_thread: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
-    compiled = lowered.compile(one_thread if jax.default_backend() == "cpu" else None)
-    return Program(compiled, candidates, devices, task.updates, evaluate_every)
+
+    def compile_part(function: Callable, specs: tuple[PartitionSpec, ...], shapes: tuple, **options: Any) -> Callable:
+        spread = jax.shard_map(_for_each(function), mesh=devices, in_specs=specs, out_specs=SPREAD, check_vma=False)
+        shardings = tuple(NamedSharding(devices, spec) for spec in specs)
+        lowered = jax.jit(spread, in_shardings=shardings, **options).lower(*shapes)
+        return lowered.compile(one_thread if jax.default_backend() == "cpu" else None)
+
+    of_start, start = (arrays.seed, arrays.hyperparameters), partial(_start, task, kind)
+    candidates = jax.eval_shape(jax.vmap(start), *of_start)
+    part = arrays._replace(batches=arrays.batches[:, :evaluate_every])
+    of_segment = (candidates, part, np.int32(0), train_split, test_split)
+    return Program(
+        compile_part(start, (SPREAD, SPREAD), of_start),
+        compile_part(partial(_segment, task), (SPREAD, SPREAD, WHOLE, WHOLE, WHOLE), of_segment, donate_argnums=0),
+        candidates,
+        devices,
+        task.updates,
+        evaluate_every,
+    )
 
 
 def on_devices(program: Program, arrays: Any, spread: PartitionSpec = WHOLE) -> Any:
@@ -132,14 +144,12 @@ def train(
 ) -> Steps:
     """Train stacked experiments with the program of their group, from the start or from a state on."""
     splits = on_devices(program, train_split), on_devices(program, test_split)
-    spread = NamedSharding(program.devices, SPREAD)
-    # The first segment replaces them by initial weights.
-    zeros = lambda shape: jnp.zeros(shape.shape, shape.dtype, device=spread)
-    done, candidates = state or State(0, jax.tree.map(zeros, program.candidates))
+    start = lambda: program.start(*on_devices(program, (arrays.seed, arrays.hyperparameters), SPREAD))
+    done, candidates = state or State(0, start())
     for first in range(done, program.updates, program.evaluate_every):
         part = arrays._replace(batches=arrays.batches[:, first : first + program.evaluate_every])
-        here = on_devices(program, jnp.array(first))
-        candidates, history = program.segment(candidates, here, on_devices(program, part, SPREAD), *splits)
+        here = on_devices(program, np.int32(first))
+        candidates, history = program.segment(candidates, on_devices(program, part, SPREAD), here, *splits)
         history = jax.tree.map(np.asarray, history)
         state = State(first + program.evaluate_every, candidates)
         each = [jax.tree.map(lambda leaf, i=i: leaf[i], history) for i in range(program.side_by_side)]
@@ -165,33 +175,32 @@ def load_state(program: Program, update: int, arrays: Sequence[np.ndarray]) -> S
     return State(update, on_devices(program, whole, SPREAD))
 
 
-def _segments(
-    task: Task, kind: type[Candidates], candidates: Candidates, first: Array, arrays: Arrays, *splits: Images
-) -> Any:
-    """The segments of the experiments on one device. For one alone there is no axis: layouts would suffer from it."""
-    segment = lambda candidates, arrays: _segment(task, kind, candidates, first, arrays, *splits)
-    if len(arrays.batches) > 1:
-        return jax.vmap(segment)(candidates, arrays)
-    alone = jax.tree.map(lambda leaf: leaf[0], (candidates, arrays))
-    return jax.tree.map(lambda leaf: leaf[None], segment(*alone))
+def _for_each(function: Callable) -> Callable:
+    """A function of one experiment's arrays, the first two, as one of those on a device. For one alone there is no axis:
+    layouts would suffer from it.
+    """
+
+    def for_each(one: Any, other: Any, *shared: Any) -> Any:
+        if len(jax.tree.leaves(one)[0]) > 1:
+            return jax.vmap(lambda *own: function(*own, *shared))(one, other)
+        alone = jax.tree.map(lambda leaf: leaf[0], (one, other))
+        return jax.tree.map(lambda leaf: leaf[None], function(*alone, *shared))
+
+    return for_each
 
 
-def _start(task: Task, kind: type[Candidates], key: jax.Array, hyperparameters: Hyperparameters) -> Candidates:
-    return kinds.alike(loop.start(task, key), jnp.size(hyperparameters.learning_rate), kind)
+def _start(task: Task, kind: type[Candidates], seed: Array, hyperparameters: Hyperparameters) -> Candidates:
+    return kinds.alike(loop.start(task, jax.random.key(seed)), jnp.size(hyperparameters.learning_rate), kind)
 
 
 def _segment(
-    task: Task, kind: type[Candidates], candidates: Candidates, first: Int[Array, ""], arrays: Arrays, *splits: Images
+    task: Task, candidates: Candidates, arrays: Arrays, first: Int[Array, ""], train_split: Images, test_split: Images
 ) -> tuple[Candidates, tuple[Metrics, Metrics, Test, Int[Array, " candidates"], dict[str, Array]]]:
-    train_split, test_split = splits
-    start = lambda: _start(task, kind, arrays.key, arrays.hyperparameters)
-    candidates = lax.cond(first == 0, start, lambda: candidates)
-
     def step(candidates: Candidates, batch: Int[Array, " batch"]) -> tuple[Candidates, Metrics]:
         images, labels = loop.prepare(train_split, batch, arrays.standardisation)
         return _update(task, candidates, images, labels, arrays.hyperparameters)
 
-    candidates, of_batches = lax.scan(step, candidates, arrays.batches)
+    candidates, of_batches = lax.scan(step, candidates, jnp.asarray(arrays.batches))
     parameters = candidates.map(lambda one: one.parameters)
     validation = _evaluate(task, parameters, train_split, arrays.validation, arrays.standardisation)
     candidates = candidates.map(partial(loop.remember, first), of_batches.loss.T, validation)
@@ -221,7 +230,7 @@ def _evaluate(
     task: Task,
     parameters: Candidates,
     split: Images,
-    indices: Int[Array, " examples"],
+    indices: Int[Array | np.ndarray, " examples"],
     standardisation: Standardisation,
 ) -> Metrics:
     """Mean metrics of each candidate's parameters, a chunk of images at a time."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
@@ -51,8 +52,8 @@ class Images(NamedTuple):
 class Standardisation(NamedTuple):
     """Per channel, of the training subset."""
 
-    mean: Float[Array, " channels"]
-    deviation: Float[Array, " channels"]
+    mean: Float[Array | np.ndarray, " channels"]
+    deviation: Float[Array | np.ndarray, " channels"]
 
 
 class Best(NamedTuple):
@@ -86,7 +87,7 @@ def start(task: Task, key: jax.Array) -> Candidate:
 
 
 def prepare(
-    split: Images, indices: Int[Array, " batch"], standardisation: Standardisation
+    split: Images, indices: Int[Array | np.ndarray, " batch"], standardisation: Standardisation
 ) -> tuple[Float[Array, "batch height width channels"], Int[Array, " batch"]]:
     """(intensity - mean) / deviation, for the images at `indices`."""
     images = split.images[indices].astype(jnp.float32)
@@ -150,8 +151,8 @@ def train(
     key: jax.Array,
     hyperparameters: Hyperparameters,
     split: Images,
-    batches: Int[Array, "updates batch"],
-    validation: Int[Array, " n_validation"],
+    batches: Int[Array | np.ndarray, "updates batch"],
+    validation: Int[Array | np.ndarray, " n_validation"],
     standardisation: Standardisation,
     evaluate_every: int,
 ) -> tuple[Candidate, list[Metrics]]:

@@ -61,5 +61,5 @@ def train_loop(experiment: Resolved, dataset: Dataset, number: int = 0, updates:
     hyperparameters = jax.tree.map(lambda leaf: leaf[number], arrays.hyperparameters)
     data = to_device(dataset.train), arrays.batches[:updates], arrays.validation, arrays.standardisation
     return task, *loop.train(
-        task, arrays.key, hyperparameters, *data, evaluate_every=experiment.training.evaluate_every
+        task, jax.random.key(experiment.seed), hyperparameters, *data, evaluate_every=experiment.training.evaluate_every
     )
