@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
-from scipy.optimize import isotonic_regression
 from scipy.special import stdtrit
 
 from cnn_constraints.errors import InputError
@@ -111,6 +109,8 @@ def bootstrap_interval(
     """
     if len(values) < 2 or not np.isfinite(values).all():
         raise InputError("A bootstrap needs two or more seeds and finite values.")
+    from scipy import stats  # half a second, for which no sweep should wait
+
     rows, of_rows = np.arange(len(values)), lambda rows: float(statistic(values[rows]))
     options = {"n_resamples": RESAMPLES, "confidence_level": CONFIDENCE, "rng": generator}
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
@@ -135,6 +135,8 @@ def samples_to_error(
 
     Raises InputError where samples do not increase, or an error or the target is not a positive finite number.
     """
+    from scipy.optimize import isotonic_regression  # as slow to import
+
     sizes, measured = np.asarray(samples, float), np.asarray(errors, float)
     if not (len(sizes) == len(measured) > 0 and (sizes > 0).all() and (np.diff(sizes) > 0).all()):
         raise InputError("A learning curve needs one error a training-set size, and sizes that increase.")

@@ -13,7 +13,6 @@ from cnn_constraints.errors import InputError, input_error
 from cnn_constraints.files import atomic_write
 from cnn_constraints.report.figures import figures_for
 from cnn_constraints.report.page import build
-from cnn_constraints.report.page.claims import claims_page
 from cnn_constraints.report.tables import print_tables
 
 DOTS_PER_INCH = 150
@@ -58,6 +57,8 @@ def report_runs(
 
 def report_claims(folder: Path, page: Path | None = None) -> None:
     """Write the page of a folder of claims and print its path. Raises InputError where it cannot be read or written."""
+    from cnn_constraints.report.page.claims import claims_page  # which imports every claim
+
     for path in _write_page(lambda: claims_page(folder), page or folder / PAGE):
         print(path)
 

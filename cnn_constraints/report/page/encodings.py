@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas
 from matplotlib.colors import to_hex
-from scipy import stats
+from scipy.special import stdtrit
 
 from cnn_constraints.report.claims import line_style
 from cnn_constraints.report.figures import lighter
@@ -21,7 +21,7 @@ SHAPES = {"s": "square", "D": "diamond", "^": "triangle-up", "o": "circle"}
 
 MOST_SEEDS = 500
 
-QUANTILES = [None, None, *(round(float(stats.t.ppf(0.975, seeds - 1)), 6) for seeds in range(2, MOST_SEEDS + 1))]
+QUANTILES = [None, None, *stdtrit(range(1, MOST_SEEDS), 0.975).round(6).tolist()]
 """Of Student's t for the two-sided 95% interval of so many seeds as is the place in the list."""
 
 ERROR = "test error, %"
