@@ -25,13 +25,16 @@ PACKAGES = (
 
 
 def describe_environment(arguments: list[str]) -> dict[str, Any]:
-    """The command, the time (UTC), versions of Python and packages, the devices, and the git commit of this checkout."""
+    """The command, the time (UTC), versions of Python and packages, the devices and the bytes that each has, which decide
+    how many experiments are trained side by side, and the git commit of this checkout.
+    """
     return {
         "arguments": arguments,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "packages": versions(),
         "platform": platform.platform(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "device_memory": device_memory(),
         "commit": _commit(),
     }
 

@@ -22,11 +22,14 @@ from cnn_constraints.network import ACTIVATIONS, Network
 from cnn_constraints.ops import choose
 from cnn_constraints.resolve import Resolved, soft_constraints
 from cnn_constraints.training import soft_constraints as soft
-from cnn_constraints.training.ensemble import Arrays
+from cnn_constraints.training.ensemble import EVALUATION_CHUNK, Arrays
 from cnn_constraints.training.loop import Hyperparameters, Images, Standardisation, Task
 
 BYTES_PER_PARAMETER = 4 * 5
 """In 32 bits: the parameter, its gradient, the two moments of Adam, and the best parameter so far."""
+
+WINDOWS_OF_SHARED = 8
+"""How many numbers a layer that sees the whole image makes of one of its inputs: its spectra, in parts and twice."""
 
 
 class Cost(NamedTuple):
@@ -56,6 +59,20 @@ class Group(NamedTuple):
     def least_memory(self) -> int:
         """Bytes that the parameters of one experiment take while it is trained."""
         return BYTES_PER_PARAMETER * self.cost.parameters * len(self.first.candidates)
+
+    @property
+    def most_memory(self) -> int:
+        """Bytes that one experiment may take in all: beside its parameters, for every candidate and image evaluated at once
+        the windows that each layer copies, its output and what comes of that.
+        """
+        numbers = 0
+        for layer in self.task.network.layers:
+            geometry = layer.geometry
+            windows = WINDOWS_OF_SHARED if layer.delta is None else (2 * layer.delta + 1) ** 2
+            numbers += layer.in_channels * geometry.input_sites * windows
+            numbers += 2 * layer.out_channels * geometry.output_sites
+        images = max(self.first.training.batch_size, EVALUATION_CHUNK)
+        return self.least_memory + 4 * images * numbers * len(self.first.candidates)
 
 
 def plan(experiments: Iterable[Resolved], load: Callable[[Data], Dataset]) -> list[Group]:

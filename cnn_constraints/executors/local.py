@@ -26,8 +26,8 @@ from cnn_constraints.training.ensemble import Arrays, Program, State
 from cnn_constraints.training.loop import Images
 from cnn_constraints.training.records import Evaluation, Finished, evaluations_of, result_of
 
-CANDIDATES_ON_ACCELERATOR = 64
-"""So many small networks at least are what should keep a GPU or TPU busy."""
+CANDIDATES_ON_ACCELERATOR = 256
+"""On an H200 so many take up to a quarter less time each than 64 do (benchmarks/results/gpu.json); more were not tried."""
 
 CHECKPOINT_EVERY = 60.0
 """Seconds of training between two checkpoints."""
@@ -181,8 +181,8 @@ class LocalExecutor:
         key = (images_of(data), program.devices)
         if key not in self._on_device:
             dataset = self._load(data)
-            train, test = (to_device(split) for split in (dataset.train, dataset.test))
-            self._on_device = {key: (ensemble.on_devices(program, train), ensemble.on_devices(program, test))}
+            train, test = (ensemble.on_devices(program, Images(*split)) for split in (dataset.train, dataset.test))
+            self._on_device = {key: (train, test)}
         return self._on_device[key]
 
     def _program(self, group: Group) -> Program:
@@ -231,9 +231,12 @@ class Round(NamedTuple):
 
 
 def side_by_side(group: Group) -> int:
-    """How many experiments of a group are trained at once on this machine, as memory allows."""
-    on_cpu, fit = jax.default_backend() == "cpu", max(1, device_memory() // group.least_memory)
-    return experiments_at_once(group, on_cpu, jax.device_count(), fit)
+    """How many experiments of a group are trained at once on this machine: by the group and the device, whatever else its
+    memory holds, since bits and checkpoints depend on it on accelerators.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    fit = device_memory() // (group.least_memory if on_cpu else group.most_memory)
+    return experiments_at_once(group, on_cpu, jax.device_count(), max(1, fit))
 
 
 def experiments_at_once(group: Group, on_cpu: bool, devices: int, fit: int) -> int:

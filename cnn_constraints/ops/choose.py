@@ -81,6 +81,8 @@ class Choice(NamedTuple):
 CPU, ACCELERATORS = ("cpu",), ("gpu", "tpu")
 
 # On CPU: the winners of benchmarks/results, forward and backward; `library` is left out, for it is slow inside a scan.
+# On accelerators: what was measured on one card, an H200. A first layer has what networks of one layer were measured with;
+# a later one what was fastest in networks of two, where a library's convolution of each candidate's own images is slow.
 TABLE = (
     Choice(CPU, "dense", "matrix"),
     Choice(CPU, "shared", "row_fourier", largest_in_channels=16, largest_sites=64 * 64),
@@ -97,9 +99,12 @@ TABLE = (
     Choice(CPU, "conv", "tiles_2x4"),
     Choice(CPU, "tiled", "polyphase"),
     Choice(ACCELERATORS, "dense", "matrix"),
+    Choice(ACCELERATORS, "shared", "row_fourier", largest_in_channels=16, largest_sites=64 * 64),
     Choice(ACCELERATORS, "shared", "fourier"),
-    Choice(ACCELERATORS, "local", "tiles_1x1"),
-    Choice(ACCELERATORS, "conv", "library"),
+    Choice(ACCELERATORS, "local", "tiles_1x1", largest_in_channels=3),
+    Choice(ACCELERATORS, "local", "tiles_2x2"),
+    Choice(ACCELERATORS, "conv", "library", largest_in_channels=3),
+    Choice(ACCELERATORS, "conv", "tiles_2x4"),
     Choice(ACCELERATORS, "tiled", "polyphase"),
 )
 

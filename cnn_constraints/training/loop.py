@@ -43,10 +43,13 @@ class Hyperparameters(NamedTuple):
 
 
 class Images(NamedTuple):
-    """A split on the device: intensities, or the numbers of a synthetic task, and labels."""
+    """A split: intensities, or the numbers of a synthetic task, and labels. Where it is computed with, on the device."""
 
-    images: UInt8[Array, "examples height width channels"] | Float[Array, "examples height width channels"]
-    labels: Int[Array, " examples"]
+    images: (
+        UInt8[Array | np.ndarray, "examples height width channels"]
+        | Float[Array | np.ndarray, "examples height width channels"]
+    )
+    labels: Int[Array | np.ndarray, " examples"]
 
 
 class Standardisation(NamedTuple):
@@ -90,8 +93,8 @@ def prepare(
     split: Images, indices: Int[Array | np.ndarray, " batch"], standardisation: Standardisation
 ) -> tuple[Float[Array, "batch height width channels"], Int[Array, " batch"]]:
     """(intensity - mean) / deviation, for the images at `indices`."""
-    images = split.images[indices].astype(jnp.float32)
-    return (images - standardisation.mean) / standardisation.deviation, split.labels[indices]
+    images = jnp.asarray(split.images)[indices].astype(jnp.float32)
+    return (images - standardisation.mean) / standardisation.deviation, jnp.asarray(split.labels)[indices]
 
 
 def update(
