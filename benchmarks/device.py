@@ -5,7 +5,7 @@ table in `ops/choose.py` has them. So one layer tells of layers on images, and t
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +37,8 @@ PHOTOGRAPHS = 3
 """Input channels up to which a layer is taken for one on images."""
 
 Formulations = tuple[str | None, ...]
+Variant = tuple[Formulations, str]
+"""Formulations of the layers, and the precision of their products."""
 
 
 class Timing(NamedTuple):
@@ -124,17 +126,19 @@ def winner(timings: Sequence[Timing]) -> str | None:
 
 def time_networks(
     problem: Problem,
-    variants: Sequence[tuple[Formulations, str]],
+    variants: Sequence[Variant],
     candidates: int,
     rounds: int,
     deadline: float,
     ceilings: Ceilings,
     kind: type[Candidates] | None = None,
 ) -> list[Timing]:
-    """A timing for each of the variants, formulations and a precision, that could be compiled before the deadline: in the
-    same rounds. One that fails, or does not come to the loss of the first, is told so.
+    """A timing, in the same rounds, for each of the variants that could be compiled before the deadline. One that fails, or
+    does not come to the loss of the first, is told so.
     """
-    runs, failures, losses = {}, {}, {}
+    runs: dict[Variant, Callable[[], object]] = {}
+    failures: dict[Variant, str] = {}
+    losses: dict[Variant, float] = {}
     updates, layers = len(problem.batches), problem.task.network.layers
     with mock.patch.dict(
         choose.FORMULATIONS, {cell: choose.FORMULATIONS[cell] | new for cell, new in UNREGISTERED.items()}
@@ -156,7 +160,7 @@ def time_networks(
                     f"It trains something else: its loss is {loss:.4f}, that of the first {expected:.4f}."
                 )
     found, units = [], updates * candidates * jax.local_device_count()
-    seconds = measure.seconds_of_rounds(runs, rounds)
+    seconds = measure.side_by_side(runs, rounds, warm=True)
     for variant in (one for one in variants if one in seconds or one in failures):
         formulations, precision = variant
         names = (layers[0].constraint, len(layers), candidates, precision, formulations)
@@ -177,8 +181,8 @@ def print_answer(timings: Sequence[Timing]) -> None:
 
 
 def choices(timings: Sequence[Timing], backend: str) -> list[str]:
-    """The entries that TABLE of `ops/choose.py` should have: for each cell the winners among formulations of layers on images
-    and of later layers, at the most candidates, and how long the present choice takes.
+    """The entries that TABLE of `ops/choose.py` should have: for each cell the winners on images and in later layers at the
+    most candidates, and how long the present choice takes.
     """
     lines = []
     for cell in dict.fromkeys(one.cell for one in timings):

@@ -10,10 +10,10 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,24 +26,19 @@ from cnn_constraints.errors import input_error
 
 OURS = "ours"
 
+Name = TypeVar("Name", bound=Hashable)
+
 SLOW_SECONDS = 20.0
 """A contender that has taken this long in all sits out further rounds once it was measured three times."""
 
 
 def side_by_side(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, slow_seconds: float = SLOW_SECONDS
-) -> dict[str, list[float]]:
-    """Seconds of each round of every contender, which must return only when its work is done."""
-    for run in contenders.values():
+    contenders: Mapping[Name, Callable], rounds: int, slow_seconds: float = SLOW_SECONDS, warm: bool = False
+) -> dict[Name, list[float]]:
+    """Seconds of each round of every contender, which must return only when its work is done. warm: whether all did run."""
+    for run in contenders.values() if not warm else ():
         run()
-    return seconds_of_rounds(contenders, rounds, slow_seconds)
-
-
-def seconds_of_rounds(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, slow_seconds: float = SLOW_SECONDS
-) -> dict[str, list[float]]:
-    """`side_by_side` for contenders that are warm already."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    seconds: dict[Name, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name in random.sample(list(contenders), len(contenders)):
             if len(seconds[name]) < 3 or sum(seconds[name]) <= slow_seconds:
@@ -83,15 +78,13 @@ def measure_ceilings(rounds: int = 7) -> Ceilings:
 
 
 FLOAT32, TENSOR_FLOAT32, BFLOAT16 = 2.0**-23, 2.0**-10, 2.0**-7
-"""How far the product of two numbers is off, relative to itself, when both are rounded to 23, 10 or 7 bits: half a last place
-each.
-"""
+"""How far the product of two numbers is off at most, relative to itself, when both are rounded to 23, 10 or 7 bits."""
 
 
 def product_error() -> float:
     """That of JAX's float32 matrix products on this device, as `jax_default_matmul_precision` has them now."""
-    backend = jax.default_backend()
-    if backend == "cpu" or jax.config.jax_default_matmul_precision in ("highest", "float32", "F32_F32_F32"):
+    precision, backend = jax.config.jax_default_matmul_precision, jax.default_backend()  # type: ignore[attr-defined]
+    if backend == "cpu" or precision in ("highest", "float32", "F32_F32_F32"):
         return FLOAT32
     return TENSOR_FLOAT32 if backend == "gpu" else BFLOAT16
 

@@ -1,12 +1,12 @@
-"""Speed of this project beside that of Flax and, where it is installed (pip install -e '.[bench]'), PyTorch, in one run and on
-whatever device JAX computes on.
+"""Speed of this project beside that of Flax and, where it is installed (pip install -e '.[bench]'), PyTorch, in one run, on
+the device that JAX computes on.
 
 Every contender is first compared with the definition. Ratios count: machines are shared and noisy.
 
 Examples:
     python -m experiments.benchmark sweep
-        Time of an update and model of our engine beside those of ordinary Flax layers, in a loop and by jit(vmap(scan)), and
-        of PyTorch; a table for each cell and network, each some minutes on a CPU.
+        Whole training by our engine, by ordinary Flax layers in a loop and side by side, and by PyTorch; some minutes on a
+        CPU for each cell and network.
     python -m experiments.benchmark sweep --cells conv --layers 2 --candidates 1 16 64
         One network, and our engine also with more candidates side by side.
     python -m experiments.benchmark layers --cells conv --shapes 28x28x1->16 --rounds 3
@@ -86,17 +86,16 @@ class Training(Suite):
     layers: tuple[Literal[1, 2], ...] = (2, 1)
     """Of the networks: one layer of 8 channels, or a second of 16 behind it."""
     candidates: tuple[int, ...] | None = None
-    """How many candidates our engine trains at once; the first number counts most. None: 8 on a CPU, else 64, 256, 16, 1."""
+    """How many candidates our engine trains at once; the first is the one compared. None: 8 on a CPU, elsewhere 64, 1, 16
+    and 256.
+    """
 
     def numbers(self) -> tuple[int, ...]:
         """Of candidates. Raises InputError where there is none, or one that is none."""
         import jax
 
-        numbers = (
-            ((8,) if jax.default_backend() == "cpu" else (64, 256, 16, 1))
-            if self.candidates is None
-            else self.candidates
-        )
+        default = (8,) if jax.default_backend() == "cpu" else (64, 1, 16, 256)
+        numbers = default if self.candidates is None else self.candidates
         if not numbers or min(numbers) < 1:
             raise InputError(f"--candidates is {numbers}: it must be numbers, each at least 1.")
         return numbers
@@ -115,8 +114,9 @@ class Sweep(Training):
 
 @dataclass(frozen=True, kw_only=True)
 class Device(Training):
-    """What decides the table of formulations of this device. output: by default benchmarks/results/device_<its kind>.json."""
+    """Our own formulations in whole training; recorded in benchmarks/results, by the device's kind, if not by --output."""
 
+    cells: tuple[Cell, ...] = ("conv", "local", "shared", "dense")
     rounds: int = 3
     budget: float = 420.0
     """Seconds after which nothing more is compiled."""

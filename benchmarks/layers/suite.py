@@ -20,8 +20,8 @@ TOLERANCE = 1e-4
 """Largest difference from the definition in 64 bits, relative to the largest value of the array, of products in 32 bits."""
 
 PRODUCTS = 3
-"""In a row at most: a transform, the product, and the transform back. As rounding is random, each adds to an array about its
-error relative to the array's own values.
+"""In a row at most: a transform, the product, and the transform back. Rounding is random, so each adds about its own error
+to an array, relative to the array's values.
 """
 
 LARGEST_DEFINITION = 2e9

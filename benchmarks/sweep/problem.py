@@ -28,7 +28,9 @@ DELTA, BATCH = 2, 64
 
 
 class Problem(NamedTuple):
-    """cases: the layers. parameters: of every model at the beginning. batches: positions in the images, one row an update."""
+    """cases, pools: the layers, and the size of the pooling behind each. parameters: of every model at the beginning.
+    batches: positions in the images, one row an update.
+    """
 
     cases: tuple[Case, ...]
     pools: tuple[int, ...]
@@ -103,8 +105,8 @@ def definition(problem: Problem, updates: int) -> float:
 def least_work(problem: Problem) -> tuple[float, float]:
     """Operations and bytes that one update of one model needs at the least.
 
-    Operations: a layer forward and back to its weights, and but for the first back to its images. Bytes: each parameter of a
-    layer is read forward, and once more, with Adam's two moments, by an update that writes all three: seven times four
+    Operations: each layer forward, back to its weights, and but for the first back to its images. Bytes: each parameter of
+    a layer is read forward, and once more, with Adam's two moments, by an update that writes all three: seven times four
     bytes. Activations and gradients need not leave the chip, and the classifier is small: neither is counted.
     """
     operations = sum((3 if number else 2) * least_operations(case) for number, case in enumerate(problem.cases))

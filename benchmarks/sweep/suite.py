@@ -8,7 +8,7 @@ from functools import partial
 
 import jax
 
-from benchmarks.measure import FLOAT32, OURS, Ceilings, Row, product_error, row, seconds_of_rounds, torch_device
+from benchmarks.measure import FLOAT32, OURS, Ceilings, Row, product_error, row, side_by_side, torch_device
 from benchmarks.sweep.jax_loops import flax_loop, flax_vmap, ours
 from benchmarks.sweep.problem import Contender, Problem, definition, layers_of, least_work, make_problem
 
@@ -37,13 +37,13 @@ def measure(
             runs = {name: partial(contender.train, updates[name]) for name, contender in contenders.items()}
             for run in (run for name, run in runs.items() if updates[name] != CHECKED_UPDATES):
                 run()
-            for name, seconds in seconds_of_rounds(runs, rounds).items():
+            for name, seconds in side_by_side(runs, rounds, warm=True).items():
                 units = updates[name] * contenders[name].models
                 yield row(("sweep", title, name), seconds, units, least_work(problem), ceilings)
 
 
 def updates_of_round() -> int:
-    """Enough that drawing initial weights and starting a program, once in hundreds of updates of a sweep, does not count."""
+    """So many that what a sweep does once in hundreds of updates, such as drawing initial weights, does not count."""
     return 64 if jax.default_backend() == "cpu" else 256
 
 
