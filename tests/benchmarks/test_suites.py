@@ -86,6 +86,7 @@ def test_the_least_work_is_that_of_the_products_or_of_the_transforms():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Torchinductor does not support:UserWarning")
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
 def test_all_contenders_of_the_sweep_train_the_network_of_the_definition_and_others_are_refused(cell, layers, seed):
