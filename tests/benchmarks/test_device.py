@@ -60,10 +60,11 @@ TIMINGS = [
     made_up("conv", 64, (None,), 3e-6),
     made_up("conv", 64, ("library",), 3e-6),
     made_up("conv", 64, ("tiles_2x4",), 2e-6),
-    # Neither other numbers of candidates, nor another first layer, nor other products decide.
+    # Neither other numbers of candidates, nor another first layer, nor other products, nor other rounds decide.
     made_up("conv", 16, ("library",), 1e-9),
     made_up("conv", 64, ("tiles_2x4", "library"), 1e-9),
     made_up("conv", 64, ("library",), 1e-9, "bfloat16"),
+    made_up("conv", 64, ("library",), 1e-9),
     made_up("dense", 64, (None,), 1e-6),
 ]
 
@@ -71,9 +72,9 @@ TIMINGS = [
 def test_the_table_takes_the_winners_at_the_most_candidates_and_tells_what_that_gains():
     assert device.choices(TIMINGS, "gpu") == [
         'Choice(("gpu",), "conv", "tiles_2x4", largest_in_channels=3),  '
-        "# on images, 64 candidates: 2 us, the present choice 1.50 times as long",
+        "# on images, 64 candidates: 2.0 us, the present choice 1.50 times as long",
         'Choice(("gpu",), "conv", "tiles_8x8"),  '
-        "# later, 64 candidates: 1 us, the present choice 4.00 times as long; to be registered first",
+        "# later, 64 candidates: 1.0 us, the present choice 4.00 times as long; to be registered first",
     ]
     assert device.choices([], "gpu") == []
 
