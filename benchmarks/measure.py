@@ -4,13 +4,16 @@ the rows that come of it, the same as a table and as JSON.
 Machines are shared, and their clock changes: only what was measured in the same rounds may be compared.
 """
 
+import importlib
 import importlib.util
 import random
 import statistics
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,17 +26,19 @@ from cnn_constraints.errors import input_error
 
 OURS = "ours"
 
+Name = TypeVar("Name", bound=Hashable)
+
 SLOW_SECONDS = 20.0
 """A contender that has taken this long in all sits out further rounds once it was measured three times."""
 
 
 def side_by_side(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, slow_seconds: float = SLOW_SECONDS
-) -> dict[str, list[float]]:
-    """Seconds of each round of every contender, which must return only when its work is done."""
-    for run in contenders.values():
+    contenders: Mapping[Name, Callable], rounds: int, slow_seconds: float = SLOW_SECONDS, warm: bool = False
+) -> dict[Name, list[float]]:
+    """Seconds of each round of every contender, which must return only when its work is done. warm: whether all did run."""
+    for run in contenders.values() if not warm else ():
         run()
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    seconds: dict[Name, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name in random.sample(list(contenders), len(contenders)):
             if len(seconds[name]) < 3 or sum(seconds[name]) <= slow_seconds:
@@ -44,7 +49,9 @@ def side_by_side(
 
 
 class Ceilings(NamedTuple):
-    """The most of the default device a second: operations of float32 matrix products, bytes of an elementwise operation."""
+    """The most of the default device a second: operations of float32 matrix products, as precise as those that are timed,
+    and bytes of an elementwise operation.
+    """
 
     operations: float
     bytes: float
@@ -57,7 +64,8 @@ class Ceilings(NamedTuple):
 
 def measure_ceilings(rounds: int = 7) -> Ceilings:
     """The best of several rounds: a ceiling is what the machine can do, not what it mostly does."""
-    side, length = 2048, 2**26
+    # So much work that on an accelerator the milliseconds of a product are not those of its dispatch.
+    side, length = (2048, 2**26) if jax.default_backend() == "cpu" else (8192, 2**29)
     matrix, vector = jnp.ones((side, side), jnp.float32), jnp.ones(length, jnp.float32)
     product, increment = jax.jit(lambda a: a @ a), jax.jit(lambda x: x + 1, donate_argnums=0)
 
@@ -69,9 +77,32 @@ def measure_ceilings(rounds: int = 7) -> Ceilings:
     return Ceilings(2 * side**3 / min(seconds["product"]), 2 * 4 * length / min(seconds["add"]))
 
 
-def torch_is_installed() -> bool:
-    """Whether the peers of the extra `bench` can take part."""
-    return importlib.util.find_spec("torch") is not None
+FLOAT32, TENSOR_FLOAT32, BFLOAT16 = 2.0**-23, 2.0**-10, 2.0**-7
+"""How far the product of two numbers is off at most, relative to itself, when both are rounded to 23, 10 or 7 bits."""
+
+
+def product_error() -> float:
+    """That of JAX's float32 matrix products on this device, as `jax_default_matmul_precision` has them now."""
+    precision, backend = jax.config.jax_default_matmul_precision, jax.default_backend()  # type: ignore[attr-defined]
+    if backend == "cpu" or precision in ("highest", "float32", "F32_F32_F32"):
+        return FLOAT32
+    return TENSOR_FLOAT32 if backend == "gpu" else BFLOAT16
+
+
+@lru_cache
+def torch_device() -> str | None:
+    """The device of PyTorch that is JAX's: "cpu" or "cuda". None, with a sentence where PyTorch is installed, if there is
+    none: beside an accelerator, a contender on the CPU means nothing.
+    """
+    if importlib.util.find_spec("torch") is None:
+        return None
+    backend = jax.default_backend()
+    if backend == "cpu":
+        return "cpu"
+    if backend == "gpu" and importlib.import_module("torch").cuda.is_available():
+        return "cuda"
+    print(f"PyTorch is left out: JAX computes on a {backend}, and PyTorch finds none here.", file=sys.stderr)
+    return None
 
 
 class Row(NamedTuple):
@@ -114,7 +145,7 @@ def print_case(rows: Sequence[Row]) -> None:
     Console(highlight=False, width=max(130, Console().width)).print(table)
 
 
-def write_json(rows: Sequence[Row], path: Path) -> None:
-    """A list of objects, whole or not at all. Raises InputError where the file system refuses."""
+def write_json(rows: Sequence[Any], path: Path) -> None:
+    """A list of named tuples as one of objects, whole or not at all. Raises InputError where the file system refuses."""
     with input_error(f"{path} cannot be written", "name another file."):
         files.write_json(path, [one._asdict() for one in rows])

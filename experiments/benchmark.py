@@ -1,14 +1,20 @@
-"""Speed of this project beside that of Flax and, where it is installed (pip install -e '.[bench]'), PyTorch, in one run.
+"""Speed of this project beside that of Flax and, where it is installed (pip install -e '.[bench]'), PyTorch, in one run, on
+the device that JAX computes on.
 
-Every contender is first compared with the others or with the definition. Ratios count: machines are shared and noisy.
+Every contender is first compared with the definition. Ratios count: machines are shared and noisy.
 
 Examples:
     python -m experiments.benchmark sweep
-        Updates a second of our engine beside those of an ordinary Flax loop; some minutes, a table for each cell.
+        Whole training by our engine, by ordinary Flax layers in a loop and side by side, and by PyTorch; some minutes on a
+        CPU for each cell and network.
+    python -m experiments.benchmark sweep --cells conv --layers 2 --candidates 1 16 64
+        One network, and our engine also with more candidates side by side.
     python -m experiments.benchmark layers --cells conv --shapes 28x28x1->16 --rounds 3
         One layer, forward and with gradients, in less time.
     python -m experiments.benchmark megapixel
         One layer on one image of a million pixels, the text's own example; dense is refused, with its bytes.
+    python -m experiments.benchmark device
+        Our own formulations in whole training, within 8 minutes; JSON, and the entries that ops/choose.py should have.
 """
 
 import itertools
@@ -35,6 +41,21 @@ class Suite:
     output: Path | None = None
     """A JSON file for the rows."""
 
+    def measure(self, ceilings: Any, seed: int) -> Iterator[Any]:
+        """The rows, case by case."""
+        raise NotImplementedError
+
+    def run(self, ceilings: Any, seed: int) -> None:
+        """Time, print and record case by case."""
+        from benchmarks import measure
+
+        measured: list[Any] = []
+        for _, case in itertools.groupby(self.measure(ceilings, seed), key=lambda row: row.case):
+            measured += (finished := list(case))
+            measure.print_case(finished)
+            if self.output:
+                measure.write_json(measured, self.output)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layers(Suite):
@@ -59,17 +80,60 @@ class Layers(Suite):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep(Suite):
-    """Whole training, per update and model."""
+class Training(Suite):
+    """What suites of whole training share."""
 
-    candidates: tuple[int, ...] = (8,)
-    """How many candidates our engine trains at once; the first entry is the one compared."""
+    layers: tuple[Literal[1, 2], ...] = (2, 1)
+    """Of the networks: one layer of 8 channels, or a second of 16 behind it."""
+    candidates: tuple[int, ...] | None = None
+    """How many candidates our engine trains at once; the first is the one compared. None: 8 on a CPU, elsewhere 64, 1, 16
+    and 256.
+    """
+
+    def numbers(self) -> tuple[int, ...]:
+        """Of candidates. Raises InputError where there is none, or one that is none."""
+        import jax
+
+        default = (8,) if jax.default_backend() == "cpu" else (64, 1, 16, 256)
+        numbers = default if self.candidates is None else self.candidates
+        if not numbers or min(numbers) < 1:
+            raise InputError(f"--candidates is {numbers}: it must be numbers, each at least 1.")
+        return numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Training):
+    """Whole training, per update and model."""
 
     def measure(self, ceilings: Any, seed: int) -> Iterator[Any]:
         """The rows."""
         from benchmarks.sweep import suite
 
-        return suite.measure(self.cells, self.candidates, self.rounds, ceilings, seed)
+        return suite.measure(self.cells, self.layers, self.numbers(), self.rounds, ceilings, seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device(Training):
+    """Our own formulations in whole training; recorded in benchmarks/results, by the device's kind, if not by --output."""
+
+    cells: tuple[Cell, ...] = ("conv", "local", "shared", "dense")
+    rounds: int = 3
+    budget: float = 420.0
+    """Seconds after which nothing more is compiled."""
+
+    def run(self, ceilings: Any, seed: int) -> None:
+        """Time, print and record question by question, then print what the table should have."""
+        import jax
+
+        from benchmarks import device, measure
+
+        timings: list[Any] = []
+        questions = (self.cells, self.layers, self.numbers(), self.rounds, self.budget)
+        for answer in device.time_formulations(*questions, ceilings, seed):
+            timings += answer
+            device.print_answer(answer)
+            measure.write_json(timings, self.output or device.default_output())
+        print(*device.choices(timings, jax.default_backend()), sep="\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +154,7 @@ class Megapixel(Suite):
 
 def main(arguments: list[str]) -> None:
     """Run a suite, print its tables, and write rows where asked to. Raises InputError for what cannot be measured."""
-    suites: Any = Layers | Sweep | Megapixel
+    suites: Any = Layers | Sweep | Megapixel | Device
     suite = parse_flags(suites, arguments, __doc__, prog="python -m experiments.benchmark")
     if suite.rounds < 1:
         raise InputError(f"--rounds is {suite.rounds}: it must be at least 1.")
@@ -103,12 +167,7 @@ def main(arguments: list[str]) -> None:
         f"of elementwise traffic; seed {seed}",
         file=sys.stderr,
     )
-    measured: list[Any] = []
-    for _, case in itertools.groupby(suite.measure(ceilings, seed), key=lambda row: row.case):
-        measured += (finished := list(case))
-        measure.print_case(finished)
-        if suite.output:
-            measure.write_json(measured, suite.output)
+    suite.run(ceilings, seed)
 
 
 if __name__ == "__main__":

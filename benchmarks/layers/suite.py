@@ -6,17 +6,26 @@ Every contender takes its images and weights in the layout that it likes best.
 import sys
 from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
 
 from benchmarks.layers import jax_layers
 from benchmarks.layers.case import Arrays, Case, Maker, definition, draw, least_work, make_case
-from benchmarks.measure import OURS, Ceilings, Row, row, side_by_side, torch_is_installed
+from benchmarks.measure import FLOAT32, OURS, Ceilings, Row, product_error, row, side_by_side, torch_device
 from cnn_constraints.environment import device_memory
 from cnn_constraints.errors import InputError
 from cnn_constraints.ops import choose
 
 TOLERANCE = 1e-4
-"""Largest difference from the definition in 64 bits, relative to the largest value of the array."""
+"""Largest difference from the definition in 64 bits, relative to the largest value of the array, of products in 32 bits."""
+
+PRODUCTS = 3
+"""In a row at most: a transform, the product, and the transform back. Rounding is random, so each adds about its own error
+to an array, relative to the array's values.
+"""
+
+LARGEST_DEFINITION = 2e9
+"""Bytes of W in 64 bits up to which a case itself is compared with its definition, and not a smaller one."""
 
 PASSES = {"forward": 1, "forward and backward": 3}
 
@@ -35,7 +44,7 @@ def makers(case: Case, formulations: bool = False) -> dict[str, Maker]:
     if formulations:
         found |= {f"ours: {name}": jax_layers.ours(name) for name in choose.FORMULATIONS[case.cell]}
     found["flax"] = jax_layers.flax
-    if torch_is_installed():
+    if torch_device():
         from benchmarks.layers import torch_layers
 
         found |= torch_layers.MAKERS[case.cell]
@@ -80,14 +89,24 @@ def measure(
 
 
 def check(case: Case, contenders: dict[str, Maker], seed: int) -> None:
-    """Raises RuntimeError for a contender that is not the layer by its definition, where that can be written out."""
-    small = case.reduced()
-    arrays = draw(small, seed)
-    expected = definition(small, arrays)
+    """Raises RuntimeError for a contender that is not the layer by its definition: with products in 32 bits first, then as
+    they are timed. Where the definition is too large to be written out, a smaller layer of the kind is compared.
+    """
+    pairs = case.geometry.input_sites * case.geometry.output_sites * case.in_channels * case.out_channels
+    case = case if 8 * pairs <= LARGEST_DEFINITION else case.reduced()
+    arrays = draw(case, seed)
+    expected = definition(case, arrays)
+    with jax.default_matmul_precision("highest"):
+        _check(case, contenders, arrays, expected, TOLERANCE)
+    if product_error() > FLOAT32:
+        _check(case, contenders, arrays, expected, max(TOLERANCE, PRODUCTS * product_error()))
+
+
+def _check(case: Case, contenders: dict[str, Maker], arrays: Arrays, expected: Arrays, tolerance: float) -> None:
     for name, make in contenders.items():
-        for field, actual, wanted in zip(
-            Arrays._fields, make(small, arrays).both(), make(small, expected).arrays, strict=True
-        ):
-            error = np.abs(np.asarray(actual) - wanted).max() / np.abs(wanted).max()
-            if not error < TOLERANCE:
+        contender, wanted = make(case, arrays), make(case, expected).arrays
+        for field, of_field, actual in zip(Arrays._fields, wanted, contender.both(), strict=True):
+            on_host = np.asarray(actual.cpu() if hasattr(actual, "cpu") else actual)  # PyTorch's stays on its device
+            error = np.abs(on_host - of_field).max() / np.abs(of_field).max()
+            if not error < tolerance:
                 raise RuntimeError(f"{name} on {case.title}: {field} is off by {error:.1e} of its largest value")

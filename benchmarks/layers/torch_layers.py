@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks import measure
 from benchmarks.layers.case import Arrays, Case, Contender, Maker, kernel_of
 
 Apply = Callable[[Tensor, Tensor], Tensor]
@@ -60,26 +61,45 @@ def torch_kernel(case: Case, weights: np.ndarray) -> np.ndarray:
     return kernel.transpose(3, 2, 0, 1)
 
 
+def compute_as_jax() -> str:
+    """The device that JAX computes on; PyTorch's products are from now on as precise as JAX's are."""
+    exact = measure.product_error() == measure.FLOAT32
+    torch.set_float32_matmul_precision("highest" if exact else "high")
+    torch.backends.cudnn.allow_tf32 = not exact
+    return measure.torch_device() or "cpu"
+
+
+def finish(device: str) -> None:
+    """Waits until all is computed."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
 def maker(layer: Callable[[Case], Apply], compiled: bool = False, channels_last: bool = False) -> Maker:
     """A contender of a layer; channels_last: how PyTorch lays out images and kernels in memory."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def make(case: Case, arrays: Arrays) -> Contender:
+        device = compute_as_jax()
         apply = torch.compile(layer(case)) if compiled else layer(case)
         x, gradient = (array.transpose(0, 3, 1, 2) for array in (arrays.images, arrays.outputs))
         stored = Arrays(x, torch_kernel(case, arrays.weights), gradient)
-        tensors = (torch.from_numpy(np.array(array, order="C")) for array in stored)
+        tensors = (torch.from_numpy(np.array(array, np.float32, order="C")).to(device) for array in stored)
         images, weights, back = (tensor.clone(memory_format=layout) for tensor in tensors)
         images.requires_grad_()
         weights.requires_grad_()
 
         def forward() -> Tensor:
             with torch.no_grad():
-                return apply(images, weights)
+                h = apply(images, weights)
+            finish(device)
+            return h
 
         def both() -> tuple[Tensor, ...]:
             h = apply(images, weights)
-            return (*torch.autograd.grad(h, (images, weights), back), h.detach())
+            gradients = torch.autograd.grad(h, (images, weights), back)
+            finish(device)
+            return (*gradients, h.detach())
 
         return Contender(forward, both, stored)
 

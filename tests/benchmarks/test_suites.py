@@ -1,17 +1,21 @@
 """A benchmark compares equals: what computes or trains something else than the others is refused."""
 
 import json
+import time
 
 import numpy as np
 import pytest
+from small_problem import small_problem
 
 from benchmarks.layers import jax_layers
 from benchmarks.layers import suite as layers
 from benchmarks.layers.case import Arrays, Case, Contender, least_work, make_case
-from benchmarks.measure import Ceilings, torch_is_installed
+from benchmarks.measure import Ceilings, torch_device
 from benchmarks.sweep import suite as sweep
+from benchmarks.sweep.jax_loops import flax_loop
+from benchmarks.sweep.problem import Contender as Trained
+from benchmarks.sweep.problem import definition
 from benchmarks.sweep.problem import least_work as least_work_of_update
-from benchmarks.sweep.problem import make_problem
 from cnn_constraints.errors import InputError
 from cnn_constraints.lattice.geometry import Geometry
 from experiments import benchmark
@@ -24,7 +28,7 @@ CELLS = ("dense", "shared", "local", "conv")
 def test_every_contender_computes_the_layer_by_its_definition(cell, seed):
     case = make_case("5x7x2->3", cell, 2, 4)
     contenders = layers.makers(case, formulations=True)
-    assert any(name.startswith("torch") for name in contenders) == torch_is_installed()
+    assert any(name.startswith("torch") for name in contenders) == (torch_device() is not None)
     layers.check(case, contenders, seed)
 
 
@@ -82,15 +86,36 @@ def test_the_least_work_is_that_of_the_products_or_of_the_transforms():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Torchinductor does not support:UserWarning")
+@pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
-def test_all_contenders_of_the_sweep_train_the_same_network_and_others_are_refused(cell, seed):
-    problem = make_problem(make_case("28x28x1->2", cell, 1, 4), 4, seed)
-    contenders = sweep.contenders_of(problem, (2,))
-    contenders.pop("torch compile", None)
-    sweep.check(cell, contenders)
-    # Adam reads and writes three arrays of four bytes, those of the layer and of its bias.
-    kernel, bias = (problem.parameters["layer_0"][name].size for name in ("weights", "bias"))
-    assert least_work_of_update(problem)[1] == 24 * (kernel + bias)
-    contenders["flax_loop"] = contenders["flax_loop"]._replace(train=lambda updates: 2.0)
-    with pytest.raises(RuntimeError, match=f"flax_loop does not follow the losses of {cell}"):
-        sweep.check(cell, contenders)
+def test_all_contenders_of_the_sweep_train_the_network_of_the_definition_and_others_are_refused(cell, layers, seed):
+    problem = small_problem(cell, layers, seed)
+    contenders = sweep.checked_contenders(cell, problem, (2, 1))
+    names = ["ours", "ours, 1 candidates", "flax loop", "flax vmap"]
+    names += ["torch eager", "torch compile", "torch vmap"] if torch_device() else []
+    assert list(contenders) == names
+
+
+def test_a_contender_that_trains_something_else_is_refused(seed):
+    problem = small_problem("local", 2, seed)
+    right, expected = flax_loop(problem), definition(problem, sweep.CHECKED_UPDATES)
+    sweep.check("local", {"ours": right}, expected, sweep.TOLERANCE)
+    for factor in (1 - 2e-4, 1 + 2e-4, np.nan):
+        wrong = right._replace(train=lambda updates, factor=factor: factor * right.train(updates))
+        with pytest.raises(RuntimeError, match="impostor does not follow the losses of local"):
+            sweep.check("local", {"ours": right, "impostor": wrong}, expected, sweep.TOLERANCE)
+
+
+def test_a_slow_contender_makes_fewer_updates_a_round_but_never_fewer_than_are_checked(monkeypatch):
+    seconds = iter([0.0, 1.0, 0.0, 3.0, 0.0, 1e6])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
+    # A second for 4 updates is 16 for the 64 of a round; 3 seconds are 48, and 12 for 16 updates.
+    assert [sweep.updates_of(Trained(1, lambda updates: 0.0)) for _ in range(3)] == [64, 16, 4]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_an_update_reads_its_weights_twice_its_moments_once_and_writes_all_three(layers, seed):
+    problem = small_problem("local", layers, seed)
+    sizes = [leaf.size for number in range(layers) for leaf in problem.parameters[f"layer_{number}"].values()]
+    assert least_work_of_update(problem)[1] == 28 * sum(sizes)
