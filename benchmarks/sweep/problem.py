@@ -35,7 +35,7 @@ class Problem(NamedTuple):
     cases: tuple[Case, ...]
     pools: tuple[int, ...]
     task: Task
-    key: jax.Array
+    seed: int
     parameters: dict[str, Any]
     raw: Split
     batches: Int32[np.ndarray, "updates batch"]
@@ -78,18 +78,17 @@ def make_problem(cases: tuple[Case, ...], pools: tuple[int, ...], updates: int, 
         for case in cases
     )
     task = Task(Network(layers, pools, CLASSES, stored=True), shape, "adam", "constant", updates)
-    key = jax.random.key(seed)
     images = generator.integers(0, 256, (EXAMPLES, *shape)).astype(np.uint8)
     labels = generator.integers(0, CLASSES, EXAMPLES).astype(np.int32)
     batches = generator.integers(0, EXAMPLES, (updates, first.batch)).astype(np.int32)
-    parameters = jax.tree.map(np.asarray, loop.start(task, key).parameters)
-    return Problem(cases, pools, task, key, parameters, Split(images, labels), batches)
+    parameters = jax.tree.map(np.asarray, loop.start(task, jax.random.key(seed)).parameters)
+    return Problem(cases, pools, task, seed, parameters, Split(images, labels), batches)
 
 
 def definition(problem: Problem, updates: int) -> float:
     """The loss that contenders must have: by an ordinary loop in 64 bits, every W written out by its tie table."""
     task = problem.computed_by(["expanded"] * len(problem.cases)).task
-    start = loop.start(task, problem.key)
+    start = loop.start(task, jax.random.key(problem.seed))
     with jax.enable_x64(True):
         widen = lambda leaf: leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf
         candidate, losses = jax.tree.map(widen, start), []
