@@ -110,19 +110,6 @@ def test_experiments_that_share_a_device_are_those_trained_alone(kind, seed, mon
         assert one[-1].test.candidate == other[-1].test.candidate
 
 
-def test_one_program_serves_every_seed_size_and_learning_rate_whatever_the_test_images_are(seed):
-    dataset = random_dataset(seed)
-    first = small_experiment("conv", seed)
-    train_alone(first, dataset)
-    other = changed(first, seed=seed % 1000 + 1, data__n_train=50, training__learning_rates=(0.1, 0.2))
-    found = train_alone(other, dataset)
-    altered = dataset._replace(test=dataset.test._replace(labels=dataset.test.labels[::-1].copy()))
-    for one, same in zip(found, train_alone(other, altered), strict=True):
-        same_bits((one.validation, one.test.candidate), (same.validation, same.test.candidate))
-    PROGRAMS.clear()
-    same_bits(found, train_alone(other, dataset))
-
-
 @pytest.mark.usefixtures("trained_in_64_bits")
 def test_evaluation_does_not_depend_on_its_chunks(seed, monkeypatch):
     experiment, dataset = small_experiment("conv", seed), random_dataset(seed)
@@ -132,6 +119,19 @@ def test_evaluation_does_not_depend_on_its_chunks(seed, monkeypatch):
     for one, other in zip(whole, cut, strict=True):
         np.testing.assert_allclose(one.validation.loss, other.validation.loss, rtol=1e-10)
     np.testing.assert_allclose(whole[-1].test.metrics.loss, cut[-1].test.metrics.loss, rtol=1e-10)
+
+
+def test_one_program_serves_every_seed_size_and_learning_rate_whatever_the_test_images_are(seed):
+    dataset = random_dataset(seed)
+    first = small_experiment("conv", seed, optimizer="sgd")
+    train_alone(first, dataset)
+    other = changed(first, seed=seed % 1000 + 1, data__n_train=50, training__learning_rates=(0.1, 0.2))
+    found = train_alone(other, dataset)
+    altered = dataset._replace(test=dataset.test._replace(labels=dataset.test.labels[::-1].copy()))
+    for one, same in zip(found, train_alone(other, altered), strict=True):
+        same_bits((one.validation, one.test.candidate), (same.validation, same.test.candidate))
+    PROGRAMS.clear()
+    same_bits(found, train_alone(other, dataset))
 
 
 def test_a_candidate_that_diverges_leaves_its_neighbours_alone_and_is_never_chosen(seed):
