@@ -146,6 +146,7 @@ def test_drawing_is_the_gradient_of_half_the_squared_distance(weaker, stronger, 
     np.testing.assert_allclose(measured, expected, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("trained_in_64_bits")
 def test_a_strong_pull_makes_a_local_network_nearly_a_convolution(seed):
     settings = {"optimizer": "sgd", "penalty": "conv", "penalty_strengths": (0.0, 5.0), "violations": ("conv",)}
     experiment, dataset = small_experiment("local", seed, learning_rates=(1e-2,), **settings), random_dataset(seed)
