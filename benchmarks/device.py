@@ -66,7 +66,7 @@ class Timing(NamedTuple):
     @property
     def name(self) -> str:
         """How it is computed, in words."""
-        names = ", ".join(formulation or "as the table has it" for formulation in self.formulations)
+        names = ", ".join(formulation or "table" for formulation in self.formulations)
         return names if self.precision == "float32" else f"{names}, {self.precision}"
 
 

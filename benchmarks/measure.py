@@ -142,7 +142,7 @@ def print_case(rows: Sequence[Row]) -> None:
         range_of_ratio = f"{lowest:.2f} to {one.seconds_max / first.seconds_min:.2f}"
         numbers = (median, f"{shortest} to {longest}", f"{ratio:.2f}", range_of_ratio, f"{one.fraction_of_ceiling:.0%}")
         table.add_row(one.contender, *numbers, one.bound)
-    Console(highlight=False, width=max(130, Console().width)).print(table)
+    Console(highlight=False, width=max(160, Console().width)).print(table)
 
 
 def write_json(rows: Sequence[Any], path: Path) -> None:

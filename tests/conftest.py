@@ -17,6 +17,10 @@ from cnn_constraints.settings import DATA_VARIABLE
 
 # Before anything asks for a device: experiments are spread over several, and no result may depend on how many.
 jax.config.update("jax_num_cpu_devices", 8)
+# A GPU rounds factors to TF32 by itself, in some programs and not in others; on CPU this changes no bit.
+jax.config.update("jax_default_matmul_precision", "highest")
+# Or the first of several processes on one GPU takes most of its memory.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 class Draw:

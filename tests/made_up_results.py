@@ -92,7 +92,7 @@ def write_run(folder: Path, experiments: list[Resolved], accuracy: Accuracy = by
 
 
 def noisy(seed: int, spread: float = 0.02, of_cell: Mapping[str, float] = ACCURACY) -> Accuracy:
-    """A cell's accuracy, plus what a seed does to all cells alike, plus noise."""
+    """A cell's accuracy, plus what a seed does to all cells alike, plus noise; none of them reaches 1."""
     rng = np.random.default_rng(seed)
-    of_seed = rng.normal(0, 0.05, 100)
-    return lambda experiment: of_cell[experiment.model.constraint] + of_seed[experiment.seed] + spread * rng.normal()
+    of_seed, noise = rng.uniform(-0.05, 0.05, 100), lambda: spread * rng.uniform(-1, 1)
+    return lambda experiment: of_cell[experiment.model.constraint] + of_seed[experiment.seed] + noise()

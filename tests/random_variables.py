@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 
 def initial_shapes(module: nn.Module, shape: tuple[int, ...], **options):
@@ -9,6 +10,11 @@ def initial_shapes(module: nn.Module, shape: tuple[int, ...], **options):
     with jax.enable_x64(False):  # modules create their parameters in 32 bits
         init = lambda images: module.init(jax.random.key(0), images, **options)
         return jax.eval_shape(init, jax.ShapeDtypeStruct(shape, "float32"))
+
+
+def widened(tree):
+    """The tree with its floats in the precision of the test."""
+    return jax.tree.map(lambda leaf: leaf.astype(float) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
 
 
 def random_variables(module: nn.Module, images: jax.Array, draw, **options):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_variables import widened
 
 from cnn_constraints import store
 from cnn_constraints.arrays import Dataset, Split
@@ -82,20 +83,16 @@ def trajectory(experiment: Resolved, dataset: Dataset, follow: bool) -> list[flo
     """
     task, arrays = build_task(experiment, dataset), build_arrays(experiment, dataset)
     split = to_device(dataset.train)
-    candidate = jax.tree.map(in_64_bits, loop.start(task, jax.random.key(experiment.seed)))
+    candidate = widened(loop.start(task, jax.random.key(experiment.seed)))
     if follow:
         candidate = candidate._replace(parameters=follow_pixels(candidate.parameters))
-    hyperparameters = jax.tree.map(lambda leaf: in_64_bits(leaf[0]), arrays.hyperparameters)
+    hyperparameters = widened(jax.tree.map(lambda leaf: leaf[0], arrays.hyperparameters))
     losses = []
     for batch in arrays.batches:
         prepared = loop.prepare(split, batch, arrays.standardisation)
         candidate, metrics = loop._jitted_update(task, candidate, *prepared, hyperparameters)
         losses.append(float(metrics.loss))
     return losses
-
-
-def in_64_bits(leaf: jax.Array) -> jax.Array:
-    return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
 def follow_pixels(parameters: dict) -> dict:

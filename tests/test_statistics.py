@@ -54,11 +54,12 @@ def noisy_power_law(rng: np.random.Generator, exponent: float) -> np.ndarray:
     ids=["mean", "samples", "exponent"],
 )
 def test_intervals_cover_the_truth_as_often_as_they_say(seed: int, interval: Callable, truth: float) -> None:
-    rng, repetitions = np.random.default_rng(seed), 400
+    rng, repetitions = np.random.default_rng(seed), 1000
     found = [interval(rng) for _ in range(repetitions)]
     covered = np.mean([one.low <= truth <= one.high for one in found])
-    # Five standard deviations of a binomial: wrong once in a million runs. The normal quantile would cover 85%.
-    assert covered == pytest.approx(0.95, abs=5 * np.sqrt(0.95 * 0.05 / repetitions))
+    # Seven standard deviations, and nearly six for the samples, which levelling keeps at 94.3%. The normal quantile would
+    # cover 86 to 88%.
+    assert covered == pytest.approx(0.95, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_power_laws_are_exact(exponent: float, place: float, factor: float) -> N
 @given(errors=st.lists(st.floats(0, 1), min_size=5, max_size=5), targets=st.tuples(*[st.floats(0.01, 1)] * 2))
 def test_samples_lie_on_the_curve_and_a_lower_error_never_takes_fewer(errors: list, targets: tuple) -> None:
     lower, higher = (samples_to_error(SIZES, errors, target) for target in sorted(targets))
-    assert lower >= higher
+    assert lower >= higher * (1 - 1e-12)
     assert SIZES[0] <= lower <= SIZES[-1] or (lower == INFINITY and errors[-1] > min(targets))
 
 

@@ -73,6 +73,7 @@ class Choice(NamedTuple):
     constraint: str
     formulation: str
     largest_delta: float = float("inf")
+    least_in_channels: int = 1
     largest_in_channels: float = float("inf")
     least_out_channels: int = 1
     largest_sites: float = float("inf")
@@ -80,19 +81,22 @@ class Choice(NamedTuple):
 
 CPU, ACCELERATORS = ("cpu",), ("gpu", "tpu")
 
-# On CPU: the winners of benchmarks/results, forward and backward; `library` is left out, for it is slow inside a scan.
+# On CPU: the winners of benchmarks/results, of single layers and in whole training; `library` is left out, for it is slow
+# inside a scan.
 # On accelerators: what was measured on one card, an H200. A first layer has what networks of one layer were measured with;
 # a later one what was fastest in networks of two, where a library's convolution of each candidate's own images is slow.
 TABLE = (
     Choice(CPU, "dense", "matrix"),
     Choice(CPU, "shared", "row_fourier", largest_in_channels=16, largest_sites=64 * 64),
     Choice(CPU, "shared", "fourier"),
+    Choice(CPU, "local", "tiles_2x2", largest_delta=7, least_in_channels=8, largest_sites=64 * 64),
     Choice(CPU, "local", "tiles_1x2", largest_delta=5, largest_sites=64 * 64),
     Choice(CPU, "local", "tiles_2x4", largest_delta=9, largest_sites=64 * 64),
     Choice(CPU, "local", "masked", largest_sites=32 * 32),
     Choice(CPU, "local", "row_scan"),
     Choice(CPU, "conv", "patches", largest_delta=1, largest_in_channels=3),
     Choice(CPU, "conv", "patches", largest_delta=3, largest_in_channels=3, least_out_channels=48),
+    Choice(CPU, "conv", "row_toeplitz", largest_delta=2, least_in_channels=8, largest_in_channels=8, largest_sites=14 * 14),
     Choice(CPU, "conv", "tiles_1x2", largest_delta=2),
     Choice(CPU, "conv", "tiles_1x4", largest_in_channels=1),
     Choice(CPU, "conv", "tiles_1x2", largest_delta=5),
@@ -120,7 +124,7 @@ def formulation_name(
             backend in choice.backends
             and choice.constraint == constraint
             and reach <= choice.largest_delta
-            and in_channels <= choice.largest_in_channels
+            and choice.least_in_channels <= in_channels <= choice.largest_in_channels
             and out_channels >= choice.least_out_channels
             and geometry.input_sites <= choice.largest_sites
         ):

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from random_variables import widened
 
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.experiment import Data, Experiment, Model, Training
@@ -41,10 +42,10 @@ def train_side_by_side(
 ) -> list[list[ensemble.Segment]]:
     """The segments of each experiment."""
     task = build_task(experiments[0], dataset)
-    stacked = ensemble.stack([build_arrays(experiment, dataset) for experiment in experiments])
+    stacked = widened(ensemble.stack([build_arrays(experiment, dataset) for experiment in experiments]))
     splits, every = (to_device(dataset.train), to_device(dataset.test)), experiments[0].training.evaluate_every
-    lanes = stacked.hyperparameters.learning_rate.shape
-    shape = (task, kind, lanes, every, ensemble.EVALUATION_CHUNK, len(jax.devices()))
+    rates = stacked.hyperparameters.learning_rate
+    shape = (task, kind, rates.shape, rates.dtype, every, ensemble.EVALUATION_CHUNK, len(jax.devices()))
     if shape not in PROGRAMS:
         PROGRAMS[shape] = ensemble.compile_program(task, stacked, *splits, every, kind)
     looks = [segments for segments, _ in ensemble.train(PROGRAMS[shape], stacked, *splits)]
@@ -57,9 +58,26 @@ def train_alone(experiment: Resolved, dataset: Dataset, kind: type[Candidates] =
 
 def train_loop(experiment: Resolved, dataset: Dataset, number: int = 0, updates: int | None = None):
     """One candidate, by the ordinary loop, for so many updates: its task, itself, and its validation metrics."""
-    task, arrays = build_task(experiment, dataset), build_arrays(experiment, dataset)
+    task, arrays = build_task(experiment, dataset), widened(build_arrays(experiment, dataset))
     hyperparameters = jax.tree.map(lambda leaf: leaf[number], arrays.hyperparameters)
     data = to_device(dataset.train), arrays.batches[:updates], arrays.validation, arrays.standardisation
     return task, *loop.train(
         task, jax.random.key(experiment.seed), hyperparameters, *data, evaluate_every=experiment.training.evaluate_every
     )
+
+
+def require_the_ordinary_loop(
+    experiment: Resolved, dataset: Dataset, kind: type[Candidates], tolerance: float = 1e-10
+) -> tuple[list[ensemble.Segment], list[loop.Candidate]]:
+    """Of the losses of every candidate, relatively. Returns what both ways led to.
+
+    Measured over hundreds of seeds: they differ by 4e-15 in 64 bits, and by 6e-7 in 32 where SGD trains; two batches in
+    each other's place, or a learning rate that is 1% off, make a difference of 1e-4.
+    """
+    segments, candidates = train_alone(experiment, dataset, kind), []
+    for number in range(len(experiment.candidates)):
+        _, candidate, history = train_loop(experiment, dataset, number)
+        losses = [segment.validation.loss[number] for segment in segments]
+        np.testing.assert_allclose(losses, [metrics.loss for metrics in history], rtol=tolerance)
+        candidates.append(candidate)
+    return segments, candidates

@@ -4,10 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_runs import EVERY, PROGRAMS, random_dataset, small_experiment, train_alone, train_loop, train_side_by_side
+from random_variables import widened
+from small_runs import (
+    EVERY,
+    PROGRAMS,
+    random_dataset,
+    require_the_ordinary_loop,
+    small_experiment,
+    train_alone,
+    train_side_by_side,
+)
 
 from cnn_constraints.experiment import replace
-from cnn_constraints.plan import build_arrays, to_device
+from cnn_constraints.plan import build_arrays, build_task, to_device
 from cnn_constraints.resolve import Resolved, resolve
 from cnn_constraints.training import ensemble, loop
 from cnn_constraints.training.candidates import Stacked, Unrolled
@@ -19,15 +28,21 @@ def same_bits(one, other) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+def same_numbers(one, other) -> None:
+    """Of two programs: to the bit on CPU. Elsewhere several matrices are multiplied otherwise than one alone."""
+    close = lambda mine, beside: np.testing.assert_allclose(mine, beside, rtol=1e-4)
+    same_bits(one, other) if jax.default_backend() == "cpu" else jax.tree.map(close, one, other)
+
+
 def changed(experiment: Resolved, **changes) -> Resolved:
     return resolve([replace(experiment, {name.replace("__", "."): value for name, value in changes.items()})])[0]
 
 
+@pytest.mark.usefixtures("trained_in_64_bits")
 @pytest.mark.parametrize(
     ("constraint", "kind", "optimizer", "schedule"),
     [
         ("conv", Unrolled, "adam", "constant"),
-        ("conv", Unrolled, "sgd", "constant"),
         ("dense", Stacked, "adam", "cosine"),
         pytest.param("dense", Unrolled, "sgd", "cosine", marks=pytest.mark.slow),
         pytest.param("shared", Unrolled, "adam", "cosine", marks=pytest.mark.slow),
@@ -43,22 +58,23 @@ def test_every_candidate_is_the_ordinary_loop_and_the_chosen_one_is_tested(const
     dataset = random_dataset(seed)
     settings = {"optimizer": optimizer, "schedule": schedule, "weight_decays": (0.1,)}
     experiment = small_experiment(constraint, seed, **settings)
-    segments = train_alone(experiment, dataset, kind)
-    candidates = []
-    for number in range(2):
-        task, candidate, history = train_loop(experiment, dataset, number)
-        losses = [segment.validation.loss[number] for segment in segments]
-        np.testing.assert_allclose(losses, [metrics.loss for metrics in history], rtol=2e-4)
-        candidates.append(candidate)
+    segments, candidates = require_the_ordinary_loop(experiment, dataset, kind)
     test = segments[-1].test
     chosen = candidates[int(test.candidate)].best
     assert all(not one.best.metrics.accuracy > test.validation.accuracy + 1e-6 for one in candidates)
-    standardisation = build_arrays(experiment, dataset).standardisation
+    standardisation = widened(build_arrays(experiment, dataset).standardisation)
     images, labels = loop.prepare(to_device(dataset.test), jnp.arange(37), standardisation)
+    task = build_task(experiment, dataset)
     metrics = jax.tree.map(jnp.mean, loop.evaluate(task, chosen.parameters, images, labels))
-    np.testing.assert_allclose(test.metrics.loss, metrics.loss, rtol=2e-4)
+    np.testing.assert_allclose(test.metrics.loss, metrics.loss, rtol=1e-10)
     assert int(test.update) == int(chosen.update)
     assert np.isnan(segments[0].test.metrics.loss), "the test set is read by the last segment alone"
+
+
+def test_in_the_32_bits_of_users_nothing_but_rounding_differs_from_the_ordinary_loop(seed):
+    """By descent along the gradient, which amplifies it least."""
+    experiment = small_experiment("conv", seed, optimizer="sgd", weight_decays=(0.1,))
+    require_the_ordinary_loop(experiment, random_dataset(seed), Unrolled, tolerance=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +88,15 @@ def test_every_candidate_is_the_ordinary_loop_and_the_chosen_one_is_tested(const
 )
 def test_no_bit_depends_on_the_devices_on_who_trains_beside_or_on_the_repetition(constraint, width, seed):
     dataset = random_dataset(seed)
-    several = [small_experiment(constraint, seed + i) for i in range(4)]
+    several = [small_experiment(constraint, seed + i, optimizer="sgd") for i in range(4)]
     everywhere = train_side_by_side(several, dataset)
     groups = [several[i : i + width] for i in range(0, 4, width)]
-    same_bits(everywhere, [one for group in groups for one in train_side_by_side(group, dataset)])
+    same_numbers(everywhere, [one for group in groups for one in train_side_by_side(group, dataset)])
     same_bits(everywhere, train_side_by_side(several, dataset))
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained_in_64_bits")
 @pytest.mark.parametrize("kind", [Unrolled, Stacked])
 def test_experiments_that_share_a_device_are_those_trained_alone(kind, seed, monkeypatch):
     dataset = random_dataset(seed)
@@ -89,13 +106,24 @@ def test_experiments_that_share_a_device_are_those_trained_alone(kind, seed, mon
     alone = [train_alone(experiment, dataset, kind) for experiment in several]
     for one, other in zip(alone, train_side_by_side(several, dataset, kind), strict=True):
         for mine, beside in zip(one, other, strict=True):
-            np.testing.assert_allclose(mine.validation.loss, beside.validation.loss, rtol=2e-4)
+            np.testing.assert_allclose(mine.validation.loss, beside.validation.loss, rtol=1e-10)
         assert one[-1].test.candidate == other[-1].test.candidate
+
+
+@pytest.mark.usefixtures("trained_in_64_bits")
+def test_evaluation_does_not_depend_on_its_chunks(seed, monkeypatch):
+    experiment, dataset = small_experiment("conv", seed), random_dataset(seed)
+    whole = train_alone(experiment, dataset)
+    monkeypatch.setattr(ensemble, "EVALUATION_CHUNK", 7)
+    cut = train_alone(experiment, dataset)
+    for one, other in zip(whole, cut, strict=True):
+        np.testing.assert_allclose(one.validation.loss, other.validation.loss, rtol=1e-10)
+    np.testing.assert_allclose(whole[-1].test.metrics.loss, cut[-1].test.metrics.loss, rtol=1e-10)
 
 
 def test_one_program_serves_every_seed_size_and_learning_rate_whatever_the_test_images_are(seed):
     dataset = random_dataset(seed)
-    first = small_experiment("conv", seed)
+    first = small_experiment("conv", seed, optimizer="sgd")
     train_alone(first, dataset)
     other = changed(first, seed=seed % 1000 + 1, data__n_train=50, training__learning_rates=(0.1, 0.2))
     found = train_alone(other, dataset)
@@ -106,23 +134,13 @@ def test_one_program_serves_every_seed_size_and_learning_rate_whatever_the_test_
     same_bits(found, train_alone(other, dataset))
 
 
-def test_evaluation_does_not_depend_on_its_chunks(seed, monkeypatch):
-    experiment, dataset = small_experiment("conv", seed), random_dataset(seed)
-    whole = train_alone(experiment, dataset)
-    monkeypatch.setattr(ensemble, "EVALUATION_CHUNK", 7)
-    cut = train_alone(experiment, dataset)
-    for one, other in zip(whole, cut, strict=True):
-        np.testing.assert_allclose(one.validation.loss, other.validation.loss, rtol=1e-5)
-    np.testing.assert_allclose(whole[-1].test.metrics.loss, cut[-1].test.metrics.loss, rtol=1e-5)
-
-
 def test_a_candidate_that_diverges_leaves_its_neighbours_alone_and_is_never_chosen(seed):
     dataset = random_dataset(seed)
     calm = small_experiment("conv", seed, optimizer="sgd", weight_decays=(0.1,))
     quiet = train_alone(calm, dataset)
     loud = train_alone(changed(calm, training__learning_rates=(1e-3, 1e30)), dataset)
     for one, other in zip(quiet, loud, strict=True):
-        np.testing.assert_allclose(one.validation.loss[0], other.validation.loss[0], rtol=1e-6)
+        same_bits(one.validation.loss[0], other.validation.loss[0])
         assert other.diverged[0] == loop.NEVER
     assert not np.isfinite(loud[-1].validation.loss[1])
     assert 0 <= loud[-1].diverged[1] <= EVERY and loud[-1].test.candidate == 0

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_runs import EVERY, random_dataset, small_experiment, train_alone, train_loop
+from small_runs import EVERY, random_dataset, require_the_ordinary_loop, small_experiment, train_loop
 
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Model
@@ -74,7 +74,8 @@ def test_held_layers_move_as_the_stronger_layer_does_whatever_the_optimiser(weak
             of_weak = optax.apply_updates(of_weak, change)
             change, states[1] = free.update(as_the_stronger_has_it, states[1], of_strong)
             of_strong = optax.apply_updates(of_strong, change)
-            jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, rtol=1e-9), of_weak, embed(of_strong))
+            # Where a gradient is 1e-7 times the usual one, Adam amplifies its rounding to 1e-9.
+            jax.tree.map(lambda one, two: np.testing.assert_allclose(one, two, atol=1e-8), of_weak, embed(of_strong))
         change, _ = held.update(random_layer(weaker), states[0], of_weak)
         freed = optax.apply_updates(of_weak, change)["layer_0"]["weights"]
         assert jnp.abs(projection.excess(freed, classes)).max() > 1e-3
@@ -83,13 +84,15 @@ def test_held_layers_move_as_the_stronger_layer_does_whatever_the_optimiser(weak
 @pytest.mark.parametrize(
     "bias", ["own", "channel", *(pytest.param(bias, marks=pytest.mark.slow) for bias in ("site", "none"))]
 )
-def test_a_held_network_starts_as_the_stronger_one_and_with_its_bias_only_if_that_is_its_own(bias, seed):
+def test_a_held_network_starts_as_the_stronger_one_and_with_its_bias_only_if_that_is_its_own(
+    bias, seed, trained_in_64_bits
+):
     task = build_task(small_experiment("dense", seed, bias, switch_from="conv", switch_at=4), random_dataset(seed))
     parameters = jax.jit(lambda key: loop.start(task, key).parameters)(jax.random.key(seed))
     expected = jax.eval_shape(task.network.init, jax.random.key(seed), jnp.zeros((1, 6, 6, 2)))["params"]
     assert jax.tree.map(jnp.shape, parameters) == jax.tree.map(jnp.shape, expected)
     found = soft_constraints.violations(task.network, SoftConstraints(violations=("conv",)), parameters)
-    assert found["conv"] < 1e-6
+    assert found["conv"] < 1e-12
     gradient = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(seed), leaf.shape), parameters)
     hold = soft_constraints.hold(task.network, "conv", 4, task.soft.own_bias)
     held = hold.update(gradient, hold.init(parameters))[0]["layer_0"]
@@ -97,6 +100,7 @@ def test_a_held_network_starts_as_the_stronger_one_and_with_its_bias_only_if_tha
         assert bool((held["bias"] == held["bias"][:, :1, :1]).all()) == (bias in ("own", "channel"))
 
 
+@pytest.mark.usefixtures("trained_in_64_bits")
 def test_a_held_network_is_the_stronger_one_until_the_switch_and_then_it_is_not(seed):
     """And keeps the state of its optimiser."""
     dataset, sgd = random_dataset(seed), {"optimizer": "sgd", "learning_rates": (1e-2,)}
@@ -110,14 +114,14 @@ def test_a_held_network_is_the_stronger_one_until_the_switch_and_then_it_is_not(
         one.network.apply({"params": candidate.parameters}, images)
         for one, candidate in ((task, before), (other, expected))
     )
-    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-10)
     _, after, _ = train_loop(held, dataset)
     violations = [soft_constraints.violations(task.network, task.soft, one.parameters) for one in (before, after)]
-    assert max(violations[0].values()) < 1e-6 and min(violations[1].values()) > 1e-3
+    assert max(violations[0].values()) < 1e-12 and min(violations[1].values()) > 1e-4
     zero = jax.tree.map(jnp.zeros_like, before.parameters)
     moved = loop.descend(task, before, zero, loop.Hyperparameters(jnp.array(1e-2), jnp.array(0.0), jnp.array(0.0)))
     change = jax.tree.map(lambda one, two: float(jnp.abs(one - two).max()), before.parameters, moved.parameters)
-    assert min(jax.tree.leaves(change)) > 1e-5
+    assert min(jax.tree.leaves(change)) > 0
 
 
 @EVERY_PAIR
@@ -142,6 +146,7 @@ def test_drawing_is_the_gradient_of_half_the_squared_distance(weaker, stronger, 
     np.testing.assert_allclose(measured, expected, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("trained_in_64_bits")
 def test_a_strong_pull_makes_a_local_network_nearly_a_convolution(seed):
     settings = {"optimizer": "sgd", "penalty": "conv", "penalty_strengths": (0.0, 5.0), "violations": ("conv",)}
     experiment, dataset = small_experiment("local", seed, learning_rates=(1e-2,), **settings), random_dataset(seed)
@@ -150,6 +155,7 @@ def test_a_strong_pull_makes_a_local_network_nearly_a_convolution(seed):
     assert away[1] < 0.7 * away[0]
 
 
+@pytest.mark.usefixtures("in_64_bits")
 def test_beta_lasso_is_a_step_with_l1_and_then_a_threshold(seed):
     generator = np.random.default_rng(seed)
     weights, gradient = generator.normal(size=(2, 200))
@@ -164,11 +170,12 @@ def test_beta_lasso_is_a_step_with_l1_and_then_a_threshold(seed):
     )
     changes, _ = optimizer.update(gradients, optimizer.init(parameters), parameters)
     found = optax.apply_updates(parameters, changes)["layer_0"]
-    np.testing.assert_allclose(found["weights"], expected, atol=1e-6)
-    np.testing.assert_allclose(found["bias"], weights - rate * gradient, atol=1e-6)
+    np.testing.assert_allclose(found["weights"], expected, atol=1e-12)
+    np.testing.assert_allclose(found["bias"], weights - rate * gradient, atol=1e-12)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained_in_64_bits")
 @pytest.mark.parametrize("kind", [Unrolled, Stacked])
 @pytest.mark.parametrize(
     "settings",
@@ -182,14 +189,12 @@ def test_the_engine_computes_what_the_ordinary_loop_computes(kind, settings, see
     dataset = random_dataset(seed)
     usual = {"learning_rates": (1e-2,), "violations": ("local", "conv")}
     experiment = small_experiment("dense", seed, layers=2, **usual | settings)
-    segments = train_alone(experiment, dataset, kind)
-    for number in range(len(experiment.candidates)):
-        task, candidate, history = train_loop(experiment, dataset, number)
-        losses = [segment.validation.loss[number] for segment in segments]
-        np.testing.assert_allclose(losses, [metrics.loss for metrics in history], rtol=1e-4)
+    segments, candidates = require_the_ordinary_loop(experiment, dataset, kind)
+    task = build_task(experiment, dataset)
+    for number, candidate in enumerate(candidates):
         distances = soft_constraints.violations(task.network, task.soft, candidate.parameters)
         for name, expected in distances.items():
-            np.testing.assert_allclose(segments[-1].violations[name][number], expected, rtol=1e-3, atol=1e-6)
+            np.testing.assert_allclose(segments[-1].violations[name][number], expected, rtol=1e-10)
 
 
 def test_a_constraint_that_is_not_stronger_is_refused(seed):
