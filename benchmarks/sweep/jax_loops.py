@@ -45,7 +45,8 @@ def ours(problem: Problem, candidates: int, kind: type[Candidates] | None = None
 
     def prepare(updates: int) -> tuple[ensemble.Program, Arrays]:
         batches = jnp.asarray(problem.batches[:updates])
-        arrays = Arrays(np.asarray(problem.seed, np.uint32), hyperparameters, batches, jnp.arange(EVALUATED), standardisation)
+        own = np.asarray(problem.seed, np.uint32), hyperparameters, batches
+        arrays = Arrays(*own, jnp.arange(EVALUATED), standardisation)
         stacked = ensemble.stack([arrays] * devices)
         task = dataclasses.replace(problem.task, updates=updates)
         return ensemble.compile_program(task, stacked, *splits, updates, kind), stacked

@@ -27,7 +27,7 @@ from cnn_constraints.training.loop import Images
 from cnn_constraints.training.records import Evaluation, Finished, evaluations_of, result_of
 
 CANDIDATES_ON_ACCELERATOR = 256
-"""On an H200 so many take up to a quarter less time each than 64 do (benchmarks/results/device_NVIDIA_H200.json); more were not tried."""
+"""On an H200 each takes up to a quarter less time than one of 64 does (see benchmarks/results); more were not tried."""
 
 CHECKPOINT_EVERY = 60.0
 """Seconds of training between two checkpoints."""

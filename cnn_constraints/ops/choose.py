@@ -96,7 +96,9 @@ TABLE = (
     Choice(CPU, "local", "row_scan"),
     Choice(CPU, "conv", "patches", largest_delta=1, largest_in_channels=3),
     Choice(CPU, "conv", "patches", largest_delta=3, largest_in_channels=3, least_out_channels=48),
-    Choice(CPU, "conv", "row_toeplitz", largest_delta=2, least_in_channels=8, largest_in_channels=8, largest_sites=14 * 14),
+    Choice(
+        CPU, "conv", "row_toeplitz", largest_delta=2, least_in_channels=8, largest_in_channels=8, largest_sites=14 * 14
+    ),
     Choice(CPU, "conv", "tiles_1x2", largest_delta=2),
     Choice(CPU, "conv", "tiles_1x4", largest_in_channels=1),
     Choice(CPU, "conv", "tiles_1x2", largest_delta=5),
