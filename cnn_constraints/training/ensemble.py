@@ -123,7 +123,7 @@ def compile_program(
     of_start, start = (arrays.seed, arrays.hyperparameters), partial(_start, task, kind)
     candidates = jax.eval_shape(jax.vmap(start), *of_start)
     part = arrays._replace(batches=arrays.batches[:, :evaluate_every])
-    of_segment = (candidates, part, np.int32(0), train_split, test_split)
+    of_segment = (candidates, part, np.asarray(0), train_split, test_split)
     return Program(
         compile_part(start, (SPREAD, SPREAD), of_start),
         compile_part(partial(_segment, task), (SPREAD, SPREAD, WHOLE, WHOLE, WHOLE), of_segment, donate_argnums=0),
@@ -148,7 +148,7 @@ def train(
     done, candidates = state or State(0, start())
     for first in range(done, program.updates, program.evaluate_every):
         part = arrays._replace(batches=arrays.batches[:, first : first + program.evaluate_every])
-        here = on_devices(program, np.int32(first))
+        here = on_devices(program, np.asarray(first))
         candidates, history = program.segment(candidates, on_devices(program, part, SPREAD), here, *splits)
         history = jax.tree.map(np.asarray, history)
         state = State(first + program.evaluate_every, candidates)
