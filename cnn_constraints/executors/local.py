@@ -17,7 +17,7 @@ from cnn_constraints.arrays import Dataset
 from cnn_constraints.data.datasets import images_of
 from cnn_constraints.environment import device_memory, machine_memory
 from cnn_constraints.experiment import Data
-from cnn_constraints.plan import Group, build_arrays, to_device
+from cnn_constraints.plan import Group, build_arrays
 from cnn_constraints.resolve import Resolved
 from cnn_constraints.settings import cores
 from cnn_constraints.store import Checkpoint, Checkpoints
@@ -203,14 +203,15 @@ class LocalExecutor:
         return program.result()
 
     def _compile(self, group: Group) -> Future[Program]:
-        dataset = self._load(group.first.data)
-        # Compiling asks for shapes only.
-        arrays = ensemble.stack([build_arrays(group.first, dataset)] * side_by_side(group))
-        train, test = (jax.eval_shape(to_device, split) for split in (dataset.train, dataset.test))
+        dataset, width = self._load(group.first.data), side_by_side(group)
 
         def compile_program() -> Program:
+            # Compiling asks for shapes only, so nothing is copied for the others.
+            repeat = lambda array: np.broadcast_to(array, (width, *array.shape))
+            arrays = jax.tree.map(repeat, build_arrays(group.first, dataset))
+            splits = Images(*dataset.train), Images(*dataset.test)
             self._progress.compiling(group)
-            program = ensemble.compile_program(group.task, arrays, train, test, group.first.training.evaluate_every)
+            program = ensemble.compile_program(group.task, arrays, *splits, group.first.training.evaluate_every)
             self._progress.compiled(group)
             return program
 
