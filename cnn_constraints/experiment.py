@@ -45,6 +45,10 @@ class Data:
     """Side of the images of a synthetic task, or its number of patches; None for its own."""
     reduce: int = within(1, 1)
     """Side of the squares of pixels that are averaged into one, to make images smaller."""
+    frame: int | None = within(None, 1)
+    """Side of a larger frame of zeros, in which every image stands at a random place of its own, before the intervention;
+    None for the images alone. The places are the same for all seeds.
+    """
     intervention: str = "none"
     """What is done to the images: none, permute_pixels, translate, translate_test, edge_noise, full_noise,
     label_positions or randomise_labels.

@@ -116,6 +116,7 @@ def build_task(experiment: Resolved, dataset: Dataset) -> Task:
         network = build_network(experiment.model, image_shape, len(dataset.classes))
     except InputError as error:
         made = [f"data.size {data.size}"] * (data.size is not None) + [f"data.reduce {data.reduce}"] * (data.reduce > 1)
+        made = made if data.frame is None else [f"data.frame {data.frame}"]
         if not made:
             raise
         size = f"{image_shape[0]} x {image_shape[1]}"

@@ -49,6 +49,7 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
         Data(
             size=[None, whole(1, 30)][whole(0, 1)] if source in TASKS else None,
             reduce=whole(1, 4),
+            frame=[None, whole(1, 40)][whole(0, 1)],
             strength=[None, generator.random()][whole(0, 1)] if has_strength else None,
             folder=IMAGES if source == "folder" else [None, IMAGES, "/some where/\u00e9"][whole(0, 2)],
             n_train=n_train,
@@ -107,6 +108,7 @@ PAIRS: dict[str, tuple[dict[str, Any], Any]] = {
             "seed": 7,
             "data.source": "mnist",
             "data.reduce": 2,
+            "data.frame": 16,
             "data.n_train": 200,
             "data.n_validation": 299,
             "model.constraint": "local",

@@ -76,6 +76,7 @@ IN_ORDER: dict[str, st.SearchStrategy] = {
     "data.digest": st.none() | st.just("0" * 64) | st.builds(lambda: sources.digest(FOLDER)),
     "data.size": st.none() | st.integers(1, 12),
     "data.reduce": st.integers(1, 2),
+    "data.frame": st.none() | st.integers(3, 10),
     "data.strength": st.none() | st.floats(0, 1),
     "data.n_train": st.integers(1, 30),
     "data.n_validation": st.integers(1, 25),

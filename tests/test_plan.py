@@ -158,6 +158,10 @@ def refusal(load: Load, *experiments: Experiment) -> str:
         ({"data.n_validation": 850}, "images"),
         ({"model.delta": SIDE}, f"delta is {SIDE}"),
         ({"model.delta": SIDE, "data.reduce": 2}, f"; the images are {SIDE} x {SIDE} by data.reduce 2."),
+        (
+            {"model.delta": SIDE, "data.reduce": 2, "data.frame": SIDE},
+            f"; the images are {SIDE} x {SIDE} by data.frame {SIDE}.",
+        ),
         ({"model.pool_sizes": (SIDE + 1, 1)}, "leave no pixel"),
         ({"model.strides": (SIDE, SIDE), "model.pool_sizes": (1, 2)}, "leave no pixel"),
         ({"model.constraint": "tiled", "model.tile": SIDE + 1}, f"model.tile is {SIDE + 1}"),

@@ -1,4 +1,4 @@
-"""The images of a config: read or drawn, made smaller, and after the intervention."""
+"""The images of a config: read or drawn, made smaller, placed in a frame, and after the intervention."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data import sources
-from cnn_constraints.data.interventions import intervene
+from cnn_constraints.data.interventions import intervene, place_in_frame
 from cnn_constraints.experiment import Data
 
 ALIGNMENT = 64
@@ -16,6 +16,8 @@ ALIGNMENT = 64
 def build_dataset(data: Data) -> Dataset:
     """Raises InputError for data that cannot be read."""
     dataset = sources.reduce_images(sources.load(data.source, data.folder, data.size), data.reduce)
+    if data.frame is not None:
+        dataset = place_in_frame(dataset, data.frame)
     dataset = intervene(dataset, data.intervention, data.strength)
     train, test = (Split(*map(aligned, split)) for split in (dataset.train, dataset.test))
     return dataset._replace(train=train, test=test)

@@ -11,11 +11,16 @@ from jaxtyping import Shaped
 
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.data.tasks import MOST_BYTES
+from cnn_constraints.errors import InputError
 
 Images = Shaped[np.ndarray, "examples height width channels"]
 
 INTERVENTION_KEY = 7012
 """Whatever an intervention draws comes from default_rng with this key."""
+
+FRAME = 1
+"""Name of the stream of places in a frame: an intervention that follows draws apart."""
 
 EDGE = 5 / 32
 """Share of the side that `edge_noise` covers at each edge: 5 of 32 pixels in Ott et al. 2020."""
@@ -39,6 +44,36 @@ def intervene(dataset: Dataset, name: str, strength: float | None = None) -> Dat
 def strength_of(name: str, given: float | None) -> float | None:
     """The strength that an intervention has: the given one or its own, None where it has none."""
     return INTERVENTIONS[name].strength if given is None else float(given)
+
+
+def place_in_frame(dataset: Dataset, side: int) -> Dataset:
+    """Every image at a random place of its own, which it fits whole, in a frame of side x side zeros.
+
+    Raises InputError for a frame into which the images do not fit or that they fill, and for one that takes too much.
+    """
+    height, width = dataset.train.images.shape[1:3]
+    # A frame that square images fill has no effect.
+    if side < (least := max(height, width) + (height == width)):
+        raise InputError(
+            f"data.frame is {side}: it must be at least {least}, since the images are {height} x {width}; leave it out for "
+            f"the images alone."
+        )
+    needed = sum(split.images.nbytes for split in (dataset.train, dataset.test)) // (height * width) * side**2
+    if needed > MOST_BYTES:
+        raise InputError(
+            f"data.frame is {side}: the images would take {needed:,} bytes, and at most {MOST_BYTES:,} are allowed."
+        )
+
+    def place(images: Images, split: str) -> Shaped[np.ndarray, "examples side side channels"]:
+        examples, _, _, channels = images.shape
+        frames = np.zeros((examples, side, side, channels), images.dtype)
+        generator = _generator(split, FRAME)
+        down, right = (generator.integers(0, side - own, examples, endpoint=True) for own in (height, width))
+        rows, columns = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
+        frames[np.arange(examples)[:, None, None], rows[:, :, None], columns[:, None]] = images
+        return frames
+
+    return _with_images(dataset, place(dataset.train.images, "train"), place(dataset.test.images, "test"))
 
 
 def permutation(sites: int) -> np.ndarray:
@@ -131,9 +166,9 @@ def _with_images(
     return dataset._replace(train=dataset.train._replace(images=train), test=dataset.test._replace(images=test))
 
 
-def _generator(split: str) -> np.random.Generator:
+def _generator(split: str, *stream: int) -> np.random.Generator:
     """Training and test images draw apart."""
-    return np.random.default_rng((INTERVENTION_KEY, ("train", "test").index(split)))
+    return np.random.default_rng((INTERVENTION_KEY, ("train", "test").index(split), *stream))
 
 
 def _moved(images: Images, strength: float, split: str) -> Images:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from cnn_constraints.arrays import Dataset, Split
-from cnn_constraints.data.interventions import INTERVENTIONS, intervene, permutation
+from cnn_constraints.data.interventions import INTERVENTIONS, intervene, permutation, place_in_frame
+from cnn_constraints.errors import InputError
 
 OF_LABELS = ("label_positions", "randomise_labels")
 UNTOUCHED = {"edge_noise": "test", "full_noise": "test", "randomise_labels": "test", "translate_test": "train"}
@@ -41,6 +42,48 @@ def test_an_intervention_is_a_data_set_like_the_original_which_stays_as_it_was(n
         assert same(before, getattr(none, split)) or INTERVENTIONS[name].strength is None
 
 
+def test_an_image_stands_whole_in_its_frame_anywhere_and_nothing_else_does(seed):
+    dataset, side = random_dataset(seed, examples=900), 10
+    framed, places = place_in_frame(dataset, side), []
+    for before, after in zip(dataset[1:3], framed[1:3], strict=True):
+        assert after.images.dtype == np.uint8 and np.array_equal(before.labels, after.labels)
+        corners = [(image.any((1, 2)).argmax(), image.any((0, 2)).argmax()) for image in after.images]
+        for image, moved, (top, left) in zip(before.images, after.images, corners, strict=True):
+            frame = np.zeros((side, side, 2), np.uint8)
+            frame[top : top + 6, left : left + 8] = image
+            np.testing.assert_array_equal(moved, frame)
+        assert set(corners) == {(top, left) for top in range(5) for left in range(3)}
+        places.append(corners)
+    assert places[0] != places[1]
+    again = place_in_frame(random_dataset(seed + 1, examples=900), side).train.images
+    np.testing.assert_array_equal(again.any(-1), framed.train.images.any(-1), "the places are those of the task")
+    # An intervention that follows draws apart: else who stands low would be moved up.
+    shifts = [down for down, _ in shifts_of(intervene(random_dataset(seed, 20, 20, 900), "translate").train.images)]
+    assert abs(np.corrcoef(shifts, [top for top, _ in places[0]])[0, 1]) < 0.2
+
+
+def test_frames_that_do_not_fit_or_have_no_effect_are_refused(seed):
+    assert place_in_frame(random_dataset(seed), 8).test.images.shape == (400, 8, 8, 2)
+    for dataset, side, least in ((random_dataset(seed), 7, 8), (random_dataset(seed, 8), 8, 9)):
+        with pytest.raises(InputError, match=rf"data\.frame is {side}: it must be at least {least}, .* x 8; "):
+            place_in_frame(dataset, side)
+    with pytest.raises(InputError, match=r"data\.frame is 2000: the images would take 6,400,000,000 bytes"):
+        place_in_frame(random_dataset(seed), 2000)
+
+
+def shifts_of(moved: np.ndarray) -> list[tuple[int, int]]:
+    """How far down and right images without a zero were moved, one by one."""
+    shifts = []
+    for image in moved:
+        filled = image.any(axis=2)
+        height, width = filled.shape
+        rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
+        down = rows[0] if rows[0] else rows[-1] + 1 - height
+        right = columns[0] if columns[0] else columns[-1] + 1 - width
+        shifts.append((int(down), int(right)))
+    return shifts
+
+
 def test_permuting_pixels_is_one_permutation_of_sites(seed):
     """The same for training and test images and for all channels: new pixel p is old pixel permutation[p]."""
     dataset = random_dataset(seed)
@@ -53,16 +96,13 @@ def test_permuting_pixels_is_one_permutation_of_sites(seed):
 
 def test_a_translated_image_is_the_image_elsewhere_and_zero(seed):
     dataset = random_dataset(seed, 10, 15)
-    changed, shifts = intervene(dataset, "translate", 0.2), set()
-    for before, after in zip(dataset.train.images, changed.train.images, strict=True):
-        filled = after.any(axis=2)
-        rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
-        down = rows[0] if rows[0] else rows[-1] - 9
-        right = columns[0] if columns[0] else columns[-1] - 14
+    changed = intervene(dataset, "translate", 0.2)
+    each = shifts_of(changed.train.images)
+    for before, after, (down, right) in zip(dataset.train.images, changed.train.images, each, strict=True):
         expected = np.zeros((30, 45, 2), np.uint8)
         expected[10 + down : 20 + down, 15 + right : 30 + right] = before
         np.testing.assert_array_equal(after, expected[10:20, 15:30])
-        shifts.add((int(down), int(right)))
+    shifts = set(each)
     assert {shift for shift, _ in shifts} == set(range(-2, 3))
     assert {shift for _, shift in shifts} == set(range(-3, 4))
     # Down and right are drawn apart: of the 35 pairs most occur.
