@@ -54,7 +54,7 @@ def ours(problem: Problem, candidates: int, kind: type[Candidates] | None = None
     def train(updates: int) -> float:
         if updates not in prepared:
             prepared[updates] = prepare(updates)
-        (((segment, *_), _),) = ensemble.train(*prepared[updates], *splits)
+        (((segment, *_), _),) = ensemble.train(*prepared[updates], splits[0])
         return float(segment.train.loss[0])
 
     return Contender(candidates * devices, train)

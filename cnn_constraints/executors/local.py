@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -24,7 +24,9 @@ from cnn_constraints.store import Checkpoint, Checkpoints
 from cnn_constraints.training import ensemble
 from cnn_constraints.training.ensemble import Arrays, Program, State
 from cnn_constraints.training.loop import Images
-from cnn_constraints.training.records import Evaluation, Finished, evaluations_of, result_of
+from cnn_constraints.training.records import Evaluation, Finished, choose, evaluations_of, result_of
+
+T = TypeVar("T")
 
 CANDIDATES_ON_ACCELERATOR = 256
 """On an H200 each takes up to a quarter less time than one of 64 does (see benchmarks/results); more were not tried."""
@@ -105,9 +107,7 @@ class LocalExecutor:
                 if self._stop():
                     raise KeyboardInterrupt
                 dataset = self._load(members[0].data)
-                # A program takes so many: in a round with fewer, the last is trained several times over.
-                padded = [*members, *members[-1:] * (width - len(members))]
-                arrays = ensemble.stack([build_arrays(member, dataset) for member in padded])
+                arrays = ensemble.stack([build_arrays(member, dataset) for member in filled_up(members, width)])
                 program = self._program(group)
                 yield self._round(Round(group, members, arrays), program, checkpoint)
                 checkpoint = None
@@ -121,9 +121,9 @@ class LocalExecutor:
         cost = seconds = 0.0
         if before:
             self._progress.advanced(len(members) * before.update)
-        splits = self._splits(members[0].data, program)
-        parts, state = [], before
-        for parts, state in ensemble.train(program, round_.arrays, *splits, before):
+        train, test = self._splits(members[0].data, program)
+        state = before
+        for parts, state in ensemble.train(program, round_.arrays, train, before):
             self._progress.advanced(len(members) * program.evaluate_every)
             now = time.perf_counter()
             seconds = spent + now - started
@@ -139,15 +139,21 @@ class LocalExecutor:
                 cost = saved - now
             if stop:
                 raise KeyboardInterrupt
-        cost_of_network, device = round_.group.cost, jax.devices()[0].device_kind
+        assert state
+        chosen = [choose(found[member.name]) for member in members]
+        networks = [
+            ensemble.best_parameters(state, number, best.candidate if best else 0) for number, best in enumerate(chosen)
+        ]
+        tested = ensemble.test(program, filled_up(networks, program.side_by_side), round_.arrays.standardisation, test)
+        seconds, device = spent + time.perf_counter() - started, jax.devices()[0].device_kind
         return [
             Finished(
                 member.name,
-                result_of(part, member.candidates, *cost_of_network, device),
+                result_of(found[member.name], metrics, *round_.group.cost, device),
                 found[member.name],
                 seconds / len(members),
             )
-            for member, part in zip(members, parts, strict=False)
+            for member, metrics in zip(members, tested, strict=False)
         ]
 
     def _save(self, round_: "Round", state: State, seconds: float, found: dict[str, list[Evaluation]]) -> None:
@@ -255,6 +261,11 @@ def experiments_at_once(group: Group, on_cpu: bool, devices: int, fit: int) -> i
     devices = min(devices, count)
     wanted = math.ceil(CANDIDATES_ON_ACCELERATOR / len(group.first.candidates))
     return devices * min(wanted, fit, math.ceil(count / devices))
+
+
+def filled_up(members: Sequence[T], width: int) -> list[T]:
+    """A program takes so many: in a round with fewer, the last counts several times over."""
+    return [*members, *members[-1:] * (width - len(members))]
 
 
 def rounds(group: Group, width: int, checkpoint: Checkpoint | None = None) -> Iterator[list[Resolved]]:

@@ -77,7 +77,7 @@ def _moments(group: Group, dataset: Dataset) -> Iterator[tuple[int, list[Any]]]:
     program = ensemble.compile_program(group.task, arrays, *splits, group.first.training.evaluate_every)
     keys = [jax.random.key(one.seed) for one in group.experiments]
     yield 0, [jax.tree.map(np.asarray, loop.start(group.task, key).parameters) for key in keys]
-    for _, state in ensemble.train(program, arrays, *splits):
+    for _, state in ensemble.train(program, arrays, splits[0]):
         yield state.update, [ensemble.current_parameters(state, number, 0) for number in range(group.size)]
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -46,7 +47,7 @@ class Unrolled(NamedTuple):
 
     def on_host(self, experiment: int, candidate: int) -> Any:
         """That of one candidate of one of several experiments, whose axis comes first."""
-        return _row(self.each[candidate], experiment)
+        return _row(jax.tree.map(np.asarray, self.each[candidate]), experiment)
 
 
 class Stacked(NamedTuple):
@@ -69,7 +70,8 @@ class Stacked(NamedTuple):
         return jax.vmap(say)(self.each)
 
     def on_host(self, experiment: int, candidate: int) -> Any:
-        return _row(self.each, (experiment, candidate))
+        # Cut out where it lies: a device holds many candidates.
+        return jax.tree.map(np.asarray, _row(self.each, (experiment, candidate)))
 
 
 Candidates = Unrolled | Stacked

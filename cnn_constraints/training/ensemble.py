@@ -1,9 +1,9 @@
 """Many candidates, one compiled program: the candidates of an experiment see the same batches and share the work on them;
 experiments, which do not, train side by side on the devices of the machine.
 
-A program has two parts: the drawing of initial weights; and the updates from one look at the validation data to the next,
-that look and, at the right moment, the one reading of the test set. So one shape is one program, whatever an experiment's
-seed, training-set size, learning rates and weight decays are.
+A program has three parts: the drawing of initial weights; the updates from one look at the validation data to the next,
+with that look; and the one reading of the test set, once training has ended. So one shape is one program, whatever an
+experiment's seed, training-set size, learning rates and weight decays are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
 from cnn_constraints.training import candidates as kinds
 from cnn_constraints.training import loop, soft_constraints
 from cnn_constraints.training.candidates import Candidates, Unrolled
 from cnn_constraints.training.loop import Hyperparameters, Images, Standardisation, Task
-from cnn_constraints.training.metrics import Metrics, better, measure, worst
+from cnn_constraints.training.metrics import Metrics, measure
 
 EVALUATION_CHUNK = 500
 """Images evaluated at once: bounds the memory of activations, and does not change the result."""
@@ -39,22 +39,12 @@ class Arrays(NamedTuple):
     standardisation: Standardisation
 
 
-class Test(NamedTuple):
-    """The chosen candidate, by validation alone, and its test metrics: NaN until the last segment reads the test set."""
-
-    candidate: Int[Array, ""]
-    update: Int[Array, ""]
-    validation: Metrics
-    metrics: Metrics
-
-
 class Segment(NamedTuple):
     """What happened between two looks at the validation data, for each candidate of one experiment, on the host."""
 
     update: int
     train: Metrics
     validation: Metrics
-    test: Test
     diverged: Int[np.ndarray, " candidates"]
     violations: dict[str, Float[np.ndarray, " candidates"]]
 
@@ -78,6 +68,7 @@ class Program(NamedTuple):
 
     start: Callable
     segment: Callable
+    test: Callable
     candidates: Candidates
     devices: Mesh
     updates: int
@@ -123,10 +114,13 @@ def compile_program(
     of_start, start = (arrays.seed, arrays.hyperparameters), partial(_start, task, kind)
     candidates = jax.eval_shape(jax.vmap(start), *of_start)
     part = arrays._replace(batches=arrays.batches[:, :evaluate_every])
-    of_segment = (candidates, part, np.asarray(0), train_split, test_split)
+    of_segment = (candidates, part, np.asarray(0), train_split)
+    first = lambda candidates: _best(candidates).pick(jnp.asarray(0))
+    of_test = (jax.eval_shape(jax.vmap(first), candidates), arrays.standardisation, test_split)
     return Program(
         compile_part(start, (SPREAD, SPREAD), of_start),
-        compile_part(partial(_segment, task), (SPREAD, SPREAD, WHOLE, WHOLE, WHOLE), of_segment, donate_argnums=0),
+        compile_part(partial(_segment, task), (SPREAD, SPREAD, WHOLE, WHOLE), of_segment, donate_argnums=0),
+        compile_part(partial(_test, task), (SPREAD, SPREAD, WHOLE), of_test),
         candidates,
         devices,
         task.updates,
@@ -139,17 +133,15 @@ def on_devices(program: Program, arrays: Any, spread: PartitionSpec = WHOLE) -> 
     return jax.device_put(arrays, NamedSharding(program.devices, spread))
 
 
-def train(
-    program: Program, arrays: Arrays, train_split: Images, test_split: Images, state: State | None = None
-) -> Steps:
+def train(program: Program, arrays: Arrays, train_split: Images, state: State | None = None) -> Steps:
     """Train stacked experiments with the program of their group, from the start or from a state on."""
-    splits = on_devices(program, train_split), on_devices(program, test_split)
+    train_split = on_devices(program, train_split)
     start = lambda: program.start(*on_devices(program, (arrays.seed, arrays.hyperparameters), SPREAD))
     done, candidates = state or State(0, start())
     for first in range(done, program.updates, program.evaluate_every):
         part = arrays._replace(batches=arrays.batches[:, first : first + program.evaluate_every])
         here = on_devices(program, np.asarray(first))
-        candidates, history = program.segment(candidates, on_devices(program, part, SPREAD), here, *splits)
+        candidates, history = program.segment(candidates, on_devices(program, part, SPREAD), here, train_split)
         history = jax.tree.map(np.asarray, history)
         state = State(first + program.evaluate_every, candidates)
         each = [jax.tree.map(lambda leaf, i=i: leaf[i], history) for i in range(program.side_by_side)]
@@ -158,7 +150,22 @@ def train(
 
 def current_parameters(state: State, experiment: int, candidate: int) -> Any:
     """Those of one candidate after the state's update, on the host."""
-    return jax.tree.map(np.asarray, state.candidates.on_host(experiment, candidate).parameters)
+    return state.candidates.map(lambda one: one.parameters).on_host(experiment, candidate)
+
+
+def best_parameters(state: State, experiment: int, candidate: int) -> Any:
+    """Those of one candidate at its best look so far, on the host."""
+    return _best(state.candidates).on_host(experiment, candidate)
+
+
+def test(
+    program: Program, parameters: Sequence[Any], standardisation: Standardisation, test_split: Images
+) -> list[Metrics]:
+    """What the test set says of one network of each of the program's experiments, given by their parameters."""
+    each = jax.tree.map(lambda *leaves: np.stack(leaves), *parameters)
+    given = (on_devices(program, one, SPREAD) for one in (each, standardisation))
+    found = jax.tree.map(np.asarray, program.test(*given, on_devices(program, test_split)))
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(program.side_by_side)]
 
 
 def load_state(program: Program, update: int, arrays: Sequence[np.ndarray]) -> State | None:
@@ -194,8 +201,8 @@ def _start(task: Task, kind: type[Candidates], seed: Array, hyperparameters: Hyp
 
 
 def _segment(
-    task: Task, candidates: Candidates, arrays: Arrays, first: Int[Array, ""], train_split: Images, test_split: Images
-) -> tuple[Candidates, tuple[Metrics, Metrics, Test, Int[Array, " candidates"], dict[str, Array]]]:
+    task: Task, candidates: Candidates, arrays: Arrays, first: Int[Array, ""], train_split: Images
+) -> tuple[Candidates, tuple[Metrics, Metrics, Int[Array, " candidates"], dict[str, Array]]]:
     def step(candidates: Candidates, batch: Int[Array, " batch"]) -> tuple[Candidates, Metrics]:
         images, labels = loop.prepare(train_split, batch, arrays.standardisation)
         return _update(task, candidates, images, labels, arrays.hyperparameters)
@@ -204,12 +211,10 @@ def _segment(
     parameters = candidates.map(lambda one: one.parameters)
     validation = _evaluate(task, parameters, train_split, arrays.validation, arrays.standardisation)
     candidates = candidates.map(partial(loop.remember, first), of_batches.loss.T, validation)
-    last = first + len(arrays.batches) == task.updates
-    test = _test(task, candidates, test_split, arrays.standardisation, last)
     distances = candidates.map(lambda one: soft_constraints.violations(task.network, task.soft, one.parameters))
     train = jax.tree.map(lambda leaf: leaf.mean(axis=0), of_batches)
     diverged = candidates.map(lambda one: one.diverged).arrays()
-    return candidates, (train, validation, test, diverged, distances.arrays())
+    return candidates, (train, validation, diverged, distances.arrays())
 
 
 def _update(
@@ -250,25 +255,11 @@ def _evaluate(
     return jax.tree.map(lambda leaf: leaf.sum(axis=0) / examples, sums)
 
 
-def _test(
-    task: Task, candidates: Candidates, test_split: Images, standardisation: Standardisation, read: Bool[Array, ""]
-) -> Test:
-    """The candidate that is best on validation data, of those that did not diverge, and if `read` what it makes of the test
-    set.
-    """
-    best, diverged = candidates.map(lambda one: (one.best._replace(parameters=0), one.diverged)).arrays()
-    # One that diverged is not chosen, however good it was before.
-    left = jax.tree.map(lambda own, none: jnp.where(diverged == loop.NEVER, own, none), best.metrics, worst())
-    beaten = jax.vmap(lambda one: better(left, one).any())(left)
-    chosen = jnp.argmin(beaten).astype(jnp.int32)
-    validation = jax.tree.map(lambda leaf: leaf[chosen], left)
-    unread = Metrics(jnp.array(jnp.nan), jnp.array(jnp.nan))
+def _test(task: Task, parameters: Any, standardisation: Standardisation, test_split: Images) -> Metrics:
+    everything = jnp.arange(len(test_split.labels))
+    found = _evaluate(task, Unrolled((parameters,)), test_split, everything, standardisation)
+    return jax.tree.map(lambda leaf: leaf[0], found)
 
-    def metrics() -> Metrics:
-        winner = candidates.map(lambda one: one.best.parameters).pick(chosen)
-        everything = jnp.arange(len(test_split.labels))
-        found = _evaluate(task, Unrolled((winner,)), test_split, everything, standardisation)
-        # An experiment whose every candidate diverged has chosen nothing that could be tested.
-        return jax.tree.map(lambda leaf, none: jnp.where(validation.accuracy < 0, none, leaf[0]), found, unread)
 
-    return Test(chosen, best.update[chosen], validation, lax.cond(read, metrics, lambda: unread))
+def _best(candidates: Candidates) -> Candidates:
+    return candidates.map(lambda one: one.best.parameters)

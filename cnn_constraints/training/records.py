@@ -5,10 +5,8 @@ every candidate diverged, the update at which one diverged that did not.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from cnn_constraints.training.ensemble import Segment
 from cnn_constraints.training.loop import NEVER, Hyperparameters
@@ -86,29 +84,31 @@ def evaluations_of(segment: Segment, candidates: Sequence[Hyperparameters]) -> l
     ]
 
 
-def result_of(
-    segment: Segment, candidates: Sequence[Hyperparameters], parameters: int, multiply_adds: int, device: str
-) -> Result:
-    """The record of the last segment of an experiment."""
-    chosen, test = int(segment.test.candidate), segment.test
-    found: dict[str, Any] = {
-        "candidate": chosen,
-        **candidates[chosen]._asdict(),
-        "update": int(test.update),
-        **_measured("train", segment.train, chosen),
-        **_measured("validation", test.validation),
-        **_measured("test", test.metrics),
-    }
-    if not np.isfinite(test.validation.loss):
-        found = dict.fromkeys(found)
-    return Result(
-        diverged_candidates=int((segment.diverged != NEVER).sum()),
-        violations=_violations(segment, chosen),
-        parameters=parameters,
-        multiply_adds=multiply_adds,
-        device=device,
-        **found,
-    )
+def choose(looks: Collection[Evaluation]) -> Evaluation | None:
+    """The best moment of all candidates that did not diverge, by validation alone, as `metrics.better` has it: the first
+    of those that nothing beats. None where every candidate diverged.
+    """
+    diverged = {look.candidate for look in looks if look.diverged_update is not None}
+    left = [look for look in looks if look.candidate not in diverged]
+    return min(left, key=_place, default=None)
+
+
+def result_of(looks: Sequence[Evaluation], test: Metrics, parameters: int, multiply_adds: int, device: str) -> Result:
+    """From all looks at the candidates of an experiment, and what the test set says of the chosen one."""
+    best, last = choose(looks), {look.candidate: look for look in looks}
+    now = last[best.candidate if best else 0]
+    found: dict[str, Any] = dict.fromkeys(Result._fields)
+    if best:
+        found |= {name: value for name, value in best._asdict().items() if name in found} | _measured("test", test)
+        found |= {"train_loss": now.train_loss, "train_accuracy": now.train_accuracy}
+    found |= {"diverged_candidates": sum(look.diverged_update is not None for look in last.values())}
+    found |= {"violations": now.violations, "parameters": parameters, "multiply_adds": multiply_adds, "device": device}
+    return Result(**found)
+
+
+def _place(look: Evaluation) -> tuple[float, float, int, int]:
+    assert look.validation_accuracy is not None and look.validation_loss is not None, "only what diverged lacks them"
+    return (-look.validation_accuracy, look.validation_loss, look.candidate, look.update)
 
 
 def _measured(split: str, metrics: Metrics, candidate: int | None = None) -> dict[str, Any]:

@@ -189,12 +189,12 @@ def test_the_engine_computes_what_the_ordinary_loop_computes(kind, settings, see
     dataset = random_dataset(seed)
     usual = {"learning_rates": (1e-2,), "violations": ("local", "conv")}
     experiment = small_experiment("dense", seed, layers=2, **usual | settings)
-    segments, candidates = require_the_ordinary_loop(experiment, dataset, kind)
+    trained, candidates = require_the_ordinary_loop(experiment, dataset, kind)
     task = build_task(experiment, dataset)
     for number, candidate in enumerate(candidates):
         distances = soft_constraints.violations(task.network, task.soft, candidate.parameters)
         for name, expected in distances.items():
-            np.testing.assert_allclose(segments[-1].violations[name][number], expected, rtol=1e-10)
+            np.testing.assert_allclose(trained.segments[-1].violations[name][number], expected, rtol=1e-10)
 
 
 def test_a_constraint_that_is_not_stronger_is_refused(seed):
