@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cnn_constraints.experiment import axis as axis
     from cnn_constraints.experiment import product as product
     from cnn_constraints.experiment import replace as replace
+    from cnn_constraints.experiment import replace_axes as replace_axes
     from cnn_constraints.lattice.constraints import CONSTRAINTS as CONSTRAINTS
     from cnn_constraints.lattice.constraints import Constraint as Constraint
     from cnn_constraints.lattice.constraints import ties as ties
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "errors": ("InputError",),
-    "experiment": ("Data", "Experiment", "Model", "Training", "axis", "product", "replace"),
+    "experiment": ("Data", "Experiment", "Model", "Training", "axis", "product", "replace", "replace_axes"),
     "lattice.constraints": ("CONSTRAINTS", "Constraint", "ties"),
     "lattice.counts": ("count",),
     "lattice.geometry": ("Geometry",),

@@ -3,7 +3,9 @@ fields by dotted name; grids.
 """
 
 import dataclasses
+import itertools
 import json
+import math
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -207,6 +209,9 @@ def to_json(experiment: Experiment) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(Experiment(**own))))
 
 
+MOST_EXPERIMENTS = 100_000
+"""Of a sweep. More take longer to be planned than anyone would wait, and a mistake in an axis may make endlessly many."""
+
 Axis = list[dict[str, Any]]
 """A list of changes to dotted fields. Axes are chained with +."""
 
@@ -214,27 +219,76 @@ Axis = list[dict[str, Any]]
 def axis(fields: str | Sequence[str], values: Iterable[Any]) -> Axis:
     """One field taking each value; or several fields changing together (a zip), each value then being a sequence.
 
+    Raises InputError for an unknown field, with the nearest name, and for values that do not fit, none, or too many.
+
     >>> axis("seed", [0, 1])
     [{'seed': 0}, {'seed': 1}]
     >>> axis(("model.constraint", "model.delta"), [("conv", 2), ("dense", None)])[1]
     {'model.constraint': 'dense', 'model.delta': None}
     """
-    if not isinstance(values, Iterable):
-        raise InputError(f"The axis over {fields} has the values {values!r}: it needs a list of them.")
+    names = (fields,) if isinstance(fields, str) else tuple(fields)
+    told = f"The axis over {', '.join(names)}"
+    for name in names:
+        require_field(name)
+    if len(set(names)) < len(names):
+        raise InputError(f"{told} names a field twice.")
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        raise InputError(f"{told} has the values {values!r}: it needs a list of them.")
+    entries = list(itertools.islice(values, MOST_EXPERIMENTS + 1))
+    if not 0 < len(entries) <= MOST_EXPERIMENTS:
+        number = f"more than {MOST_EXPERIMENTS:,}" if entries else "no"
+        raise InputError(f"{told} has {number} values: it needs 1 to {MOST_EXPERIMENTS:,}.")
     if isinstance(fields, str):
-        return [{fields: value} for value in values]
-    changes = []
-    for value in values:
-        if len(value) != len(fields):
-            raise InputError(
-                f"The axis over {', '.join(fields)} has the entry {value!r}: it needs {len(fields)} values."
-            )
-        changes.append(dict(zip(fields, value, strict=True)))
-    return changes
+        return [{fields: value} for value in entries]
+    for entry in entries:
+        if not isinstance(entry, Sequence) or isinstance(entry, str) or len(entry) != len(names):
+            raise InputError(f"{told} has the entry {entry!r}: it needs {len(names)} values.")
+    return [dict(zip(names, entry, strict=True)) for entry in entries]
+
+
+def fields_of(axis: Axis) -> list[str]:
+    """The fields that any entry of an axis changes."""
+    return list(dict.fromkeys(name for change in axis for name in change))
+
+
+def replace_axes(axes: Iterable[Axis], *others: Axis) -> list[Axis]:
+    """Each of the others in the place of the axis over its fields; those over fields without one come first.
+
+    Raises InputError where the others have a part only of the fields that change together in one axis.
+
+    >>> replace_axes([axis("model.delta", [1, 2]), axis("seed", [0])], axis("seed", [5]), axis("model.tile", [3]))
+    [[{'model.tile': 3}], [{'model.delta': 1}, {'model.delta': 2}], [{'seed': 5}]]
+    """
+    left, kept = list(others), []
+    given = {name for one in others for name in fields_of(one)}
+    for old in axes:
+        own = set(fields_of(old))
+        if own & given and not own <= given:
+            together = ", ".join(fields_of(old))
+            raise InputError(f"The sweep changes {together} together: give one axis over all of them, or over none.")
+        kept += [one for one in left if own & set(fields_of(one))] if own & given else [old]
+        left = [one for one in left if not own & set(fields_of(one))]
+    return [*left, *kept]
+
+
+def require_axes(axes: Sequence[Axis]) -> None:
+    """Raises InputError where a field is in two axes, and for more than MOST_EXPERIMENTS combinations."""
+    names = [name for one in axes for name in fields_of(one)]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name} is given by two axes or flags: leave out one of them.")
+    if (number := math.prod(map(len, axes))) > MOST_EXPERIMENTS:
+        raise InputError(
+            f"The axes make {number:,} experiments: at most {MOST_EXPERIMENTS:,} are run, so split the sweep."
+        )
 
 
 def product(base: Experiment, *axes: Axis) -> list[Experiment]:
-    """Every combination of the axes' entries; the last axis changes fastest. Raises InputError for an unknown field."""
+    """Every combination of the axes' entries; the last axis changes fastest.
+
+    Raises InputError for an unknown field, for one that is in two axes, and for too many combinations.
+    """
+    require_axes(axes)
     experiments = [base]
     for changes in axes:
         experiments = [replace(experiment, change) for experiment in experiments for change in changes]

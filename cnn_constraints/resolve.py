@@ -188,11 +188,16 @@ def check(experiment: Experiment) -> None:
     fields that do not go together.
     """
     require_sections(experiment)
-    names = registries()
-    for name, value in flat(experiment).items():
-        _check_field(name, value, names.get(name))
+    check_values(flat(experiment))
     for sentence in _contradictions(experiment.data, experiment.model, experiment.training):
         raise InputError(sentence)
+
+
+def check_values(changes: Mapping[str, Any]) -> None:
+    """Raises InputError, as `check` does, for the value of a dotted field that is wrong whatever the others are."""
+    names = registries()
+    for name, value in changes.items():
+        _check_field(name, value, names.get(name))
 
 
 def _check_field(name: str, value: Any, allowed: Collection[str] | None) -> None:

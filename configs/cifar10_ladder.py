@@ -7,7 +7,7 @@ Expect:  dense has 19 million weights here and sets the time: hours on 2 CPU cor
 
 from collections.abc import Sequence
 
-from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
+from cnn_constraints.experiment import Axis, Data, Experiment, Model, Training, axis
 
 
 def get_config() -> Experiment:
@@ -18,11 +18,10 @@ def get_config() -> Experiment:
     )
 
 
-def get_sweep(base: Experiment) -> Sequence[Experiment]:
-    return product(
-        base,
+def get_sweep(base: Experiment) -> Sequence[Axis]:
+    return [
         axis("model.readout", ["flatten", "global_average"]),
         axis("model.constraint", ["dense", "shared", "local", "conv"]),
         axis("data.n_train", [300, 1000, 3000, 10000]),
         axis("seed", [0, 1, 2]),
-    )
+    ]

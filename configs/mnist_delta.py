@@ -7,7 +7,7 @@ Expect:  both sweeps are best at a small delta and end in shared and dense; abou
 
 from collections.abc import Sequence
 
-from cnn_constraints.experiment import Experiment, axis, product, replace
+from cnn_constraints.experiment import Axis, Experiment, axis, replace
 from configs import mnist_ladder
 
 
@@ -15,11 +15,10 @@ def get_config() -> Experiment:
     return replace(mnist_ladder.get_config(), {"data.n_train": 1000})
 
 
-def get_sweep(base: Experiment) -> Sequence[Experiment]:
-    return product(
-        base,
+def get_sweep(base: Experiment) -> Sequence[Axis]:
+    return [
         axis("model.readout", ["flatten", "global_average"]),
         axis("model.constraint", ["conv", "local"]),
         axis("model.delta", [0, 1, 2, 3, 5, 7, 14, None]),
         axis("seed", [0, 1, 2]),
-    )
+    ]

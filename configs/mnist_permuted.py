@@ -7,7 +7,7 @@ Expect:  dense as on the ladder, for it has no bias to lose; conv and local belo
 
 from collections.abc import Sequence
 
-from cnn_constraints.experiment import Experiment, replace
+from cnn_constraints.experiment import Axis, Experiment, replace
 from configs import mnist_ladder
 
 
@@ -15,5 +15,5 @@ def get_config() -> Experiment:
     return replace(mnist_ladder.get_config(), {"data.intervention": "permute_pixels"})
 
 
-def get_sweep(base: Experiment) -> Sequence[Experiment]:
+def get_sweep(base: Experiment) -> Sequence[Axis]:
     return mnist_ladder.get_sweep(base)

@@ -7,7 +7,7 @@ Expect:  all four near 90% at 100 images and 97% at 600: on 8 x 8 pixels the bia
 
 from collections.abc import Sequence
 
-from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
+from cnn_constraints.experiment import Axis, Data, Experiment, Model, Training, axis
 
 
 def get_config() -> Experiment:
@@ -18,10 +18,9 @@ def get_config() -> Experiment:
     )
 
 
-def get_sweep(base: Experiment) -> Sequence[Experiment]:
-    return product(
-        base,
+def get_sweep(base: Experiment) -> Sequence[Axis]:
+    return [
         axis("model.constraint", ["dense", "shared", "local", "conv"]),
         axis("data.n_train", [100, 300, 600]),
         axis("seed", [0, 1, 2]),
-    )
+    ]

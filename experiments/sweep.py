@@ -1,22 +1,25 @@
-"""Train and test every experiment of a config file's sweep, skip those that are finished, and report the run.
+"""Train and test every experiment of a sweep, skip those that are finished, and report the run.
 
-Flags such as --data.folder or --training.updates change the base config before the sweep is built from it. Exit code 0:
-all is finished; 1: it is, and every experiment diverged; 2: bad input, told in a sentence; 130: stopped, and the same
-command goes on.
+A sweep is the axes of a config file, of the flags --grid, or both: an axis of --grid takes the place of the config's axis
+over its field, or is one more. Values are Python literals, names or range(n), separated by commas. Any other flag changes
+the base. A run folder in the place of the config file is repeated as it is. Exit code 0: all is finished; 1: it is, and
+every experiment diverged; 2: bad input, told in a sentence; 130: stopped, and the same command goes on.
 
 Examples:
-    python -m experiments.sweep configs/quickstart.py
-        The four cells on 8 x 8 digits, without a download, in a minute: a table of accuracies, a table of who beats whom,
-        and a figure in runs/quickstart/figures.
-    python -m experiments.sweep configs/mnist_ladder.py --dry-run
-        What it would train, and with which memory.
-    python -m experiments.sweep configs/mnist_ladder.py --training.updates 800 --output runs/longer
-        The ladder with one field changed, in a run folder of its own.
     python -m experiments.sweep configs/quickstart.py --quiet --json > outcome.json
-        For programs: every arm with its interval, and nothing else.
+        The four cells on 8 x 8 digits, without a download. For programs: every arm with its interval, and nothing else.
+    python -m experiments.sweep configs/mnist_ladder.py --training.updates 800 --output runs/longer --dry-run
+        What the ladder would train with one field changed, in a run folder of its own, and with which memory.
+    python -m experiments.sweep configs/mnist_ladder.py --grid model.delta=0,1,2,3,None --grid 'seed=range(10)'
+        The ladder at five deltas, and with ten seeds instead of its three.
+    python -m experiments.sweep --data.source mnist --grid model.delta=1,2 --grid 'model.channels=(8,16),(16,32)'
+        A sweep without a config file. A tuple in parentheses is one value.
+    python -m experiments.sweep configs/quickstart.py --grid 'model.constraint,model.delta=(conv,1),(conv,2),(dense,None)'
+        Two fields that change together.
 """
 
 import contextlib
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -26,25 +29,31 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import tyro
 
-from cnn_constraints.config_file import load_config, sweep_of, try_config
+from cnn_constraints.config_file import Sweep, load_config, sweep_of, try_config
 from cnn_constraints.errors import InputError
-from cnn_constraints.experiment import Experiment, flat, require_sections
+from cnn_constraints.experiment import Axis, Experiment, axis, flat, get, replace, require_sections
+from cnn_constraints.grid import parse_axis
 from cnn_constraints.settings import import_jax, prepare_jax
 from experiments.entry import entry_point, nothing_but_errors, parse_flags
 
 if TYPE_CHECKING:
     from cnn_constraints.resolve import Resolved
 
+PLACES = ("data.folder",)
+"""Fields that may differ where a run is repeated: no result depends on where images lie."""
+
 
 @dataclass(frozen=True)
 class Command:
     """What a sweep is asked for."""
 
-    config: tyro.conf.Positional[Path]
-    """The config file: get_config() returns an Experiment, get_sweep(base) all of them."""
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    config: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="CONFIG|RUN")] = None
+    """The config file: get_config() returns an Experiment, get_sweep(base) the axes of the sweep. Or a run folder."""
+    grid: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """An axis of the sweep, field=value,value or field,field=(value,value),(value,value); may be given several times."""
     output: Path | None = None
-    """The run folder; by default runs/<name of the config file>."""
+    """The run folder; by default runs/<name of the config file>, runs/sweep without one, or the run that is repeated."""
     dry_run: bool = False
     """Print what would be trained, in how many programs and with which memory, and train and keep nothing."""
     quiet: bool = False
@@ -71,7 +80,7 @@ class Request(NamedTuple):
     """What was asked for: the command, get_sweep() of its config file, and the config fields that its flags set."""
 
     command: Command
-    get_sweep: Callable[[Experiment], Iterable[Experiment]]
+    get_sweep: Callable[[Experiment], Iterable[Axis | Experiment]]
     overrides: list[str]
 
 
@@ -86,7 +95,7 @@ def main(arguments: list[str]) -> None:
         # Which devices it takes is left to what follows: the driver of a Ray cluster takes no accelerator.
         import_jax()
         experiments = build_sweep(request)
-        folder = command.output or Path("runs") / command.config.stem
+        folder = command.output or default_folder(command.config)
         if command.dry_run:
             show_plan(experiments, folder, command.json)
             return
@@ -120,28 +129,56 @@ def main(arguments: list[str]) -> None:
 def parse(arguments: list[str]) -> Request:
     """Run the config file and read the flags, whose defaults are its values. Raises InputError for a bad config."""
     base, get_sweep = Experiment(), lambda base: [base]
-    if arguments and not arguments[0].startswith("-"):
-        module = load_config(Path(arguments[0]))
-        base, get_sweep = try_config(Path(arguments[0]), module.get_config), getattr(module, "get_sweep", get_sweep)
-        try_config(Path(arguments[0]), lambda: require_sections(base))
-    default = Command(config=tyro.MISSING, experiment=base)
-    command = parse_flags(Command, arguments, __doc__, default=default, prog="python -m experiments.sweep")
+    path = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
+    if path and not path.is_dir():
+        module = load_config(path)
+        base, get_sweep = try_config(path, module.get_config), getattr(module, "get_sweep", get_sweep)
+        try_config(path, lambda: require_sections(base))
+    command = parse_flags(Command, arguments, __doc__, default=Command(base), prog="python -m experiments.sweep")
+    if command.config != path:
+        raise InputError(f"The config file or run folder comes first: python -m experiments.sweep {command.config} ...")
     given = {argument.partition("=")[0].replace("-", "_") for argument in arguments}
     return Request(command, get_sweep, [name for name in flat(base) if f"__{name}" in given])
 
 
 def build_sweep(request: Request) -> "list[Resolved]":
-    """The resolved experiments. Raises InputError for an override of a field that the sweep varies: it would do nothing."""
-    from cnn_constraints.resolve import check, resolve
+    """The resolved experiments; says on standard error how many they are, and of what. Raises InputError for what cannot
+    be.
+    """
+    from cnn_constraints import store
+    from cnn_constraints.resolve import check, check_values, resolve
 
-    base, path = request.command.experiment, request.command.config
+    command, get_sweep, overrides = request
+    base, path, axes = command.experiment, command.config, [parse_axis(text) for text in command.grid]
+    if path is None and not axes:
+        raise InputError(
+            "There is nothing to sweep over: name a config file or a run folder, or give an axis by --grid."
+        )
+    for change in itertools.chain.from_iterable(axes):
+        check_values(change)
     check(base)
-    experiments = sweep_of(path, request.get_sweep, base)
-    given = flat(base)
-    for name in request.overrides:
-        if any(flat(experiment)[name] != given[name] for experiment in experiments):
-            raise InputError(f"--{name} has no effect: {path} sweeps over {name}; change the axis in its get_sweep().")
-    return try_config(path, lambda: resolve(experiments))
+    if path and path.is_dir():
+        moved = {name: get(base, name) for name in overrides if name in PLACES}
+        if axes or len(moved) < len(overrides):
+            raise InputError(
+                f"{path} is a run, which is repeated as it is: leave out --grid and flags that change fields."
+            )
+        again = [replace(one, moved) for one in store.read_experiments(path)]
+        sweep = Sweep(again, {str(path): len(again)})
+    else:
+        axes += [axis(name, [get(base, name)]) for name in overrides]
+        sweep = sweep_of(path, get_sweep, base, axes)
+    resolved = try_config(path, lambda: resolve(sweep.experiments))
+    varied = " x ".join(f"{name} ({count:,})" for name, count in sweep.counts.items() if count > 1)
+    repeated = len(sweep.experiments) - len(resolved)
+    less = f", less {repeated:,} that repeat others" if repeated else ""
+    print(f"{len(resolved):,} experiments: {varied}{less}" if varied else "1 experiment", file=sys.stderr)
+    return resolved
+
+
+def default_folder(config: Path | None) -> Path:
+    """A run that is repeated goes on where it is."""
+    return config if config and config.is_dir() else Path("runs") / (config.stem if config else "sweep")
 
 
 def show_plan(experiments: "list[Resolved]", folder: Path, as_json: bool) -> None:

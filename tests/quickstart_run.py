@@ -5,7 +5,7 @@ from pathlib import Path
 from made_up_results import write_run
 
 from cnn_constraints.config_file import load_config
-from cnn_constraints.experiment import Experiment
+from cnn_constraints.experiment import Experiment, product
 from cnn_constraints.resolve import resolve
 
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.py"
@@ -34,5 +34,6 @@ def accuracy(experiment: Experiment) -> float:
 def write_quickstart(folder: Path) -> None:
     """`runs/quickstart` in that folder."""
     quickstart = load_config(CONFIG)
+    base = quickstart.get_config()
     (folder / "runs").mkdir()
-    write_run(folder / "runs" / "quickstart", resolve(quickstart.get_sweep(quickstart.get_config())), accuracy)
+    write_run(folder / "runs" / "quickstart", resolve(product(base, *quickstart.get_sweep(base))), accuracy)

@@ -13,7 +13,7 @@ from cnn_constraints import store
 ROOT = Path(__file__).parents[1]
 
 CONFIG = """
-from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
+from cnn_constraints.experiment import Data, Experiment, Model, Training, axis
 
 
 def get_config():
@@ -25,7 +25,7 @@ def get_config():
 
 
 def get_sweep(base):
-    return product(base, axis("model.constraint", ["dense", "shared", "conv"]), axis("seed", [0, 1, 2]))
+    return [axis("model.constraint", ["dense", "shared", "conv"]), axis("seed", [0, 1, 2])]
 """
 """Nine experiments of three groups, a third of whose candidates diverge."""
 

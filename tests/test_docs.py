@@ -135,8 +135,8 @@ def test_new_constraint_source_and_intervention_train_by_the_lines_of_running(ex
         training=cc.Training(updates=1, evaluate_every=1, batch_size=8, learning_rates=(1e-2,)),
     )
     _, run_it = blocks("docs/running.md")
-    exec(run_it, {"get_config": lambda: experiment, "get_sweep": lambda base: [base]})
-    (row,) = cc.read("runs/mine").to_dict("records")
+    exec(run_it, {"get_config": lambda: experiment, "get_sweep": lambda base: []})
+    row, _ = cc.read("runs/mine").to_dict("records")
     assert 0 <= row["test_accuracy"] <= 1 and row["data.strength"] == 0.5
     assert row["parameters"] == 2 * 5 + 2 + (2 * 16 + 1) * 2
 
@@ -153,7 +153,8 @@ def test_the_new_claim_is_measured_and_judged(extended):
 
 def test_the_sweep_of_running_is_one_over_delta_and_its_sentences_are_what_is_said():
     running = run_blocks("docs/running.md", 1)
-    experiments = resolve(running["get_sweep"](running["get_config"]()))
+    base = running["get_config"]()
+    experiments = resolve(cc.product(base, *running["get_sweep"](base)))
     assert [experiment.model.constraint for experiment in experiments[::3]] == ["conv"] * 4 + ["shared"]
     said = []
     for change in ({"model.constraint": "cnv"}, {"data.n_train": 1400}):
@@ -220,9 +221,10 @@ def commands() -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "arguments"), sorted(commands()))
 def test_commands_are_understood(name, arguments, tmp_path, monkeypatch):
-    """In a folder with the configs of this project, and with the one of docs/running.md."""
+    """In a folder with the configs of this project, and with the one of docs/running.md and its run."""
     (tmp_path / "my_sweep.py").write_text(blocks("docs/running.md")[0])
     (tmp_path / "configs").symlink_to(ROOT / "configs")
+    store.open_run(tmp_path / "runs" / "my_sweep", resolve([cc.Experiment()]), {}).close()
     monkeypatch.chdir(tmp_path)
     command, given = importlib.import_module(f"experiments.{name}"), shlex.split(arguments)
     if name == "sweep":

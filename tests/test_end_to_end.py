@@ -14,7 +14,7 @@ from cnn_constraints.config_file import load_config
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.data.interventions import permutation, permute_pixels
 from cnn_constraints.data.sources import load
-from cnn_constraints.experiment import Data, Experiment, Model, Training
+from cnn_constraints.experiment import Data, Experiment, Model, Training, product
 from cnn_constraints.plan import build_arrays, build_task, plan, to_device
 from cnn_constraints.resolve import Resolved, resolve
 from cnn_constraints.training import loop
@@ -27,7 +27,7 @@ def mnist(archives):
 
 
 CONFIG = """
-from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product
+from cnn_constraints.experiment import Data, Experiment, Model, Training, axis
 
 
 def get_config():
@@ -39,7 +39,7 @@ def get_config():
 
 
 def get_sweep(base):
-    return product(base, axis("seed", [0, 1]))
+    return [axis("seed", [0, 1])]
 """
 
 
@@ -120,6 +120,7 @@ def stand_in(data: Data) -> Dataset:
 def test_configs_are_valid_and_plan_one_program_for_every_arm():
     for path in sorted((Path(__file__).parents[1] / "configs").glob("[a-z]*.py")):
         module = load_config(path)
-        resolved = resolve(module.get_sweep(module.get_config()))
+        base = module.get_config()
+        resolved = resolve(product(base, *module.get_sweep(base)))
         arms = {(one.model.constraint, one.model.delta, one.model.readout) for one in resolved}
         assert len(plan(resolved, stand_in)) == len(arms), path

@@ -10,7 +10,19 @@ import pytest
 from random_experiments import random_experiment
 
 from cnn_constraints.errors import InputError
-from cnn_constraints.experiment import DEFAULTS, Experiment, axis, flat, flatten, get, product, replace, to_json
+from cnn_constraints.experiment import (
+    DEFAULTS,
+    Experiment,
+    axis,
+    fields_of,
+    flat,
+    flatten,
+    get,
+    product,
+    replace,
+    replace_axes,
+    to_json,
+)
 
 FIELDS = sorted(DEFAULTS)
 
@@ -67,7 +79,7 @@ def test_a_product_holds_every_combination_its_last_axis_fastest_and_leaves_othe
         assert [flat(one) for one in found] == [
             flat(base) | dict(zip(names, each, strict=True)) for each in combinations
         ]
-    assert product(Experiment()) == [Experiment()] and product(Experiment(), axis("seed", [])) == []
+    assert product(Experiment()) == [Experiment()]
 
 
 def test_an_axis_of_several_fields_changes_them_together_and_axes_can_be_chained(generator):
@@ -78,7 +90,30 @@ def test_an_axis_of_several_fields_changes_them_together_and_axes_can_be_chained
     assert chained == product(Experiment(), both, deltas) + product(Experiment(), axis("seed", [7]), deltas)
 
 
-@pytest.mark.parametrize("entry", [(1,), (1, 2, 3), ()])
+@pytest.mark.parametrize("entry", [(1,), (1, 2, 3), (), 3, "ab"])
 def test_an_entry_that_does_not_fit_its_fields_is_refused(entry):
     with pytest.raises(InputError, match=re.escape(repr(entry))):
         axis(("seed", "data.n_train"), [(1, 2), entry])
+
+
+def test_others_take_the_places_of_the_axes_over_their_fields_and_leave_the_rest_alone(generator):
+    axes = [axis(field, values) for field, values in random_axes(generator)]
+    which = int(generator.integers(len(axes)))
+    (field,) = fields_of(axes[which])
+    other, added = axis(field, generator.integers(1000, 2000, 3).tolist()), axis("model.tile", [2, 3])
+    replaced = [*axes[:which], other, *axes[which + 1 :]]
+    assert replace_axes(axes, other) == replaced and replace_axes(axes) == axes
+    assert replace_axes(axes, added, other) == [added, *replaced]
+    assert replace_axes(axes, *axes[::-1]) == axes
+
+
+def test_axes_that_change_several_fields_are_replaced_whole_or_refused(generator):
+    together, seeds = (
+        axis(("model.delta", "data.n_train"), generator.integers(1, 99, (3, 2)).tolist()),
+        axis("seed", [4]),
+    )
+    deltas, sizes = axis("model.delta", [1, None]), axis("data.n_train", [100, 300])
+    assert replace_axes([together, seeds], sizes, deltas) == [sizes, deltas, seeds]
+    assert replace_axes([sizes, seeds, deltas], together) == [together, seeds]
+    with pytest.raises(InputError, match=r"model\.delta, data\.n_train together"):
+        replace_axes([seeds, together], deltas)

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "cnn_constraints"
 
 FLOORS = (
     ("errors", "files", "settings", "environment"),
-    ("experiment", "config_file", "arrays", "lattice"),
+    ("experiment", "config_file", "grid", "arrays", "lattice"),
     ("data",),
     ("ops",),
     ("functional",),

@@ -22,6 +22,7 @@ from cnn_constraints.store.folder import finished as finished
 from cnn_constraints.store.folder import open_run as open_run
 from cnn_constraints.store.folder import read_attempts as read_attempts
 from cnn_constraints.store.folder import read_config as read_config
+from cnn_constraints.store.folder import read_experiments as read_experiments
 from cnn_constraints.store.tables import EVENTS as EVENTS
 from cnn_constraints.store.tables import read as read
 from cnn_constraints.store.tables import read_finished as read_finished

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from cnn_constraints.errors import InputError, input_error, nearest_name
-from cnn_constraints.experiment import flatten, to_json
+from cnn_constraints.experiment import Experiment, flatten, replace, to_json
 from cnn_constraints.files import PARTIAL, digest, foreign_entry, locked, write_json
 from cnn_constraints.resolve import Resolved, name_of
 from cnn_constraints.store import parts
@@ -133,6 +133,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         if not isinstance(experiment, dict) or name != name_of(flatten(experiment)):
             raise InputError(f"{path} was altered, since the experiment {name} is not what its name says: {REMEDY}")
     return described
+
+
+def read_experiments(folder: Path) -> list[Experiment]:
+    """All experiments of the run, finished or not, in the order of the sweep. Raises InputError as `read_config` does."""
+    return [replace(Experiment(), flatten(one)) for one in read_config(folder)["experiments"].values()]
 
 
 def read_attempts(folder: Path) -> list[Any]:

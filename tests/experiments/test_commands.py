@@ -18,11 +18,13 @@ from typing import NamedTuple
 import jax
 import pandas
 import pytest
+from random_experiments import write_images
 
 from cnn_constraints import settings, store, summaries
 from cnn_constraints.config_file import load_config
 from cnn_constraints.executors.local import LocalExecutor
-from cnn_constraints.experiment import DEFAULTS, get, replace
+from cnn_constraints.experiment import DEFAULTS, Axis, Experiment, axis, get, product, replace, replace_axes
+from cnn_constraints.resolve import resolve
 from cnn_constraints.training.records import Finished
 from experiments import count, report, sweep
 from experiments.entry import entry_point
@@ -46,8 +48,11 @@ def get_config():
 
 
 def get_sweep(base):
-    return product(base, axis("model.constraint", ["shared", "conv"]), axis("seed", [0, 1]))
+    return [axis("model.constraint", ["shared", "conv"]), axis("seed", [0, 1])]
 """
+
+A_LIST = (("return [axis", "return product(base, axis"), ("[0, 1])]", "[0, 1]))"))
+"""Changes of CONFIG, which then returns Experiments and no axes."""
 
 OTHER_VALUES = {
     **{name: 3 for name, value in DEFAULTS.items() if isinstance(value, int)},
@@ -89,8 +94,8 @@ def python(*arguments: str) -> Outcome:
 def refusal(outcome: Outcome) -> str:
     """The sentence of a command that refused its input."""
     assert (outcome.code, outcome.out) == (2, ""), outcome
-    (line,) = outcome.err.splitlines()
-    assert line.startswith("error: ")
+    *size, line = outcome.err.splitlines()
+    assert line.startswith("error: ") and all(re.match(r"[\d,]+ experiments?", told) for told in size)
     return line
 
 
@@ -212,7 +217,7 @@ def test_a_finished_run_that_was_damaged_is_mended_by_the_same_sweep(first, fini
 def test_a_longer_sweep_runs_only_what_is_new_and_another_reports_only_its_own(finished):
     before = parquet(finished)
     (finished / "runs" / "config" / "config.json").unlink()
-    write_config(finished, ("[0, 1]))", "[0, 1])) + product(base, axis('seed', [2]))"))
+    write_config(finished, *A_LIST, ("[0, 1]))", "[0, 1])) + product(base, axis('seed', [2]))"))
     assert "1 experiment run, 4 already finished, 1 program compiled" in call(sweep.main, "config.py").err
     assert before.items() <= parquet(finished).items() and len(results(finished)) == 5
     write_config(finished, ("[0, 1]", "[1]"), name="other.py")
@@ -252,6 +257,85 @@ def test_a_dry_run_tells_the_plan_what_is_finished_and_writes_nothing(first, fin
     assert (sorted(settings.cache_folder().glob("compiled/*")), sorted(finished.rglob("*"))) == kept
 
 
+BOTH = "model.constraint,model.delta"
+
+AXES: dict[str, list[Axis]] = {
+    "--grid model.delta=0,None": [axis("model.delta", [0, None])],
+    "--grid seed=5,range(2,4) --grid training.learning_rates=(0.1,),(0.2,0.3)": [
+        axis("seed", [5, 2, 3]),
+        axis("training.learning_rates", [(0.1,), (0.2, 0.3)]),
+    ],
+    f"--grid {BOTH}=(conv,0),(dense,None)": [axis(BOTH.split(","), [("conv", 0), ("dense", None)])],
+    "--seed 3 --grid model.tile=2": [axis("seed", [3]), axis("model.tile", [2])],
+    "--model.constraint local --training.updates 4": [
+        axis("model.constraint", ["local"]),
+        axis("training.updates", [4]),
+    ],
+}
+
+
+@pytest.mark.parametrize(("flags", "axes"), AXES.items(), ids=AXES)
+def test_an_axis_or_a_flag_does_what_the_same_axis_does_in_python(here, flags, axes):
+    module = load_config(Path("config.py"))
+    base = module.get_config()
+    experiments = product(base, *replace_axes(module.get_sweep(base), *axes))
+    assert sweep.build_sweep(sweep.parse(["config.py", *shlex.split(flags)])) == resolve(experiments)
+    if flags.startswith("--grid"):
+        assert sweep.build_sweep(sweep.parse(shlex.split(flags))) == resolve(product(Experiment(), *axes))
+
+
+def test_axes_multiply_a_list_of_experiments_but_for_fields_in_which_these_differ(here):
+    whole = sweep.build_sweep(sweep.parse(["config.py"]))
+    write_config(here, *A_LIST)
+    longer = sweep.build_sweep(sweep.parse(["config.py", "--grid", "model.channels=(2,),(3,)"]))
+    assert longer == resolve(each for one in whole for each in product(one, axis("model.channels", [(2,), (3,)])))
+    for flags in ("--seed 3", "--grid seed=range(2)", "--model.constraint conv"):
+        assert "let its get_sweep() return axes" in refusal(call(sweep.main, "config.py", *flags.split()))
+
+
+def test_a_field_of_an_axis_of_several_is_given_with_the_others_or_not_at_all(here):
+    write_config(here, ('"model.constraint", ["shared", "conv"]', '["model.constraint", "model.delta"], [("conv", 0)]'))
+    told = "The sweep changes model.constraint, model.delta together"
+    assert told in refusal(call(sweep.main, "config.py", "--model.delta", "1"))
+    apart = ["--grid", "model.delta=0,1", "--grid", "model.constraint=conv,local"]
+    together = ["--grid", f"{BOTH}=(conv,0),(conv,1),(local,0),(local,1)"]
+    one, other = (sweep.build_sweep(sweep.parse(["config.py", *flags])) for flags in (apart, together))
+    assert {each.name for each in one} == {each.name for each in other} and len(one) == 8
+
+
+def test_what_a_sweep_is_made_of_is_told(here):
+    flags = shlex.split("--grid model.delta=0,1,2 --model.constraint shared --dry-run")
+    told = "2 experiments: model.delta (3) x seed (2), less 4 that repeat others\n"
+    assert call(sweep.main, "config.py", *flags).err == told
+    write_config(here, *A_LIST)
+    told = "12 experiments: config.py (4) x training.updates (3)\n"
+    assert call(sweep.main, "config.py", "--grid", "training.updates=1,2,3", "--dry-run").err == told
+
+
+def test_a_run_folder_is_repeated_where_it_is_or_elsewhere(finished):
+    (finished / "config.py").unlink()
+    before = parquet(finished)
+    again = call(sweep.main, "runs/config")
+    assert again.code == 0 and "0 experiments run, 4 already finished" in again.err
+    assert "4 experiments: runs/config (4)" in again.err and parquet(finished) == before
+    assert call(sweep.main, "runs/config", "--output", "elsewhere").code == 0
+    pandas.testing.assert_frame_equal(store.read("elsewhere"), results(finished))
+    for flags in (["--seed", "3"], ["--grid", "model.delta=1"]):
+        assert "runs/config is a run, which is repeated as it is" in refusal(call(sweep.main, "runs/config", *flags))
+
+
+def test_a_run_is_repeated_with_its_images_in_another_place(here, generator):
+    write_images(here / "one", generator)
+    shutil.copytree("one", "other")
+    flags = ["--data.source", "folder", "--data.n-train", "40", "--data.n-validation", "20", "--data.folder"]
+    of_one = sweep.build_sweep(sweep.parse([*flags, "one", "--grid", "seed=1,2"]))
+    store.open_run(here / "run", of_one, {}).close()
+    shutil.rmtree("one")
+    of_other = sweep.build_sweep(sweep.parse(["run", "--data.folder", "other"]))
+    assert [one.name for one in of_other] == [one.name for one in of_one]
+    assert {one.data.folder for one in of_other} == {"other"}
+
+
 def test_what_a_program_gets_is_what_the_tables_say(finished):
     outcome = call(sweep.main, "config.py", "--quiet", "--json")
     assert (outcome.code, outcome.err) == (0, "")
@@ -283,14 +367,19 @@ BAD_CONFIGS: dict[str, list[tuple[str, str]]] = {
     ],
     "it needs a list of them": [("[0, 1]", "3")],
     "ZeroDivisionError": [("def get_config", "1 / 0\n\n\ndef get_config")],
-    "SystemExit": [("    return product", "    raise SystemExit(3)\n    return product")],
+    "SystemExit": [("    return [", "    raise SystemExit(3)\n    return [")],
     "Unknown config field 'sed'": [('axis("seed"', 'axis("sed"')],
     "did you mean 'shared'": [('"shared", "conv"', '"sharde", "conv"')],
     "'detla'": [("delta=1", "detla=1")],
-    "must return Experiments, not int": [("return product(", "return len(product("), ("[0, 1]))", "[0, 1])))")],
-    "An experiment is of the type int": [("return product(", "return [3] + (product("), ("[0, 1]))", "[0, 1])))")],
-    "returns more than 100,000": [("    return product", "    return iter(lambda: base, 3)\n    return product")],
-    "The sweep is empty": [("[0, 1]", "[]")],
+    "must return axes or Experiments, not int": [("return [", "return 3\n    return [")],
+    "An experiment is of the type int": [("return [", "return [3, ")],
+    "An experiment is of the type list": [("return [", "return [base, ")],
+    "returns more than 100,000": [("    return [", "    return iter(lambda: base, 3)\n    return [")],
+    "has more than 100,000 values": [("[0, 1]", "iter(lambda: 0, 1)")],
+    "The axes make 180,000 experiments": [("[0, 1]", "range(90_000)")],
+    "has no values": [("[0, 1]", "[]")],
+    "seed is given by two axes": [("return [", 'return [axis("seed", [3]), ')],
+    "The sweep is empty": [("return [", "return []\n    return [")],
 }
 
 
@@ -303,12 +392,24 @@ def test_a_bad_config_is_one_sentence_that_names_the_file(here, words, edits):
 
 
 BAD_COMMANDS = {
-    "sweep confg.py": "There is no config file confg.py",
-    "sweep .": ". is a folder, and no config file",
-    "sweep config.py --seed 3": "--seed has no effect: config.py sweeps over seed",
+    "sweep confg.py": "There is no config file or run folder confg.py",
+    "sweep .": "is not a run folder",
+    "sweep": "name a config file or a run folder, or give an axis by --grid",
+    "sweep --seed 3 config.py": "comes first",
+    "sweep config.py --grid seed": "The axis 'seed' has no values: write fields=values",
+    "sweep config.py --grid seed=range(0)": "The axis over seed has no values",
+    "sweep config.py --grid seed=range(1000000000)": "The axis over seed has more than 100,000 values",
+    "sweep config.py --grid seed=range(400) --grid data.n-train=range(1,400)": "The axes make 319,200 experiments",
+    "sweep config.py --grid sed=1": "did you mean 'seed'?",
+    "sweep config.py --grid seed=1.5": "seed is 1.5: it must be a whole number",
+    "sweep config.py --grid model.channels=8": "model.channels is 8: it must be a tuple",
+    "sweep config.py --grid model.constraint=cnv": "did you mean 'conv'?",
+    "sweep config.py --grid model.delta,seed=1,2": "The axis over model.delta, seed has the entry 1: it needs 2 values",
+    "sweep config.py --grid seed=1 --grid seed=2": "seed is given by two axes or flags",
+    "sweep config.py --grid seed=1 --seed 2": "seed is given by two axes or flags",
+    "sweep config.py --grid data.folder=/some/where": "put any other text in quotes",
     "sweep config.py --output config.py": "config.py",
     "sweep config.py --output /proc/none": "/proc/none",
-    "sweep config.py --model.constraint conv": "--model.constraint has no effect",
     "sweep config.py --model.pooling men": "did you mean 'mean'?",
     "sweep config.py --data.n-train 2000": "the training split has",
     "sweep config.py --data.source mnist --data.folder nowhere": "'nowhere'",
@@ -330,7 +431,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(here, line, words):
 
 BAD_FLAGS = [
     *(f"{name} --nonsense 3" for name in COMMANDS),
-    *("sweep", "sweep config.py --training.updates", "sweep config.py --seed x", "sweep config.py --executor r"),
+    *("sweep config.py --training.updates", "sweep config.py --seed x", "sweep config.py --executor r"),
     *("report", "count --boundary open", "claims --tier tpu", "claims reech", "benchmark", "pictures kernel"),
 ]
 
@@ -369,7 +470,7 @@ def test_a_config_finds_its_neighbours_from_anywhere(here):
     write_config(here / "project" / "configs", name="base.py")
     (here / "project" / "configs" / "other.py").write_text("from configs.base import get_config, get_sweep")
     code = "from experiments import sweep; print(len(sweep.build_sweep(sweep.parse(['project/configs/other.py']))))"
-    assert python("-c", code) == (0, "4\n", "")
+    assert python("-c", code)[:2] == (0, "4\n")
 
 
 def test_count_prints_the_megapixel_numbers():
