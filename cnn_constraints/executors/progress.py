@@ -75,7 +75,8 @@ class ProgressBar:
         self._last_line = now
         # Programs that are still to be compiled are taken to be as long as those so far.
         left = f", about {timedelta(seconds=round((now - self._started) / done * (total - done)))} left" if done else ""
-        print(f"{done / total:4.0%}  {message}{left}", file=sys.stderr, flush=True)
+        # The line and its end at once: threads that compile tell their lines at the same moment.
+        print(f"{done / total:4.0%}  {message}{left}\n", end="", file=sys.stderr, flush=True)
 
 
 def describe(experiment: Experiment) -> str:

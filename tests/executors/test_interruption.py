@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -139,6 +140,16 @@ def test_progress_counts_updates_and_tells_the_time_left(monkeypatch, capfd):
         bar.advanced(100)
         bar.running(group.experiments)
         assert " 25%  conv delta 2, flatten: n = 300, seed 0, about 0:01:00 left" in capfd.readouterr().err
+
+
+def test_a_line_of_progress_is_written_whole_beside_those_of_other_threads(monkeypatch):
+    (group,) = plan(resolve([Experiment()]), Datasets())
+    written = []
+    stream = SimpleNamespace(write=written.append, flush=lambda: None)
+    bar = ProgressBar([group])
+    monkeypatch.setattr(sys, "stderr", stream)
+    bar.compiling(group)
+    assert [text for text in written if text] == ["  0%  compiling conv delta 2, flatten\n"]
 
 
 def test_an_arm_is_told_with_the_sizes_that_mean_something_to_it():
