@@ -210,6 +210,8 @@ class LocalExecutor:
 
     def _compile(self, group: Group) -> Future[Program]:
         dataset, width = self._load(group.first.data), side_by_side(group)
+        # A caller's `with jax.default_matmul_precision(...)` is of the caller's thread alone.
+        precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
         def compile_program() -> Program:
             # Compiling asks for shapes only, so nothing is copied for the others.
@@ -217,7 +219,8 @@ class LocalExecutor:
             arrays = jax.tree.map(repeat, build_arrays(group.first, dataset))
             splits = Images(*dataset.train), Images(*dataset.test)
             self._progress.compiling(group)
-            program = ensemble.compile_program(group.task, arrays, *splits, group.first.training.evaluate_every)
+            with jax.default_matmul_precision(precision):
+                program = ensemble.compile_program(group.task, arrays, *splits, group.first.training.evaluate_every)
             self._progress.compiled(group)
             return program
 

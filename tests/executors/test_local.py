@@ -72,6 +72,22 @@ def test_it_stops_while_it_waits_for_a_program_and_a_failure_to_compile_is_told(
         list(executor(groups, groups).run(groups))
 
 
+@pytest.mark.parametrize("precision", ["highest", "bfloat16"])
+def test_a_program_has_the_precision_that_its_caller_asks_for(precision, monkeypatch):
+    groups, asked = groups_of("conv", "local"), []
+
+    def compile_program(*_):
+        asked.append(jax.config.jax_default_matmul_precision)
+        raise MemoryError
+
+    monkeypatch.setattr(ensemble, "compile_program", compile_program)
+    one = executor(groups, groups)
+    with jax.default_matmul_precision(precision), pytest.raises(MemoryError):
+        list(one.run(groups))
+    one.close()
+    assert set(asked) == {precision}
+
+
 def test_every_device_of_a_cpu_reads_the_images_where_they_lie():
     if jax.default_backend() != "cpu":
         pytest.skip("devices have memories of their own")
