@@ -4,11 +4,14 @@ the rows that come of it, the same as a table and as JSON.
 Machines are shared, and their clock changes: only what was measured in the same rounds may be compared.
 """
 
+import errno
 import importlib
 import importlib.util
+import os
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
@@ -143,6 +146,16 @@ def print_case(rows: Sequence[Row]) -> None:
         numbers = (median, f"{shortest} to {longest}", f"{ratio:.2f}", range_of_ratio, f"{one.fraction_of_ceiling:.0%}")
         table.add_row(one.contender, *numbers, one.bound)
     Console(highlight=False, width=max(160, Console().width)).print(table)
+
+
+def check_writable(path: Path) -> None:
+    """Raises InputError where `write_json` would, before hours went into what is to be written."""
+    with input_error(f"{path} cannot be written", "name another file."):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        # Only the attempt tells, and this one leaves nothing.
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
 
 
 def write_json(rows: Sequence[Any], path: Path) -> None:

@@ -41,6 +41,17 @@ class Suite:
     output: Path | None = None
     """A JSON file for the rows."""
 
+    def check(self) -> None:
+        """Raises InputError for what cannot be measured or recorded, before anything is."""
+        from benchmarks import measure
+
+        if not self.cells:
+            raise InputError(f"--cells is empty: name some of {', '.join(get_args(Cell))}.")
+        if self.rounds < 1:
+            raise InputError(f"--rounds is {self.rounds}: it must be at least 1.")
+        if self.output:
+            measure.check_writable(self.output)
+
     def measure(self, ceilings: Any, seed: int) -> Iterator[Any]:
         """The rows, case by case."""
         raise NotImplementedError
@@ -71,6 +82,12 @@ class Layers(Suite):
     formulations: bool = False
     """Also time those of our formulations that are not chosen."""
 
+    def check(self) -> None:
+        """Raises InputError as every suite, and for a batch without images."""
+        super().check()
+        if self.batch < 1:
+            raise InputError(f"--batch is {self.batch}: it must be at least 1.")
+
     def measure(self, ceilings: Any, seed: int) -> Iterator[Any]:
         """The rows."""
         from benchmarks.layers import suite
@@ -89,6 +106,13 @@ class Training(Suite):
     """How many candidates our engine trains at once; the first is the one compared. None: 8 on a CPU, elsewhere 64, 1, 16
     and 256.
     """
+
+    def check(self) -> None:
+        """Raises InputError as every suite, for no network, and as `numbers`."""
+        super().check()
+        if not self.layers:
+            raise InputError("--layers is empty: name 1, 2 or both.")
+        self.numbers()
 
     def numbers(self) -> tuple[int, ...]:
         """Of candidates. Raises InputError where there is none, or one that is none."""
@@ -153,12 +177,21 @@ class Megapixel(Suite):
 
 
 def main(arguments: list[str]) -> None:
-    """Run a suite, print its tables, and write rows where asked to. Raises InputError for what cannot be measured."""
+    """Run a suite, print its tables, and write rows where asked to. Raises InputError for what cannot be measured, and
+    KeyboardInterrupt, with words, where it is stopped: no suite goes on from where it was.
+    """
     suites: Any = Layers | Sweep | Megapixel | Device
     suite = parse_flags(suites, arguments, __doc__, prog="python -m experiments.benchmark")
-    if suite.rounds < 1:
-        raise InputError(f"--rounds is {suite.rounds}: it must be at least 1.")
+    try:
+        measure_and_print(suite)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command measures everything anew.") from None
+
+
+def measure_and_print(suite: Suite) -> None:
+    """Check a suite, and run it. Raises InputError for what cannot be measured."""
     prepare_jax()
+    suite.check()
     from benchmarks import measure
 
     ceilings, seed = measure.measure_ceilings(), secrets.randbits(31)

@@ -70,6 +70,32 @@ def test_a_megapixel_is_measured_where_its_weights_fit_and_else_told_in_bytes(ca
         benchmark.main(["megapixel", "--rounds", "0"])
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *("sweep --rounds 0", "sweep --cells", "sweep --layers", "device --layers", "layers --batch 0"),
+        *("sweep --candidates", "sweep --candidates 8 0", "device --candidates -1"),
+        *("layers --output {folder}", "device --output {folder}/none/rows.json", "megapixel --output /proc/rows.json"),
+    ],
+)
+def test_what_cannot_be_measured_or_recorded_is_refused_before_anything_is_measured(flags, monkeypatch, tmp_path):
+    monkeypatch.setattr(benchmark, "prepare_jax", lambda: None)
+    monkeypatch.setattr("benchmarks.measure.measure_ceilings", lambda: pytest.fail("it measures"))
+    with pytest.raises(InputError, match=r"at least 1|is empty|cannot be written"):
+        benchmark.main(flags.format(folder=tmp_path).split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_benchmark_that_is_stopped_does_not_promise_to_go_on(monkeypatch):
+    def stopped():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "prepare_jax", lambda: None)
+    monkeypatch.setattr("benchmarks.measure.measure_ceilings", stopped)
+    with pytest.raises(KeyboardInterrupt, match="anew"):
+        benchmark.main(["sweep"])
+
+
 @pytest.mark.parametrize(("shape", "delta"), [("8x8x1", 1), ("8x8x1->1->2", 1), ("8x8x1->1", 9)])
 def test_what_is_no_case_is_a_sentence(shape, delta):
     with pytest.raises(InputError, match=r"height x width|delta is 9"):
