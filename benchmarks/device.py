@@ -137,6 +137,7 @@ def time_networks(
     does not come to the loss of the first, is told so.
     """
     runs: dict[Variant, Callable[[], object]] = {}
+    units = 0
     failures: dict[Variant, str] = {}
     losses: dict[Variant, float] = {}
     updates, layers = len(problem.batches), problem.task.network.layers
@@ -154,12 +155,13 @@ def time_networks(
                 continue
             expected = next(iter(losses.values()))
             if abs(loss / expected - 1) < STRAYED:
+                units = updates * contender.models
                 runs[variant] = partial(contender.train, updates)
             else:
                 failures[variant] = (
                     f"It trains something else: its loss is {loss:.4f}, that of the first {expected:.4f}."
                 )
-    found, units = [], updates * candidates * jax.local_device_count()
+    found = []
     seconds = measure.side_by_side(runs, rounds, warm=True)
     for variant in (one for one in variants if one in seconds or one in failures):
         formulations, precision = variant

@@ -156,7 +156,11 @@ class Device(Training):
         for answer in device.time_formulations(*questions, ceilings, seed):
             timings += answer
             device.print_answer(answer)
-            measure.write_json(timings, self.output or device.default_output())
+            if self.output:
+                measure.write_json(timings, self.output)
+        # A recording in the repository is replaced by a whole one.
+        if timings and not self.output:
+            measure.write_json(timings, device.default_output())
         print(*device.choices(timings, jax.default_backend()), sep="\n")
 
 

@@ -33,21 +33,33 @@ def learning_rates(models: int) -> np.ndarray:
     return (LEARNING_RATE * 2.0 ** -(np.arange(models) % 8)).astype(np.float32)
 
 
+OF_AN_EXPERIMENT = 4
+"""Candidates that see the same batches on an accelerator, as a grid of learning rates has them."""
+
+
 def ours(problem: Problem, candidates: int, kind: type[Candidates] | None = None) -> Contender:
-    """Many candidates, one program, on the device from first to last update: an experiment for each device, as a sweep over
-    seeds has them. kind: None for the engine's choice.
+    """Many candidates on each device, one program from first to last update, as a sweep over seeds has them: candidates of
+    one experiment on CPU; elsewhere of as many experiments as that takes, each with batches of its own. kind: None for the
+    engine's choice.
     """
-    devices = jax.local_device_count()
+    rates = candidates if jax.default_backend() == "cpu" else min(candidates, OF_AN_EXPERIMENT)
+    experiments = jax.local_device_count() * -(-candidates // rates)
     splits = to_device(problem.raw), to_device(Split(problem.raw.images[:EVALUATED], problem.raw.labels[:EVALUATED]))
-    hyperparameters = Hyperparameters(jnp.asarray(learning_rates(candidates)), *jnp.zeros((2, candidates)))
+    hyperparameters = Hyperparameters(learning_rates(rates), *np.zeros((2, rates), np.float32))
     standardisation = Standardisation(jnp.array([MEAN]), jnp.array([DEVIATION]))
     prepared: dict[int, tuple[ensemble.Program, Arrays]] = {}
 
     def prepare(updates: int) -> tuple[ensemble.Program, Arrays]:
-        batches = jnp.asarray(problem.batches[:updates])
-        own = np.asarray(problem.seed, np.uint32), hyperparameters, batches
-        arrays = Arrays(*own, jnp.arange(EVALUATED), standardisation)
-        stacked = ensemble.stack([arrays] * devices)
+        first = Arrays(
+            np.asarray(problem.seed, np.uint32),
+            hyperparameters,
+            problem.batches[:updates],
+            np.arange(EVALUATED),
+            standardisation,
+        )
+        # The images of a data set are as good in any order.
+        own = lambda number: first._replace(batches=(first.batches + number) % len(problem.raw.labels))
+        stacked = ensemble.stack([own(number) for number in range(experiments)])
         task = dataclasses.replace(problem.task, updates=updates)
         return ensemble.compile_program(task, stacked, *splits, updates, kind), stacked
 
@@ -57,7 +69,7 @@ def ours(problem: Problem, candidates: int, kind: type[Candidates] | None = None
         (((segment, *_), _),) = ensemble.train(*prepared[updates], splits[0])
         return float(segment.train.loss[0])
 
-    return Contender(candidates * devices, train)
+    return Contender(rates * experiments, train)
 
 
 class Peer(nn.Module):

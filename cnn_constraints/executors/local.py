@@ -31,6 +31,9 @@ T = TypeVar("T")
 CANDIDATES_ON_ACCELERATOR = 256
 """On an H200 each takes up to a quarter less time than one of 64 does (see benchmarks/results); more were not tried."""
 
+FILLED = 0.8
+"""Share of an accelerator's memory that experiments fill: images, and kernels that are timed, need some too."""
+
 CHECKPOINT_EVERY = 60.0
 """Seconds of training between two checkpoints."""
 
@@ -245,8 +248,8 @@ def side_by_side(group: Group) -> int:
     memory holds, since bits and checkpoints depend on it on accelerators.
     """
     on_cpu = jax.default_backend() == "cpu"
-    fit = device_memory() // (group.least_memory if on_cpu else group.most_memory)
-    return experiments_at_once(group, on_cpu, jax.device_count(), max(1, fit))
+    fit = device_memory() / group.least_memory if on_cpu else FILLED * device_memory() / group.most_memory
+    return experiments_at_once(group, on_cpu, jax.device_count(), max(1, int(fit)))
 
 
 def experiments_at_once(group: Group, on_cpu: bool, devices: int, fit: int) -> int:
