@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cnn_constraints.store import read as read
     from cnn_constraints.summaries import compare as compare
     from cnn_constraints.summaries import summarise as summarise
+    from cnn_constraints.sweep import Observer as Observer
     from cnn_constraints.sweep import run as run
     from cnn_constraints.variables import embed as embed
     from cnn_constraints.variables import expand as expand
@@ -48,7 +49,7 @@ _WHERE = {
     "lattice.geometry": ("Geometry",),
     "lattice.order": ("join", "leq", "meet"),
     "layer": ("ConstrainedLayer", "Conv", "Dense", "Local", "Shared"),
-    "sweep": ("run",),
+    "sweep": ("Observer", "run"),
     "store": ("read",),
     "summaries": ("compare", "summarise"),
     "variables": ("embed", "expand", "project", "violation"),

@@ -22,10 +22,10 @@ from cnn_constraints.executors.progress import ProgressBar, describe
 from cnn_constraints.executors.ray import RayExecutor, RaySettings
 from cnn_constraints.experiment import Experiment
 from cnn_constraints.plan import Group, plan
-from cnn_constraints.resolve import resolve
+from cnn_constraints.resolve import Resolved, resolve
 from cnn_constraints.settings import prepare_jax
 from cnn_constraints.store import RunFolder
-from cnn_constraints.training.records import Finished
+from cnn_constraints.training.records import Evaluation, Finished
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at whether another process has let go of a group."""
@@ -33,13 +33,18 @@ LOOK_EVERY = 0.5
 
 @runtime_checkable
 class Observer(Protocol):
-    """Told what has been kept."""
+    """Told what goes on, in the thread that called `run`; whoever derives from it defines what it wants to be told."""
 
     def opened(self) -> None:
-        """The run folder is there, with what is finished already."""
+        """The run folder is there, with what is finished already, of which nothing else is told."""
+
+    def looked(self, experiment: Resolved, looks: Sequence[Evaluation]) -> None:
+        """What was measured at a look at the validation data, for each candidate: here once it is measured, by a Ray
+        cluster once the experiment is finished. Looks up to a checkpoint come together when an experiment goes on from it.
+        """
 
     def finished(self, found: Sequence[Finished]) -> None:
-        """What these experiments found is kept."""
+        """What these experiments found is kept; all their looks have been told."""
 
 
 class Ran(NamedTuple):
@@ -66,15 +71,19 @@ def run(
 ) -> Ran:
     """Train and test every experiment that is not finished in the run folder, and keep what each found.
 
-    checkpoint_every: seconds of training between two checkpoints. ray: trains on a Ray cluster, and not here. arguments: of
-    a command, to be kept with the versions of everything. In the main thread the first Ctrl-C or SIGTERM stops with a
-    checkpoint, and the same call goes on from there.
+    checkpoint_every: seconds of training between two checkpoints. ray: trains on a Ray cluster, and not here. observer: is
+    told of each look and each result. arguments: of a command, to be kept with the versions of everything. In the main
+    thread the first Ctrl-C or SIGTERM stops with a checkpoint, and the same call goes on from there.
 
     Raises InputError, before anything is trained or written, for what cannot be; KeyboardInterrupt where it is stopped.
     """
     started = time.perf_counter()
     if not checkpoint_every >= 0:
         raise InputError(f"checkpoint_every is {checkpoint_every}: it must be a number of seconds, at least 0.")
+    if observer is not None and not isinstance(observer, Observer):
+        raise InputError(
+            f"The observer {type(observer).__name__} must have opened, looked and finished: derive it from cc.Observer."
+        )
     if ray:
         # Accelerators belong to the workers: a driver that only looks at one takes its memory.
         jax.config.update("jax_platforms", "cpu")
@@ -86,7 +95,7 @@ def run(
     count = 0
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(Interruption()).asked
-        progress = stack.enter_context(ProgressBar(left))
+        progress = stack.enter_context(ProgressBar(left, observer.looked if observer else None))
         if ray:
             executor = stack.enter_context(RayExecutor(progress, load, ray, stop))
         else:

@@ -10,7 +10,8 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -35,6 +36,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILES = [path for path in sorted((ROOT / "cnn_constraints").rglob("*.py")) if ">>>" in path.read_text()]
 REGISTRIES: list[Any] = [constraints.CONSTRAINTS, sources.SOURCES, interventions.INTERVENTIONS, registry.CLAIMS]
+
+SMALL = cc.Experiment(
+    data=cc.Data(n_train=20, n_validation=20),
+    model=cc.Model(delta=1, channels=(2,), pool_sizes=(2,), strides=(1,)),
+    training=cc.Training(updates=1, evaluate_every=1, batch_size=8, learning_rates=(1e-2,)),
+)
 
 
 def page(name: str) -> str:
@@ -106,14 +113,54 @@ def test_every_claim_has_a_result_and_readme_counts_them():
     assert f"{said}undecided and {count['fails']} fail." in page("README.md")
 
 
+class WandbRun:
+    """Stands in for a run of W&B, and records what it is told."""
+
+    def __init__(self, *, project: str, id: str, config: dict[str, Any], reinit: str, resume: str) -> None:
+        self.id, self.config, self.summary, self.over = id, config, {}, False
+        self.logged: list[dict[str, Any]] = []
+        WandbRun.runs.append(self)
+
+    runs: ClassVar[list["WandbRun"]] = []
+
+    def log(self, data: dict[str, Any]) -> None:
+        assert not self.over
+        self.logged.append(data)
+
+    def finish(self) -> None:
+        self.over = True
+
+
+class MlflowClient:
+    """Stands in for MLflow, and records what it is told."""
+
+    told: ClassVar[list[tuple[Any, ...]]] = []
+
+    def create_run(self, experiment_id: str, *, run_name: str) -> Any:
+        return SimpleNamespace(info=SimpleNamespace(run_id=f"run of {run_name}"))
+
+    def log_param(self, run_id: str, key: str, value: Any) -> None:
+        self.told.append((run_id, key, value))
+
+    def log_metric(self, run_id: str, key: str, value: float, *, step: int = 0) -> None:
+        self.told.append((run_id, key, value, step))
+
+    def set_terminated(self, run_id: str) -> None:
+        self.told.append((run_id, "terminated"))
+
+
 @pytest.fixture
-def extended():
-    """The registries with what docs/extending.md adds, for one test."""
+def extended(monkeypatch):
+    """What docs/extending.md defines, and for one test the registries with what it adds."""
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=WandbRun))
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=MlflowClient))
+    monkeypatch.setattr(WandbRun, "runs", [])
+    monkeypatch.setattr(MlflowClient, "told", [])
     before = [dict(entries) for entries in REGISTRIES]
     try:
-        run_blocks("docs/extending.md")
+        names = run_blocks("docs/extending.md")
         assert all(len(entries) == len(old) + 1 for entries, old in zip(REGISTRIES, before, strict=True))
-        yield
+        yield names
     finally:
         for entries, old in zip(REGISTRIES, before, strict=True):
             entries.clear()
@@ -129,10 +176,8 @@ def test_the_new_constraint_is_a_convolution_whose_kernel_may_be_turned(extended
 
 def test_new_constraint_source_and_intervention_train_by_the_lines_of_running(extended, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    experiment = cc.Experiment(
-        data=cc.Data(source="stripes", intervention="fade", n_train=20, n_validation=20),
-        model=cc.Model(constraint="symmetric", delta=1, channels=(2,), pool_sizes=(2,), strides=(1,)),
-        training=cc.Training(updates=1, evaluate_every=1, batch_size=8, learning_rates=(1e-2,)),
+    experiment = cc.replace(
+        SMALL, {"data.source": "stripes", "data.intervention": "fade", "model.constraint": "symmetric"}
     )
     _, run_it = blocks("docs/running.md")
     exec(run_it, {"get_config": lambda: experiment, "get_sweep": lambda base: []})
@@ -149,6 +194,26 @@ def test_the_new_claim_is_measured_and_judged(extended):
     draw_curves(claim.statement, claim.picture, measurement.curves)
     (criterion,), (measured,) = claim.criteria, measurement.values.values()
     assert np.allclose(measured[:3], -10) and criterion.verdict(measured) == "holds"
+
+
+def test_the_trackers_are_told_what_the_tables_say(extended, tmp_path, seed):
+    base = cc.replace(SMALL, {"training.learning_rates": (1e-2, 1e30), "training.updates": 4})
+    experiments = cc.product(base, cc.axis("seed", [seed, (seed + 1) % 2**32]))
+    for tracker in ("WeightsAndBiases", "MLflow"):
+        cc.run(experiments, tmp_path / tracker, observer=extended[tracker]())
+    results = cc.read(tmp_path / "MLflow").set_index("experiment")
+    looks, told = store.read(tmp_path / "MLflow", "evaluation"), set(MlflowClient.told)
+    for name, own in looks.groupby("experiment"):
+        accuracies = [
+            (f"accuracy/{row['candidate']}", row["validation_accuracy"], row["update"]) for _, row in own.iterrows()
+        ]
+        tested, run = results.loc[name, "test_accuracy"], f"run of {name}"
+        assert {(run, *each) for each in accuracies} | {(run, "test_accuracy", tested, 0), (run, "terminated")} <= told
+        (of_wandb,) = (one for one in WandbRun.runs if one.id == name)
+        assert of_wandb.logged == [{"update": update, key: value} for key, value, update in accuracies]
+        assert of_wandb.over and of_wandb.summary["test_accuracy"] == tested
+        assert of_wandb.config["seed"] == results.loc[name, "seed"] and (run, "seed", of_wandb.config["seed"]) in told
+    assert len(WandbRun.runs) == len(results) == 2
 
 
 def test_the_sweep_of_running_is_one_over_delta_and_its_sentences_are_what_is_said():

@@ -8,6 +8,7 @@ import pytest
 import cnn_constraints as cc
 from cnn_constraints import store
 from cnn_constraints.executors.local import LocalExecutor
+from cnn_constraints.training.records import Evaluation, Finished
 
 BASE = cc.Experiment(
     data=cc.Data(source="digits", n_train=30, n_validation=20),
@@ -44,28 +45,45 @@ def test_a_call_for_more_trains_what_is_new_and_the_results_are_in_the_order_of_
     pandas.testing.assert_frame_equal(of_first, first.results)
 
 
-class Witness:
-    """An observer that writes down what it is told, and what was kept by then."""
+class Witness(cc.Observer):
+    """Writes down what it is told, and what was kept by then."""
 
     def __init__(self, folder) -> None:
         self._folder = folder
-        self.told: list[str] = []
+        self.opened_with: list[set[str]] = []
+        self.looks: dict[str, list[Evaluation]] = {}
+        self.found: dict[str, Finished] = {}
 
     def opened(self) -> None:
-        assert not store.finished(self._folder) and not self.told
-        self.told.append("opened")
+        self.opened_with.append(store.finished(self._folder))
+
+    def looked(self, experiment, looks) -> None:
+        assert experiment.name not in store.finished(self._folder) and len(looks) % len(experiment.candidates) == 0
+        self.looks.setdefault(experiment.name, []).extend(looks)
 
     def finished(self, found) -> None:
-        names = [one.experiment for one in found]
-        assert set(names) <= store.finished(self._folder)
-        self.told += names
+        assert self.opened_with and {one.experiment for one in found} <= store.finished(self._folder)
+        assert all(self.looks[one.experiment] == one.evaluations for one in found)
+        self.found |= {one.experiment: one for one in found}
 
 
-def test_an_observer_is_told_of_every_experiment_once_it_is_kept(tmp_path, draw):
+def test_an_observer_is_told_of_every_look_once_and_of_every_experiment_once_it_is_kept(tmp_path, draw):
     experiments = draw_experiments(draw)
     witness = Witness(tmp_path)
     ran = cc.run(experiments, tmp_path, observer=witness)
-    assert witness.told[0] == "opened" and sorted(witness.told[1:]) == sorted(ran.results["experiment"])
+    assert witness.opened_with == [set()] and sorted(witness.found) == sorted(ran.results["experiment"])
+    again = Witness(tmp_path)
+    cc.run(experiments, tmp_path, observer=again)
+    assert again.opened_with == [set(witness.found)] and not again.looks and not again.found
+
+
+@pytest.mark.usefixtures("without_shapes")
+def test_an_observer_that_lacks_a_method_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(
+        cc.InputError, match=r"object must have opened, looked and finished: derive it from cc\.Observer"
+    ):
+        cc.run(BASE, tmp_path / "run", observer=object())  # pyright: ignore[reportArgumentType]
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupt_in_the_middle_is_raised_and_the_same_call_goes_on(tmp_path, draw, monkeypatch):
@@ -76,7 +94,9 @@ def test_an_interrupt_in_the_middle_is_raised_and_the_same_call_goes_on(tmp_path
         patch.setattr("cnn_constraints.sweep.Interruption.asked", lambda _: next(stopping, True))
         with pytest.raises(KeyboardInterrupt):
             cc.run(experiments, tmp_path / "stopped", checkpoint_every=0.0)
-    went_on = cc.run(experiments, tmp_path / "stopped")
+    witness = Witness(tmp_path / "stopped")
+    went_on = cc.run(experiments, tmp_path / "stopped", observer=witness)
+    assert len(witness.found) == went_on.run
     pandas.testing.assert_frame_equal(went_on.results, whole.results)
     for event in ("result", "evaluation"):
         one, other = (store.read(tmp_path / name, event) for name in ("undisturbed", "stopped"))

@@ -63,6 +63,9 @@ class Progress(Protocol):
     def advanced(self, updates: int) -> None:
         """So many updates more are done, of all experiments together."""
 
+    def looked(self, experiment: Resolved, looks: Sequence[Evaluation]) -> None:
+        """This was measured of the experiment's candidates, and was not told before."""
+
 
 class LocalExecutor:
     """Holds what groups have in common: data sets in memory and on the device, each loaded once.
@@ -124,6 +127,8 @@ class LocalExecutor:
         cost = seconds = 0.0
         if before:
             self._progress.advanced(len(members) * before.update)
+            for member in members:
+                self._progress.looked(member, found[member.name])
         train, test = self._splits(members[0].data, program)
         state = before
         for parts, state in ensemble.train(program, round_.arrays, train, before):
@@ -131,7 +136,9 @@ class LocalExecutor:
             now = time.perf_counter()
             seconds = spent + now - started
             for member, part in zip(members, parts, strict=False):
-                found[member.name] += evaluations_of(part, member.candidates)
+                looks = evaluations_of(part, member.candidates)
+                found[member.name] += looks
+                self._progress.looked(member, looks)
             if state.update == program.updates:
                 break
             pause = max(self._checkpoint_every, cost / CHECKPOINT_SHARE) if self._checkpoint_every else 0.0

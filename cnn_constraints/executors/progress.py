@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from cnn_constraints.experiment import Experiment
 from cnn_constraints.plan import Group
 from cnn_constraints.resolve import Resolved
+from cnn_constraints.training.records import Evaluation
 
 LINE_EVERY = 10.0
 """Seconds between two plain lines."""
@@ -20,9 +21,15 @@ SHOWN = 2
 
 
 class ProgressBar:
-    """Counts the updates of all experiments. A context manager; prints to standard error and nothing else."""
+    """Counts the updates of all experiments. A context manager; prints to standard error and nothing else.
 
-    def __init__(self, groups: list[Group]) -> None:
+    looked: is handed what was measured at each look.
+    """
+
+    def __init__(
+        self, groups: list[Group], looked: Callable[[Resolved, Sequence[Evaluation]], None] | None = None
+    ) -> None:
+        self._looked = looked
         console = Console(stderr=True)
         self._is_terminal = console.is_terminal
         self._started = self._last_line = time.monotonic()
@@ -62,6 +69,10 @@ class ProgressBar:
 
     def advanced(self, updates: int) -> None:
         self._bar.update(self._task.id, advance=updates)
+
+    def looked(self, experiment: Resolved, looks: Sequence[Evaluation]) -> None:
+        if self._looked:
+            self._looked(experiment, looks)
 
     def _show(self) -> None:
         compiling = [f"compiling {', '.join(self._compiling)}"] * bool(self._compiling)

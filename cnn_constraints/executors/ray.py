@@ -132,6 +132,9 @@ class RayExecutor:
             ) from None
         self.programs += programs
         self._progress.advanced(sum(one.training.updates for one in group.experiments))
+        experiments = {one.name: one for one in group.experiments}
+        for one in found:
+            self._progress.looked(experiments[one.experiment], one.evaluations)
         return found
 
     def _cut(self, group: Group) -> Iterator[tuple[Group, Any]]:

@@ -16,13 +16,14 @@ from cnn_constraints.errors import InputError, input_error
 from cnn_constraints.executors.progress import describe
 from cnn_constraints.files import PARTIAL
 from cnn_constraints.resolve import Resolved
+from cnn_constraints.sweep import Observer
 from cnn_constraints.training.records import Finished
 
 CURVES = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 """Of the chosen candidate, at every look at the validation data."""
 
 
-class EventFiles:
+class EventFiles(Observer):
     """Of a run folder that is open: see `store.open_run`. experiments: of this sweep; others are left alone.
 
     Raises InputError without the extra `tensorboard`, and where files are written for what the file system refuses.

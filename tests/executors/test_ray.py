@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from cnn_constraints.executors import ray as ray_module
 from cnn_constraints.executors.ray import RayExecutor, RaySettings, Silent
 from cnn_constraints.experiment import Experiment, axis, product
 from cnn_constraints.plan import Group, plan
-from cnn_constraints.resolve import resolve
+from cnn_constraints.resolve import Resolved, resolve
+from cnn_constraints.training.records import Evaluation
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
@@ -126,6 +127,18 @@ def test_what_a_task_refuses_arrives_as_its_sentence(cluster, monkeypatch):
         pytest.raises(InputError, match=r"has jax [\d.]+ and the driver 0\.0\.1: install the same"),
     ):
         list(executor.run([group_of(2)]))
+
+
+def test_the_looks_of_a_task_are_told_before_it_is_finished(cluster):
+    told: dict[str, list[Evaluation]] = {}
+
+    class Witness(Silent):
+        def looked(self, experiment: Resolved, looks: Sequence[Evaluation]) -> None:
+            told.setdefault(experiment.name, []).extend(looks)
+
+    with RayExecutor(Witness(), Datasets(), RaySettings(cluster.address)) as executor:
+        found = [one for together in executor.run([group_of(3)]) for one in together]
+    assert told == {one.experiment: one.evaluations for one in found} and len(told) == 3
 
 
 @pytest.mark.parametrize(("cpus", "gpus"), [(1000, 0), (1, 1)])
