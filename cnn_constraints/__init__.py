@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnn_constraints.architecture import NETWORKS as NETWORKS
     from cnn_constraints.errors import InputError as InputError
     from cnn_constraints.experiment import Data as Data
     from cnn_constraints.experiment import Experiment as Experiment
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from cnn_constraints.variables import violation as violation
 
 _WHERE = {
+    "architecture": ("NETWORKS",),
     "errors": ("InputError",),
     "experiment": ("Data", "Experiment", "Model", "Training", "axis", "product", "replace", "replace_axes"),
     "lattice.constraints": ("CONSTRAINTS", "Constraint", "ties"),

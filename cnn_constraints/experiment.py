@@ -67,11 +67,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """The network: constrained layers, readout, linear classifier."""
+    """The network: constrained layers, readout, linear classifier. Of constraint and delta each layer may have its own."""
 
-    constraint: str = "conv"
+    constraint: str | tuple[str, ...] = "conv"
     """dense, shared, local, conv, tiled, low_rank_local, or any other registered constraint."""
-    delta: int | None = within(2, 0)
+    delta: int | tuple[int | None, ...] | None = within(2, 0)
     """How far a local layer sees, |a|, |b| <= delta; None for all offsets. Layers on smaller images see all of those."""
     channels: tuple[int, ...] = within((8, 16), 1)
     """Output channels of each layer: as many layers as entries."""
@@ -84,7 +84,7 @@ class Model:
     activation: str = "relu"
     """relu, tanh, gelu, quadratic or identity."""
     readout: str = "flatten"
-    """flatten (the classifier knows where) or global_average (it does not)."""
+    """flatten (the classifier knows where), global_average or global_max (it does not)."""
     bias: str = "own"
     """own (of the constraint), site (U), channel (u) or none."""
     boundary: str = "zero"
@@ -95,6 +95,18 @@ class Model:
     """Of tiled: output sites whose row and column agree modulo this share weights, 1 being conv; None for its own, 2."""
     rank: int | None = within(None, 1)
     """Of low_rank_local: how many filter banks every output site combines; None for its own, 2."""
+    padding: str = "same"
+    """same, valid or full: output sites as far as the image, delta inside of its border, or delta beyond it. The same for
+    every constraint, so that arms differ in nothing else: but for same, dense needs a delta too.
+    """
+    network: str = "plain"
+    """plain; residual: what a layer is given is added to what it gives, where both have one shape; or one of your own."""
+    normalisation: str = "none"
+    """none; layer: over a layer's units, image by image; batch: over sites and batch, with running statistics (momentum
+    0.9) for validation and test. Before the activation, with a gain and a bias a channel.
+    """
+    hidden: int | None = within(None, 1)
+    """Width of a dense layer, with normalisation and activation, between readout and classifier; None for no such layer."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,11 @@ class Experiment:
     training: Training = field(default_factory=Training)
     seed: int = within(0, 0, 2**32 - 1)
     """Draws the subset, the initial weights and the order of batches."""
+
+
+def per_layer(value: Any, layers: int) -> tuple[Any, ...]:
+    """An entry for each layer, of a field that may have one for all."""
+    return value if isinstance(value, tuple) else (value,) * layers
 
 
 @cache

@@ -13,17 +13,28 @@ from typing import Any
 
 import numpy as np
 
+from cnn_constraints.architecture import NETWORKS, PADDINGS
 from cnn_constraints.data import sources
 from cnn_constraints.data.interventions import INTERVENTIONS, strength_of
 from cnn_constraints.data.subsets import MOST_POSITIONS
 from cnn_constraints.data.tasks import MOST_BYTES, TASKS
 from cnn_constraints.errors import InputError, unknown_name
-from cnn_constraints.experiment import DEFAULTS, Data, Experiment, Model, Training, fields, flat, require_sections
+from cnn_constraints.experiment import (
+    DEFAULTS,
+    Data,
+    Experiment,
+    Model,
+    Training,
+    fields,
+    flat,
+    per_layer,
+    require_sections,
+)
 from cnn_constraints.files import digest
 from cnn_constraints.functional import PRECISIONS
 from cnn_constraints.lattice import constraints, low_rank
 from cnn_constraints.lattice.geometry import BOUNDARIES
-from cnn_constraints.network import ACTIVATIONS, POOLINGS, READOUTS
+from cnn_constraints.network import ACTIVATIONS, NORMALISATIONS, POOLINGS, READOUTS
 from cnn_constraints.training.loop import Hyperparameters
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
 from cnn_constraints.training.soft_constraints import BETA_LASSO, SoftConstraints
@@ -61,10 +72,10 @@ class Resolved(Experiment):
 def resolve(experiments: Iterable[Experiment]) -> list[Resolved]:
     """Each checked, written in its one way, and once.
 
-    delta, tile and rank are missing where nothing heeds them, a constraint that sees all offsets or ties all sites is named
-    so, a size or strength that is not given is the one it stands for, 1 and 1.0 are one learning rate, and images in a
-    folder are known by their digest and not by its path. A delta-sweep at "all offsets" and the cell it ends in are the
-    same experiment.
+    delta, tile and rank are missing where nothing heeds them, layers that are alike have one constraint and one delta for
+    all, a constraint that sees all offsets or ties all sites is named so, a size or strength that is not given is the one
+    it stands for, 1 and 1.0 are one learning rate, and images in a folder are known by their digest and not by its path. A
+    delta-sweep at "all offsets" and the cell it ends in are the same experiment.
 
     Raises InputError for a value of the wrong type, out of range, or not in its registry, and where nothing is left.
     """
@@ -102,17 +113,35 @@ def name_of(values: Mapping[str, Any]) -> str:
 
 @lru_cache
 def _resolve_model(model: Model, stronger: frozenset[str]) -> Model:
-    constraint = "conv" if (model.constraint, model.tile) == ("tiled", 1) else model.constraint
-    if model.delta is None:
-        constraint = {"conv": "shared", "local": "dense"}.get(constraint, constraint)
-    named = {low_rank.bank_of(constraint)} | stronger
+    count = len(model.channels)
+    deltas = per_layer(model.delta, count)
+    padding = model.padding if any(deltas) else "same"
+    each = [_corner(*of_layer, model.tile) for of_layer in zip(per_layer(model.constraint, count), deltas, strict=True)]
+    named = [{low_rank.bank_of(constraint)} | stronger for constraint in each]
+    local = [padding != "same" or any(constraints.find(name).local for name in names) for names in named]
+    heeded = [delta if heeds else None for delta, heeds in zip(deltas, local, strict=True)]
+    ranks = [low_rank.rank_of(constraint, model.rank) for constraint in each]
     return dataclasses.replace(
         model,
-        constraint=constraint,
-        delta=model.delta if any(constraints.find(name).local for name in named) else None,
-        tile=constraints.tile_of("tiled", model.tile) if "tiled" in named else None,
-        rank=low_rank.rank_of(constraint, model.rank),
+        constraint=_one(each, tuple(each)),
+        # A layer that heeds no delta has that of the others.
+        delta=_one(itertools.compress(deltas, local), tuple(heeded)),
+        tile=constraints.tile_of("tiled", model.tile) if "tiled" in set().union(*named) else None,
+        rank=_one((rank for rank in ranks if rank is not None), None),
+        padding=padding,
     )
+
+
+def _corner(constraint: str, delta: int | None, tile: int | None) -> str:
+    """The name of a constraint that ties all sites, or sees all offsets, because of its tile or delta."""
+    constraint = "conv" if (constraint, tile) == ("tiled", 1) else constraint
+    return {"conv": "shared", "local": "dense"}.get(constraint, constraint) if delta is None else constraint
+
+
+def _one(values: Iterable[Any], several: Any) -> Any:
+    """The value that all are, None where there are none, and otherwise `several`."""
+    different = set(values)
+    return several if len(different) > 1 else next(iter(different), None)
 
 
 @lru_cache
@@ -252,6 +281,9 @@ def registries() -> dict[str, Collection[str]]:
         "data.source": sources.names(),
         "data.intervention": INTERVENTIONS,
         "model.constraint": low_rank.names(),
+        "model.padding": PADDINGS,
+        "model.network": NETWORKS,
+        "model.normalisation": NORMALISATIONS,
         "model.pooling": POOLINGS,
         "model.activation": ACTIVATIONS,
         "model.readout": READOUTS,
@@ -279,9 +311,15 @@ def _contradictions(data: Data, model: Model, training: Training) -> Iterator[st
                 f"data.size is {data.size}: the images of {data.source} would take {needed:,} bytes, and at most "
                 f"{MOST_BYTES:,} are allowed."
             )
-    for name in ("channels", "pool_sizes", "strides"):
-        if len(values := getattr(model, name)) != max(1, len(model.channels)):
+    for name in ("channels", "pool_sizes", "strides", "constraint", "delta"):
+        values, count = getattr(model, name), max(1, len(model.channels))
+        if len(per_layer(values, count)) != count:
             yield f"model.{name} is {values}: model.channels is {model.channels}, and each layer needs an entry in both."
+    if model.padding != "same":
+        if model.boundary == "circular":
+            yield f"model.padding is {model.padding}: a circular boundary has no border, so model.padding must be same."
+        if None in per_layer(model.delta, 1):
+            yield f"model.padding is {model.padding}: it is delta that is padded, so model.delta must not be None."
     lists = ["learning_rates", "weight_decays"] + ["penalty_strengths"] * (training.penalty is not None)
     for name in lists:
         values = getattr(training, name)

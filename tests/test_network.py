@@ -8,13 +8,13 @@ import pytest
 from random_variables import initial_shapes, random_variables
 
 from cnn_constraints import network as networks
+from cnn_constraints.architecture import build_network
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Model
 from cnn_constraints.functional import Layer, draw_normal, respond
 from cnn_constraints.lattice import constraints, low_rank
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.network import Network, canonical_network, stored_network
-from cnn_constraints.plan import build_network
 from cnn_constraints.resolve import BIASES
 
 EXACTLY = pytest.mark.usefixtures("float64")
@@ -101,15 +101,15 @@ def test_network_is_layers_activations_pools_readout_and_classifier(activation, 
 def test_a_network_says_the_same_in_canonical_order_and_beside_others(constraint, draw):
     network, canonical = (two_layers(constraint, stored=stored, of_layers={"bias": "site"}) for stored in (True, False))
     images = draw.normal(*SHAPE)
-    lanes = [random_variables(network, images, draw)["params"] for _ in range(3)]
-    of_users = canonical_network(network, lanes[0])
-    jax.tree.map(np.testing.assert_array_equal, stored_network(network, of_users), dict(lanes[0]))
+    lanes = [random_variables(network, images, draw) for _ in range(3)]
+    of_users = canonical_network(network, lanes[0]["params"])
+    jax.tree.map(np.testing.assert_array_equal, stored_network(network, of_users), dict(lanes[0]["params"]))
     shapes = initial_shapes(canonical, images.shape)["params"]
     assert jax.tree.map(jnp.shape, dict(shapes)) == jax.tree.map(jnp.shape, of_users)
 
     @jax.jit
     def every_way(lanes, of_users, images):
-        alone = [network.apply({"params": lane}, images) for lane in lanes]
+        alone = [network.apply(lane, images) for lane in lanes]
         return (
             alone,
             networks.logits_side_by_side(network, lanes, images),

@@ -9,12 +9,13 @@ import pytest
 from random_experiments import PAIRS, pair
 
 from cnn_constraints import plan as plan_module
+from cnn_constraints.architecture import build_network, cost
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import DEFAULTS, Data, Experiment, axis, get, product, replace
 from cnn_constraints.lattice import low_rank
-from cnn_constraints.plan import Group, build_arrays, build_network, build_task, cost, cost_of, plan
+from cnn_constraints.plan import Group, build_arrays, build_task, cost_of, plan
 from cnn_constraints.resolve import ARRAYS, Resolved, resolve
 from cnn_constraints.sweep import without
 
@@ -125,7 +126,7 @@ def test_a_group_carries_its_network_its_cost_and_its_memory(constraint, readout
     (group,) = plan(resolve(product(replace(Experiment(), changes), axis("seed", [0, 1]))), load)
     assert group.size == 2 and group.task == build_task(group.first, dataset)
     assert group.task.network == build_network(group.first.model, (SIDE, SIDE, 1), CLASSES)
-    assert group.cost == cost(group.task.network) == cost_of(group.first, dataset)
+    assert group.cost == cost(group.task.network, (SIDE, SIDE, 1)) == cost_of(group.first, dataset)
     assert group.cost.parameters == parameters_of(group)
     assert group.least_memory == 4 * 5 * group.cost.parameters * 2 * len(changes["training.learning_rates"])
 

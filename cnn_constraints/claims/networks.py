@@ -60,4 +60,5 @@ def train_one(
     key = jax.random.key(resolved.seed)
     trained, _ = loop.train(task, key, first, *seen, evaluate_every=len(arrays.batches))
     moments = (loop.start(task, key).parameters, trained.parameters)
+    assert isinstance(task.network, Network)
     return task.network, arrays.standardisation, dict(zip(MOMENTS, moments, strict=True))

@@ -152,7 +152,7 @@ class LocalExecutor:
         assert state
         chosen = [choose(found[member.name]) for member in members]
         networks = [
-            ensemble.best_parameters(state, number, best.candidate if best else 0) for number, best in enumerate(chosen)
+            ensemble.best_variables(state, number, best.candidate if best else 0) for number, best in enumerate(chosen)
         ]
         tested = ensemble.test(program, filled_up(networks, program.side_by_side), round_.arrays.standardisation, test)
         seconds, device = spent + time.perf_counter() - started, jax.devices()[0].device_kind

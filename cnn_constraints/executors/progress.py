@@ -94,5 +94,6 @@ def describe(experiment: Experiment) -> str:
     """The arm of an experiment, in short: its constraint, sizes and readout."""
     model = experiment.model
     sizes = {"delta": model.delta, "tile": model.tile, "rank": model.rank}
-    given = "".join(f" {name} {size}" for name, size in sizes.items() if size is not None)
-    return f"{model.constraint}{given}, {model.readout}"
+    words = lambda value: ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    given = "".join(f" {name} {words(size)}" for name, size in sizes.items() if size is not None)
+    return f"{words(model.constraint)}{given}, {model.readout}"

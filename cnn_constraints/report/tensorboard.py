@@ -92,8 +92,8 @@ def _write_events(folder: Path, experiment: Resolved, found: Finished) -> None:
 def _hyperparameters(experiment: Resolved, found: Finished) -> dict[str, str | float]:
     """By which TensorBoard sorts and filters: the arm, and what tuning has chosen."""
     model, result = experiment.model, found.result
-    values = {"cell": model.constraint, "delta": summaries.in_words(model.delta), "readout": model.readout}
-    values |= {"tile": model.tile, "rank": model.rank, "seed": experiment.seed}
+    values = {"cell": summaries.in_words(model.constraint), "delta": summaries.in_words(model.delta)}
+    values |= {"readout": model.readout, "tile": model.tile, "rank": model.rank, "seed": experiment.seed}
     values |= {name: getattr(result, name) for name in ("learning_rate", "weight_decay", "penalty_strength")}
     values |= {"n_train": experiment.data.n_train, "intervention": experiment.data.intervention}
     values |= {"batch_size": experiment.training.batch_size}

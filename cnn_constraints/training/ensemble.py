@@ -153,16 +153,16 @@ def current_parameters(state: State, experiment: int, candidate: int) -> Any:
     return state.candidates.map(lambda one: one.parameters).on_host(experiment, candidate)
 
 
-def best_parameters(state: State, experiment: int, candidate: int) -> Any:
-    """Those of one candidate at its best look so far, on the host."""
+def best_variables(state: State, experiment: int, candidate: int) -> Any:
+    """Of the network of one candidate at its best look so far, on the host."""
     return _best(state.candidates).on_host(experiment, candidate)
 
 
 def test(
-    program: Program, parameters: Sequence[Any], standardisation: Standardisation, test_split: Images
+    program: Program, variables: Sequence[Any], standardisation: Standardisation, test_split: Images
 ) -> list[Metrics]:
-    """What the test set says of one network of each of the program's experiments, given by their parameters."""
-    each = jax.tree.map(lambda *leaves: np.stack(leaves), *parameters)
+    """What the test set says of one network of each of the program's experiments, given by their variables."""
+    each = jax.tree.map(lambda *leaves: np.stack(leaves), *variables)
     given = (on_devices(program, one, SPREAD) for one in (each, standardisation))
     found = jax.tree.map(np.asarray, program.test(*given, on_devices(program, test_split)))
     return [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(program.side_by_side)]
@@ -208,8 +208,8 @@ def _segment(
         return _update(task, candidates, images, labels, arrays.hyperparameters)
 
     candidates, of_batches = lax.scan(step, candidates, jnp.asarray(arrays.batches))
-    parameters = candidates.map(lambda one: one.parameters)
-    validation = _evaluate(task, parameters, train_split, arrays.validation, arrays.standardisation)
+    variables = candidates.map(lambda one: one.variables)
+    validation = _evaluate(task, variables, train_split, arrays.validation, arrays.standardisation)
     candidates = candidates.map(partial(loop.remember, first), of_batches.loss.T, validation)
     distances = candidates.map(lambda one: soft_constraints.violations(task.network, task.soft, one.parameters))
     train = jax.tree.map(lambda leaf: leaf.mean(axis=0), of_batches)
@@ -222,23 +222,32 @@ def _update(
 ) -> tuple[Candidates, Metrics]:
     """`loop.update` for all. No loss depends on another candidate, so the gradient of their sum is that of each."""
 
-    def objective(parameters: Candidates) -> tuple[Float[Array, ""], Metrics]:
-        each = jax.vmap(measure, (0, None))(parameters.logits(task.network, images), labels)
+    def objective(parameters: Candidates) -> tuple[Float[Array, ""], tuple[Metrics, Candidates]]:
+        logits, statistics = respond(parameters)
+        each = jax.vmap(measure, (0, None))(logits, labels)
         metrics = jax.tree.map(lambda leaf: leaf.mean(axis=1), each)
-        return metrics.loss.sum(), metrics
+        return metrics.loss.sum(), (metrics, statistics)
 
-    gradients, metrics = jax.grad(objective, has_aux=True)(candidates.map(lambda one: one.parameters))
+    def respond(parameters: Candidates) -> tuple[Array, Candidates]:
+        before = candidates.map(lambda one: one.statistics)
+        if not jax.tree.leaves(before):
+            return parameters.map(lambda own: {"params": own}).logits(task.network, images), before
+        both = parameters.map(lambda own, statistics: loop.respond(task, own, statistics, images), before)
+        return both.map(lambda pair: pair[0]).arrays(), both.map(lambda pair: pair[1])
+
+    gradients, (metrics, after) = jax.grad(objective, has_aux=True)(candidates.map(lambda one: one.parameters))
+    candidates = candidates.map(lambda one, statistics: one._replace(statistics=statistics), after)
     return candidates.map(partial(loop.descend, task), gradients, hyperparameters), metrics
 
 
 def _evaluate(
     task: Task,
-    parameters: Candidates,
+    variables: Candidates,
     split: Images,
     indices: Int[Array | np.ndarray, " examples"],
     standardisation: Standardisation,
 ) -> Metrics:
-    """Mean metrics of each candidate's parameters, a chunk of images at a time."""
+    """Mean metrics of each candidate's network, a chunk of images at a time."""
     examples = len(indices)
     chunks = -(-examples // EVALUATION_CHUNK)
     size = -(-examples // chunks)
@@ -248,18 +257,18 @@ def _evaluate(
 
     def chunk(carry: None, part: tuple) -> tuple[None, Metrics]:
         images, labels = loop.prepare(split, part[0], standardisation)
-        metrics = jax.vmap(measure, (0, None))(parameters.logits(task.network, images), labels)
+        metrics = jax.vmap(measure, (0, None))(variables.logits(task.network, images), labels)
         return carry, jax.tree.map(lambda leaf: jnp.where(part[1], leaf, 0).sum(axis=1), metrics)
 
     _, sums = lax.scan(chunk, None, (filled, counts))
     return jax.tree.map(lambda leaf: leaf.sum(axis=0) / examples, sums)
 
 
-def _test(task: Task, parameters: Any, standardisation: Standardisation, test_split: Images) -> Metrics:
+def _test(task: Task, variables: Any, standardisation: Standardisation, test_split: Images) -> Metrics:
     everything = jnp.arange(len(test_split.labels))
-    found = _evaluate(task, Unrolled((parameters,)), test_split, everything, standardisation)
+    found = _evaluate(task, Unrolled((variables,)), test_split, everything, standardisation)
     return jax.tree.map(lambda leaf: leaf[0], found)
 
 
 def _best(candidates: Candidates) -> Candidates:
-    return candidates.map(lambda one: one.best.parameters)
+    return candidates.map(lambda one: one.best.variables)

@@ -6,13 +6,13 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
-from cnn_constraints.network import Network
 from cnn_constraints.training import soft_constraints
 from cnn_constraints.training.metrics import Metrics, better, measure, worst
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
@@ -26,7 +26,7 @@ INITIAL_WEIGHTS = 0
 class Task:
     """What is compiled in: everything that changes shapes or the program. Hashable."""
 
-    network: Network
+    network: nn.Module
     image_shape: tuple[int, int, int]
     optimizer: str
     schedule: str
@@ -60,11 +60,17 @@ class Standardisation(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The parameters with the best validation metrics so far, and the number of updates that led to them."""
+    """The network with the best validation metrics so far, and the number of updates that led to it."""
 
     parameters: Any
     update: Int[Array, ""]
     metrics: Metrics
+    statistics: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Of the network, as Flax has them."""
+        return {"params": self.parameters, **self.statistics}
 
 
 NEVER = -1
@@ -72,21 +78,32 @@ NEVER = -1
 
 
 class Candidate(NamedTuple):
-    """The state of one candidate between two updates. diverged: after how many updates its loss was not finite any more."""
+    """The state of one candidate between two updates. diverged: after how many updates its loss was not finite any more.
+    statistics: the network's variables that training moves without a gradient, by collection, such as the running means of
+    `batch_stats`; {} where it has none.
+    """
 
     parameters: Any
     optimizer_state: Any
     best: Best
     diverged: Int[Array, ""]
+    statistics: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Of the network, as Flax has them."""
+        return {"params": self.parameters, **self.statistics}
 
 
 def start(task: Task, key: jax.Array) -> Candidate:
     """Initial weights from the experiment's key, which candidates of one experiment have in common."""
     image = jnp.zeros((1, *task.image_shape))
-    parameters = soft_constraints.start(task.network, task.soft, jax.random.fold_in(key, INITIAL_WEIGHTS), image)
+    variables = soft_constraints.start(task.network, task.soft, jax.random.fold_in(key, INITIAL_WEIGHTS), image)
+    parameters, statistics = variables["params"], {name: own for name, own in variables.items() if name != "params"}
     # The structure of an optimiser's state does not depend on the values of its hyper-parameters.
     optimizer_state = _optimizer(task, Hyperparameters(*jnp.zeros(3))).init(parameters)
-    return Candidate(parameters, optimizer_state, Best(parameters, jnp.array(0), worst()), jnp.array(NEVER))
+    best = Best(parameters, jnp.array(0), worst(), statistics)
+    return Candidate(parameters, optimizer_state, best, jnp.array(NEVER), statistics)
 
 
 def prepare(
@@ -106,12 +123,23 @@ def update(
 ) -> tuple[Candidate, Metrics]:
     """One gradient step on the mean cross-entropy, and the metrics of the batch before it."""
 
-    def objective(parameters: Any) -> tuple[Float[Array, ""], Metrics]:
-        metrics = jax.tree.map(jnp.mean, evaluate(task, parameters, images, labels))
-        return metrics.loss, metrics
+    def objective(parameters: Any) -> tuple[Float[Array, ""], tuple[Metrics, Any]]:
+        logits, statistics = respond(task, parameters, candidate.statistics, images)
+        metrics = jax.tree.map(jnp.mean, measure(logits, labels))
+        return metrics.loss, (metrics, statistics)
 
-    gradient, metrics = jax.grad(objective, has_aux=True)(candidate.parameters)
-    return descend(task, candidate, gradient, hyperparameters), metrics
+    gradient, (metrics, statistics) = jax.grad(objective, has_aux=True)(candidate.parameters)
+    return descend(task, candidate._replace(statistics=statistics), gradient, hyperparameters), metrics
+
+
+def respond(
+    task: Task, parameters: Any, statistics: Any, images: Float[Array, "batch height width channels"]
+) -> tuple[Float[Array, "batch classes"], Any]:
+    """What a network says of a batch that it is trained on, and its statistics after that."""
+    variables = {"params": parameters, **statistics}
+    if not statistics:
+        return task.network.apply(variables, images), statistics  # type: ignore[return-value]
+    return task.network.apply(variables, images, train=True, mutable=list(statistics))  # type: ignore[return-value]
 
 
 def descend(task: Task, candidate: Candidate, gradient: Any, hyperparameters: Hyperparameters) -> Candidate:
@@ -122,10 +150,10 @@ def descend(task: Task, candidate: Candidate, gradient: Any, hyperparameters: Hy
 
 
 def evaluate(
-    task: Task, parameters: Any, images: Float[Array, "batch height width channels"], labels: Int[Array, " batch"]
+    task: Task, variables: Any, images: Float[Array, "batch height width channels"], labels: Int[Array, " batch"]
 ) -> Metrics:
     """Metrics of each example."""
-    logits: Any = task.network.apply({"params": parameters}, images)
+    logits: Any = task.network.apply(variables, images)
     return measure(logits, labels)
 
 
@@ -136,12 +164,12 @@ _jitted_evaluate = jax.jit(evaluate, static_argnums=0)
 def remember(
     first: Int[Array, ""] | int, candidate: Candidate, losses: Float[Array, " updates"], validation: Metrics
 ) -> Candidate:
-    """The candidate after a look at the validation data: it remembers its parameters if they are the best so far, and when
-    its loss was first not finite. losses: before each update from `first` on.
+    """The candidate after a look at the validation data: it remembers its network if that is the best so far, and when its
+    loss was first not finite. losses: before each update from `first` on.
     """
     wrong = ~jnp.isfinite(jnp.append(losses, validation.loss))
     diverged = jnp.where(wrong.any(), first + wrong.argmax(), NEVER)
-    now = Best(candidate.parameters, jnp.asarray(first + len(losses)), validation)
+    now = Best(candidate.parameters, jnp.asarray(first + len(losses)), validation, candidate.statistics)
     keep = better(validation, candidate.best.metrics)
     return candidate._replace(
         best=jax.tree.map(lambda new, old: jnp.where(keep, new, old), now, candidate.best),
@@ -165,7 +193,7 @@ def train(
         candidate, of_batch = _jitted_update(task, candidate, *prepare(split, batch, standardisation), hyperparameters)
         losses.append(of_batch.loss)
         if number % evaluate_every == 0:
-            examples = _jitted_evaluate(task, candidate.parameters, *prepare(split, validation, standardisation))
+            examples = _jitted_evaluate(task, candidate.variables, *prepare(split, validation, standardisation))
             history.append(jax.tree.map(jnp.mean, examples))
             candidate = remember(number - len(losses), candidate, jnp.stack(losses), history[-1])
             losses = []

@@ -11,8 +11,10 @@ LearningRate = Scalar | optax.Schedule
 
 
 def only_weights(parameters: optax.Params) -> optax.Params:
-    """True for weights, False for biases: decay is a prior on functions, and a bias has no scale to shrink."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "bias", parameters)
+    """True for weights, False for biases and for the gains of normalisation: decay is a prior on functions, and these have
+    no scale to shrink.
+    """
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in ("bias", "scale"), parameters)
 
 
 def adam(learning_rate: LearningRate, weight_decay: Scalar) -> optax.GradientTransformation:

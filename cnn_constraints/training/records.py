@@ -39,6 +39,7 @@ class Result(NamedTuple):
     """The chosen candidate of an experiment at its best moment, by validation alone, and the one reading of the test set.
 
     All of it is None where every candidate diverged. train_loss, train_accuracy, violations: at the last look.
+    multiply_adds: None for a network of the user's own.
     """
 
     candidate: int | None
@@ -55,7 +56,7 @@ class Result(NamedTuple):
     diverged_candidates: int
     violations: dict[str, Number]
     parameters: int
-    multiply_adds: int
+    multiply_adds: int | None
     device: str
 
 
@@ -93,7 +94,9 @@ def choose(looks: Collection[Evaluation]) -> Evaluation | None:
     return min(left, key=_place, default=None)
 
 
-def result_of(looks: Sequence[Evaluation], test: Metrics, parameters: int, multiply_adds: int, device: str) -> Result:
+def result_of(
+    looks: Sequence[Evaluation], test: Metrics, parameters: int, multiply_adds: int | None, device: str
+) -> Result:
     """From all looks at the candidates of an experiment, and what the test set says of the chosen one."""
     best, last = choose(looks), {look.candidate: look for look in looks}
     now = last[best.candidate if best else 0]

@@ -1,13 +1,15 @@
 """Constraints that act on the training of a layer and not on the layer itself, as Optax transformations.
 
 A network may be held to a stronger constraint until some update and be free of it from then on; it may be drawn to one
-by a penalty; or its weights may be thinned out. How far it is from any stronger constraint is measured.
+by a penalty; or its weights may be thinned out. How far it is from any stronger constraint is measured. Layers that are
+under a constraint as strong already stay as they are, while another layer is not.
 """
 
 import dataclasses
 from functools import cache, partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,7 +18,8 @@ from jaxtyping import Array, Float
 from cnn_constraints.errors import InputError
 from cnn_constraints.functional import Layer
 from cnn_constraints.lattice import constraints, projection
-from cnn_constraints.network import Network, layer_name, on_layers
+from cnn_constraints.lattice.order import leq
+from cnn_constraints.network import layer_name, on_layers, stored_layers
 from cnn_constraints.ops.choose import stored_ties
 from cnn_constraints.training.optimizer import Scalar, only_weights
 
@@ -48,17 +51,20 @@ NONE = SoftConstraints()
 WANTED = "training.switch_from, penalty and violations take constraints stronger than the model's"
 
 
-def check(network: Network, soft: SoftConstraints) -> None:
+def check(network: nn.Module, soft: SoftConstraints) -> None:
     """Raises InputError for a constraint that the network's own does not contain, or whose table is too large to write."""
-    if soft.stronger and any(layer.rank is not None for layer in network.layers):
+    layers = stored_layers(network)
+    if soft.stronger and not layers:
+        raise InputError(f"{WANTED}: of the layers of a network of your own nothing is known, so leave them out.")
+    if soft.stronger and any(layer.rank is not None for layer in layers):
         raise InputError(f"{WANTED}: low_rank_local is no tie of weights, and nothing is stronger than it.")
     for stronger in sorted(soft.stronger):
-        for layer in network.layers:
-            _classes(stronger, layer)
+        if all(_obeyed(stronger, layer) != stronger for layer in layers):
+            raise InputError(f"{WANTED}: {stronger} is not stronger than {layers[0].constraint}.")
 
 
 def constrain(
-    optimizer: optax.GradientTransformation, network: Network, soft: SoftConstraints, strength: Scalar
+    optimizer: optax.GradientTransformation, network: nn.Module, soft: SoftConstraints, strength: Scalar
 ) -> optax.GradientTransformation:
     """The optimiser of a network under soft constraints; the penalty, times its strength, is part of the loss."""
     before, after = [], []
@@ -76,7 +82,7 @@ def constrain(
     return optax.chain(*before, optimizer, *after) if before else optimizer
 
 
-def draw(network: Network, stronger: str, strength: Scalar) -> optax.GradientTransformation:
+def draw(network: nn.Module, stronger: str, strength: Scalar) -> optax.GradientTransformation:
     """Adds the gradient of strength / 2 * ||W - P W||^2 of each layer, P the projection onto the stronger constraint.
 
     From local to conv it is the weight-sharing penalty, from dense to local a penalty on far weights.
@@ -89,7 +95,7 @@ def draw(network: Network, stronger: str, strength: Scalar) -> optax.GradientTra
     return optax.stateless(lambda gradients, parameters: on_layers(network, add, gradients, parameters))
 
 
-def hold(network: Network, stronger: str, until: int, own_bias: bool = True) -> optax.GradientTransformation:
+def hold(network: nn.Module, stronger: str, until: int, own_bias: bool = True) -> optax.GradientTransformation:
     """Before update `until` every weight's gradient becomes the sum over its class, and 0 where it has none.
 
     A network that starts under the stronger constraint is then trained as the stronger layer itself would be, by any
@@ -113,16 +119,16 @@ def hold(network: Network, stronger: str, until: int, own_bias: bool = True) -> 
 
 
 def start(
-    network: Network, soft: SoftConstraints, key: jax.Array, image: Float[Array, "1 height width channels"]
+    network: nn.Module, soft: SoftConstraints, key: jax.Array, image: Float[Array, "1 height width channels"]
 ) -> Any:
-    """Initial parameters: the network's own, or those of the constraint it is held to first, embedded."""
+    """Initial variables: the network's own, or those of the constraint it is held to first, embedded."""
     if soft.switch_from is None:
-        return network.init(key, image)["params"]
+        return network.init(key, image)
     stronger = soft.switch_from
 
     def under(layer: Layer) -> Layer:
         bias = "channel" if _bias_is_tied(layer, stronger, soft.own_bias) else layer.bias
-        return dataclasses.replace(layer, constraint=stronger, bias=bias)
+        return dataclasses.replace(layer, constraint=_obeyed(stronger, layer), bias=bias)
 
     def embed(layer: Layer, own: Any) -> Any:
         embedded = own | {"weights": projection.spread(own["weights"], _classes(stronger, layer))}
@@ -130,16 +136,17 @@ def start(
             embedded |= {"bias": jnp.broadcast_to(own["bias"], (layer.out_channels, *layer.sites, 1))}
         return embedded
 
-    held = network.clone(layers=tuple(under(layer) for layer in network.layers))
-    return on_layers(network, embed, held.init(key, image)["params"])
+    held = network.clone(layers=tuple(under(layer) for layer in stored_layers(network)))
+    variables = held.init(key, image)
+    return {**variables, "params": on_layers(network, embed, variables["params"])}
 
 
-def violations(network: Network, soft: SoftConstraints, parameters: Any) -> dict[str, Float[Array, ""]]:
+def violations(network: nn.Module, soft: SoftConstraints, parameters: Any) -> dict[str, Float[Array, ""]]:
     """||W - P W|| / ||W|| over all layers together, for each constraint that is asked for: 0 to 1."""
 
     def of(stronger: str) -> Float[Array, ""]:
         distance = norm = 0.0
-        for number, layer in enumerate(network.layers):
+        for number, layer in enumerate(stored_layers(network)):
             weights, classes = parameters[layer_name(number)]["weights"], _classes(stronger, layer)
             pairs = classes.pairs.astype(weights.dtype)[:, None]
             distance += (projection.excess(weights, classes) ** 2 / pairs).sum()
@@ -150,15 +157,29 @@ def violations(network: Network, soft: SoftConstraints, parameters: Any) -> dict
 
 
 @cache
+def _obeyed(stronger: str, layer: Layer) -> str:
+    """What a layer that is held to a stronger constraint obeys: that, or its own where its own is stronger still.
+
+    Raises InputError where neither contains the other.
+    """
+    own, other = _tables(layer.constraint, stronger, layer)
+    if leq(other, own):
+        return stronger
+    if leq(own, other):
+        return layer.constraint
+    raise InputError(f"{WANTED}: {stronger} is not stronger than {layer.constraint}.")
+
+
+@cache
 def _classes(stronger: str, layer: Layer) -> projection.Classes:
-    """Of the weights of a layer as they are stored, for the weights of the stronger constraint as those are stored."""
-    tables = [stored_ties(name, layer.geometry, layer.delta, layer.tile) for name in (stronger, layer.constraint)]
-    try:
-        return projection.classes(*tables)
-    except InputError:
-        raise InputError(f"{WANTED}: {stronger} is not stronger than {layer.constraint}.") from None
+    """Of the weights of a layer as they are stored, for those of what it obeys as those are stored."""
+    return projection.classes(*_tables(_obeyed(stronger, layer), layer.constraint, layer))
+
+
+def _tables(first: str, second: str, layer: Layer) -> list[constraints.Ties]:
+    return [stored_ties(name, layer.geometry, layer.delta, layer.tile) for name in (first, second)]
 
 
 def _bias_is_tied(layer: Layer, stronger: str, own_bias: bool) -> bool:
-    """Whether the stronger constraint has one constant a channel where the layer has one a site."""
-    return own_bias and layer.bias == "site" and not constraints.find(stronger).bias_per_site
+    """Whether what the layer obeys has one constant a channel where the layer has one a site."""
+    return own_bias and layer.bias == "site" and not constraints.find(_obeyed(stronger, layer)).bias_per_site

@@ -67,7 +67,7 @@ def train_side_by_side(
         for segments, experiment in zip(of_each, experiments, strict=True)
     ]
     chosen = [one.candidate if one else 0 for one in best]
-    networks = [ensemble.best_parameters(steps[-1][1], *place) for place in enumerate(chosen)]
+    networks = [ensemble.best_variables(steps[-1][1], *place) for place in enumerate(chosen)]
     return list(map(Trained, of_each, best, ensemble.test(program, networks, stacked.standardisation, splits[1])))
 
 

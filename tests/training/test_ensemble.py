@@ -66,7 +66,7 @@ def test_every_candidate_is_the_ordinary_loop_and_the_chosen_one_is_tested(const
     standardisation = widened(build_arrays(experiment, dataset).standardisation)
     images, labels = loop.prepare(to_device(dataset.test), jnp.arange(37), standardisation)
     task = build_task(experiment, dataset)
-    metrics = jax.tree.map(jnp.mean, loop.evaluate(task, chosen.parameters, images, labels))
+    metrics = jax.tree.map(jnp.mean, loop.evaluate(task, chosen.variables, images, labels))
     np.testing.assert_allclose(trained.test.loss, metrics.loss, rtol=1e-10)
     assert best.update == int(chosen.update)
 

@@ -7,12 +7,13 @@ import optax
 import pytest
 from small_runs import EVERY, random_dataset, require_the_ordinary_loop, small_experiment, train_loop
 
+from cnn_constraints.architecture import build_network
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Model
 from cnn_constraints.lattice import constraints, projection
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops.choose import stored_ties
-from cnn_constraints.plan import build_network, build_task
+from cnn_constraints.plan import build_task
 from cnn_constraints.training import loop, soft_constraints
 from cnn_constraints.training.candidates import Stacked, Unrolled
 from cnn_constraints.training.optimizer import OPTIMIZERS
