@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -15,7 +14,7 @@ from cnn_constraints.functional import Layer
 from cnn_constraints.lattice import constraints, low_rank
 from cnn_constraints.lattice.counts import sizes
 from cnn_constraints.lattice.geometry import Geometry
-from cnn_constraints.network import ACTIVATIONS, READOUTS, Network
+from cnn_constraints.network import ACTIVATIONS, READOUTS, AnyNetwork, Network
 from cnn_constraints.ops import choose
 
 ImageShape = tuple[int, int, int]
@@ -28,7 +27,7 @@ WINDOWS_OF_SHARED = 8
 """How many numbers a layer that sees the whole image makes of one of its inputs: its spectra, in parts and twice."""
 
 
-def build_network(model: Model, image_shape: ImageShape, classes: int) -> nn.Module:
+def build_network(model: Model, image_shape: ImageShape, classes: int) -> AnyNetwork:
     """The network of a config for images [height, width, channels].
 
     Raises InputError as the functions of NETWORKS do, and for what is no network: its logits must be [batch, classes].
@@ -111,7 +110,7 @@ def residual(model: Model, image_shape: ImageShape, classes: int) -> Network:
     return network.clone(residual=True)
 
 
-NETWORKS: dict[str, Callable[[Model, ImageShape, int], nn.Module]] = {"plain": plain, "residual": residual}
+NETWORKS: dict[str, Callable[[Model, ImageShape, int], AnyNetwork]] = {"plain": plain, "residual": residual}
 """By the name of `model.network`: functions of a config, the shape of an image and the number of classes. A network is any
 Flax module that takes images [batch, height, width, channels] and returns logits [batch, classes]. One with variables
 beside its parameters, such as running statistics, is given train=True with the batches that it is trained on.
@@ -151,7 +150,7 @@ class Cost(NamedTuple):
     multiply_adds: int | None
 
 
-def cost(network: nn.Module, image_shape: ImageShape) -> Cost:
+def cost(network: AnyNetwork, image_shape: ImageShape) -> Cost:
     """Parameters and multiply-adds of a network, from the closed forms; of a user's own the parameters, from their shapes.
 
     Normalisation has a gain and a bias a channel; its multiply-adds are not counted.
@@ -176,7 +175,7 @@ def cost(network: nn.Module, image_shape: ImageShape) -> Cost:
     )
 
 
-def activations(network: nn.Module, image_shape: ImageShape) -> int:
+def activations(network: AnyNetwork, image_shape: ImageShape) -> int:
     """About how many numbers a network makes of an image: the windows that each layer copies, its output and what comes of
     that.
     """

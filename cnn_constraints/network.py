@@ -101,6 +101,10 @@ def lecun_normal(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Arra
     return (draw_normal(key, shape) / math.sqrt(shape[0])).astype(dtype)
 
 
+AnyNetwork = nn.Module
+"""Takes images [batch, height, width, channels], returns logits [batch, classes]."""
+
+
 class StoredLayer(nn.Module):
     """A layer inside the engine: images [channels, height, width, batch], parameters in storage order."""
 
@@ -174,29 +178,29 @@ def activate_and_pool(network: Network, number: int, h: Outputs) -> Pooled:
     return pool(x, size) if size > 1 else x
 
 
-def stored_layers(network: nn.Module) -> tuple[Layer, ...]:
+def stored_layers(network: AnyNetwork) -> tuple[Layer, ...]:
     """The layers whose parameters the engine stores in an order of its own: a network of the user's own has none."""
     return network.layers if isinstance(network, Network) else ()
 
 
-def on_layers(network: nn.Module, change: Callable[..., Any], tree: Any, *others: Any) -> dict[str, Any]:
+def on_layers(network: AnyNetwork, change: Callable[..., Any], tree: Any, *others: Any) -> dict[str, Any]:
     """The tree with change(layer, its part of the tree, and of the others) for each stored layer."""
     names = {layer_name(number): layer for number, layer in enumerate(stored_layers(network))}
     return {**tree, **{name: change(layer, *(one[name] for one in (tree, *others))) for name, layer in names.items()}}
 
 
-def canonical_network(network: nn.Module, stored: Parameters) -> dict[str, Any]:
+def canonical_network(network: AnyNetwork, stored: Parameters) -> dict[str, Any]:
     """The parameters of the network as users see them and files hold them, from those of the engine."""
     return on_layers(network, canonical_parameters, stored)
 
 
-def stored_network(network: nn.Module, canonical: Parameters) -> dict[str, Any]:
+def stored_network(network: AnyNetwork, canonical: Parameters) -> dict[str, Any]:
     """The inverse of `canonical_network`."""
     return on_layers(network, stored_parameters, canonical)
 
 
 def logits_side_by_side(
-    network: nn.Module, variables: Sequence[Any], images: Float[Array, "batch height width channels"]
+    network: AnyNetwork, variables: Sequence[Any], images: Float[Array, "batch height width channels"]
 ) -> list[Float[Array, "batch classes"]]:
     """What each of several networks of one shape, given by their variables, says of the same images.
 
@@ -211,6 +215,6 @@ def logits_side_by_side(
     return [network.apply(one, images, part) for one, part in zip(variables, parts, strict=True)]  # type: ignore[misc]
 
 
-def _joins(network: nn.Module) -> TypeGuard[Network]:
+def _joins(network: AnyNetwork) -> TypeGuard[Network]:
     plain = isinstance(network, Network) and network.normalisation == "none" and not network.residual
     return plain and choose.joins_candidates(network.layers[0].constraint)

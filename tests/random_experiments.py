@@ -31,12 +31,23 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
     def side(highest: int) -> tuple[int, ...]:
         return tuple(generator.integers(1, highest + 1, layers).tolist())
 
+    def constraint() -> Any:
+        """One for all layers, or one for each."""
+        each = generator.choice(sorted(allowed["model.constraint"]), layers).tolist()
+        return tuple(each) if generator.random() < 0.3 else each[0]
+
+    def delta() -> Any:
+        one = lambda: None if generator.random() < 0.3 and padding == "same" else whole(0, 40)
+        return tuple(one() for _ in range(layers)) if generator.random() < 0.3 else one()
+
     def numbers() -> tuple[float, ...]:
         return tuple((10 ** generator.uniform(-9, 9, whole(1, 3))).tolist())
 
     layers, n_train, evaluate_every = whole(1, 3), whole(1, 999), whole(1, 50)
     data = names("data", "source", "intervention")
     updates, source = evaluate_every * whole(1, 9), data["source"]
+    bordered = names("model", "boundary", "padding")
+    padding = bordered["padding"] = bordered["padding"] if bordered["boundary"] == "zero" else "same"
     has_strength = INTERVENTIONS[data["intervention"]].strength is not None
     soft = [
         {},
@@ -57,13 +68,16 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
             **data,
         ),
         Model(
-            delta=None if generator.random() < 0.3 else whole(0, 40),
+            constraint=constraint(),
+            delta=delta(),
             tile=[None, whole(1, 9)][whole(0, 1)],
             rank=[None, whole(1, 9)][whole(0, 1)],
             channels=side(64),
             pool_sizes=side(4),
             strides=side(4),
-            **names("model", "constraint", "pooling", "activation", "readout", "bias", "boundary", "precision"),
+            hidden=[None, whole(1, 9)][whole(0, 1)],
+            **names("model", "pooling", "activation", "readout", "bias", "precision", "network", "normalisation"),
+            **bordered,
         ),
         Training(
             learning_rates=numbers(),
@@ -96,6 +110,7 @@ PAIRS: dict[str, tuple[dict[str, Any], Any]] = {
     "data.strength": ({"data.intervention": "translate"}, 0.5),
     "model.tile": ({"model.constraint": "tiled"}, 3),
     "model.rank": ({"model.constraint": "low_rank_local"}, 3),
+    "model.network": ({"model.channels": (8, 8)}, "residual"),
     "training.switch_from": (SWITCHED, "local"),
     "training.switch_at": (SWITCHED, 4),
     "training.penalty": (DENSE | {"training.penalty": "conv", "training.penalty_strengths": (0.5,)}, "local"),
@@ -111,8 +126,8 @@ PAIRS: dict[str, tuple[dict[str, Any], Any]] = {
             "data.frame": 16,
             "data.n_train": 200,
             "data.n_validation": 299,
-            "model.constraint": "local",
-            "model.delta": 1,
+            "model.constraint": ("conv", "local"),
+            "model.delta": (2, 1),
             "model.channels": (8, 17),
             "model.pool_sizes": (1, 2),
             "model.strides": (1, 2),
@@ -122,6 +137,9 @@ PAIRS: dict[str, tuple[dict[str, Any], Any]] = {
             "model.bias": "none",
             "model.boundary": "circular",
             "model.precision": "bfloat16",
+            "model.padding": "valid",
+            "model.normalisation": "batch",
+            "model.hidden": 5,
             "training.optimizer": "sgd",
             "training.learning_rates": (0.1, 0.2, 0.3),
             "training.weight_decays": (0.5,),

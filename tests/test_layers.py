@@ -16,6 +16,7 @@ FLOORS = (
     ("functional",),
     ("layer",),
     ("network",),
+    ("architecture",),
     ("variables",),
     ("training",),
     ("resolve",),

@@ -9,12 +9,13 @@ import pytest
 from random_experiments import PAIRS, pair
 
 from cnn_constraints import plan as plan_module
-from cnn_constraints.architecture import build_network, cost
+from cnn_constraints.architecture import PADDINGS, build_network, cost
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import DEFAULTS, Data, Experiment, axis, get, product, replace
 from cnn_constraints.lattice import low_rank
+from cnn_constraints.network import NORMALISATIONS, READOUTS
 from cnn_constraints.plan import Group, build_arrays, build_task, cost_of, plan
 from cnn_constraints.resolve import ARRAYS, Resolved, resolve
 from cnn_constraints.sweep import without
@@ -106,18 +107,22 @@ def parameters_of(group: Group) -> int:
     """Counted one by one, in the network that is trained."""
     network = group.task.network
     images = jax.numpy.zeros((1, *group.task.image_shape))
-    shapes = jax.eval_shape(lambda key: network.init(key, images), jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: network.init(key, images)["params"], jax.random.key(0))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
 @pytest.mark.parametrize("constraint", low_rank.names())
-@pytest.mark.parametrize("readout", ["flatten", "global_average"])
+@pytest.mark.parametrize("readout", READOUTS)
 def test_a_group_carries_its_network_its_cost_and_its_memory(constraint, readout, load, dataset, draw):
     layers = draw.integer(1, 2)
     changes = {
-        "model.constraint": constraint,
+        "model.constraint": (constraint, *draw.rng.choice(low_rank.names(), 1).tolist())[:layers],
         "model.readout": readout,
-        "model.channels": tuple(draw.integer(1, 4) for _ in range(layers)),
+        "model.padding": str(draw.rng.choice(sorted(PADDINGS))),
+        "model.normalisation": str(draw.rng.choice(sorted(NORMALISATIONS))),
+        "model.hidden": [None, draw.integer(1, 5)][draw.integer(0, 1)],
+        "model.delta": tuple(draw.integer(0, 1) for _ in range(layers)),
+        "model.channels": tuple(draw.integer(2, 4) for _ in range(layers)),
         "model.pool_sizes": tuple(draw.integer(1, 2) for _ in range(layers)),
         "model.strides": tuple(draw.integer(1, 2) for _ in range(layers)),
         "training.learning_rates": tuple(0.1 / (1 + n) for n in range(draw.integer(1, 4))),
@@ -165,9 +170,16 @@ def refusal(load: Load, *experiments: Experiment) -> str:
         ),
         ({"model.pool_sizes": (SIDE + 1, 1)}, "leave no pixel"),
         ({"model.strides": (SIDE, SIDE), "model.pool_sizes": (1, 2)}, "leave no pixel"),
+        ({"model.delta": 3, "model.padding": "valid"}, "model.padding is valid: in layer 2 margin is 3"),
+        ({"model.delta": 15, "model.padding": "full", "model.pool_sizes": (4, 1)}, "in layer 2 delta is 15"),
+        ({"model.network": "residual"}, "model.network is residual: no layer of model.channels (8, 16)"),
         ({"model.constraint": "tiled", "model.tile": SIDE + 1}, f"model.tile is {SIDE + 1}"),
         ({"model.constraint": "low_rank_local", "model.rank": 201}, "model.rank is 201"),
         ({"training.violations": ("shared",)}, "shared is not stronger than conv"),
+        (
+            {"training.violations": ("shared",), "model.constraint": ("dense", "local")},
+            "shared is not stronger than local",
+        ),
     ],
     ids=str,
 )

@@ -18,7 +18,19 @@ from random_experiments import IMAGES, PAIRS, pair, random_experiment, write_ima
 import cnn_constraints as cc
 from cnn_constraints.data import sources
 from cnn_constraints.errors import InputError
-from cnn_constraints.experiment import DEFAULTS, Experiment, axis, fields, flat, flatten, get, product, replace, to_json
+from cnn_constraints.experiment import (
+    DEFAULTS,
+    Experiment,
+    axis,
+    fields,
+    flat,
+    flatten,
+    get,
+    per_layer,
+    product,
+    replace,
+    to_json,
+)
 from cnn_constraints.lattice import constraints, low_rank
 from cnn_constraints.resolve import ARRAYS, Resolved, name_of, registries, resolve, soft_constraints
 
@@ -71,38 +83,51 @@ def test_what_is_changed_of_a_resolved_experiment_is_resolved_anew(experiments):
 
 
 def test_what_can_be_said_in_two_ways_is_one_experiment(experiments):
-    """A local cell at all offsets is its corner, tiles of one site are a convolution, a size of its own is two."""
+    """A local cell at all offsets is its corner, tiles of one site are a convolution, equal layers are one for all, and a
+    size of its own is two.
+    """
     for one in experiments:
-        heeds = LOCAL & set(soft_constraints(one).stronger)
-        ways = [
-            ({"model.constraint": "conv", "model.delta": None}, {"model.constraint": "shared", "model.delta": None}),
-            ({"model.constraint": "local", "model.delta": None}, {"model.constraint": "dense", "model.delta": None}),
-            *[({"model.constraint": name, field: None}, {"model.constraint": name, field: 2})
-              for field, name in (("model.tile", "tiled"), ("model.rank", "low_rank_local"))],
+        heeds, count = LOCAL & set(soft_constraints(one).stronger), len(one.model.channels)
+        ways: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            ({"constraint": "conv", "delta": None}, {"constraint": "shared", "delta": None}),
+            ({"constraint": "local", "delta": None}, {"constraint": "dense", "delta": None}),
+            *[({"constraint": name, field: None}, {"constraint": name, field: 2})
+              for field, name in (("tile", "tiled"), ("rank", "low_rank_local"))],
+            ({"constraint": "local", "delta": 3}, {"constraint": ("local",) * count, "delta": (3,) * count}),
+            ({"delta": 0}, {"delta": 0, "boundary": "zero", "padding": "full"}),
         ]  # fmt: skip
         if not heeds:
-            ways.append(
-                ({"model.constraint": "dense", "model.delta": 7}, {"model.constraint": "dense", "model.delta": 9})
-            )
+            ways.append(({"constraint": "dense", "delta": 7}, {"constraint": "dense", "delta": 9}))
+            mixed = {"constraint": ("dense", *["conv"] * count), "delta": 3} | {
+                field: (1, *getattr(one.model, field)) for field in ("channels", "pool_sizes", "strides")
+            }
+            ways.append((mixed, mixed | {"delta": (7, *[3] * count)}))
         if "tiled" not in soft_constraints(one).stronger:
-            ways.append(({"model.constraint": "tiled", "model.tile": 1}, {"model.constraint": "conv"}))
-        for first, second in ways:
-            assert resolve_one(replace(one, first)) == resolve_one(replace(one, second)), (first, second)
+            ways.append(({"constraint": "tiled", "tile": 1}, {"constraint": "conv"}))
+        for both in ways:
+            named = [{f"model.{leaf}": value for leaf, value in way.items()} for way in both]
+            usual = {"model.delta": 2, "model.padding": "same", "model.boundary": "zero"}
+            first, second = (resolve_one(replace(one, usual | way)) for way in named)
+            assert first == second, both
     drawn = replace(Experiment(), {"data.source": "signal_patches", "data.intervention": "translate"})
     for given in ({"data.size": 16}, {"data.strength": 0.2}):
         assert resolve_one(drawn) == resolve_one(replace(drawn, given))
 
 
 def test_resolving_changes_nothing_else(experiments):
-    two_ways = {f"model.{leaf}" for leaf in ("constraint", "delta", "tile", "rank")}
+    two_ways = {f"model.{leaf}" for leaf in ("constraint", "delta", "tile", "rank", "padding")}
     two_ways |= {"data.digest", "data.size", "data.strength", "training.penalty_threshold"}
     for experiment in experiments:
         before, after = flat(experiment), flat(resolve_one(experiment))
         assert {name for name in before if before[name] != after[name]} <= two_ways
-        if (name := after["model.constraint"]) in LOCAL:
-            given, of_one_site = before["model.constraint"], before["model.tile"] == 1
-            assert name == ("conv" if given == "tiled" and of_one_site else given)
-            assert after["model.delta"] == before["model.delta"]
+        layers = [
+            [per_layer(of[field], len(experiment.model.channels)) for field in ("model.constraint", "model.delta")]
+            for of in (before, after)
+        ]
+        for given, given_delta, name, delta in zip(*layers[0], *layers[1], strict=True):
+            if name in LOCAL:
+                assert name == ("conv" if given == "tiled" and before["model.tile"] == 1 else given)
+                assert delta == given_delta
 
 
 def test_the_candidates_are_every_combination_the_last_fastest(experiments):
@@ -156,13 +181,13 @@ WRONG: dict[type, list[Any]] = {
 
 
 def is_tuple(field: str) -> bool:
-    return "tuple" in str(fields()[field][0])
+    return str(fields()[field][0]).startswith("tuple")
 
 
 def wrong_values(field: str) -> Iterator[Any]:
     """Of another type, of no registry, and beyond its bounds; in a tuple too, where the field holds one."""
     hint, bounds = fields()[field]
-    (kind,) = (kind for kind in WRONG if kind.__name__ in str(hint) or hint is kind)
+    (kind,) = (kind for kind in WRONG if re.search(rf"\b{kind.__name__}\b", str(hint)))
     entries = [value for value in WRONG[kind] if value != 3.0 or kind is int]
     if bounds:
         entries += [bounds["least"] - 1, bounds["most"] * 2 + 1]
@@ -208,6 +233,10 @@ TOGETHER: list[tuple[dict[str, Any], str]] = [
     ({"data.source": "quadratic_labels", "data.size": 10**4}, "bytes"),
     ({"model.channels": ()}, "model.channels is ()"),
     ({"model.strides": (1,)}, "model.strides is (1,): model.channels is (8, 16)"),
+    ({"model.constraint": ("conv",)}, "model.constraint is ('conv',): model.channels is (8, 16)"),
+    ({"model.delta": (1, 2, 3)}, "model.delta is (1, 2, 3): model.channels is (8, 16)"),
+    ({"model.padding": "full", "model.boundary": "circular"}, "model.padding is full: a circular boundary"),
+    ({"model.padding": "valid", "model.delta": (2, None)}, "model.padding is valid: it is delta"),
     ({"training.learning_rates": ()}, "training.learning_rates is ()"),
     ({"training.weight_decays": (0.1, 0.1)}, "all different"),
     ({"training.learning_rates": (0.1, 0.1 + 1e-12)}, "all different in 32 bits"),

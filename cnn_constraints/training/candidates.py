@@ -8,14 +8,13 @@ batched product is what keeps the machine busy.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from cnn_constraints.network import logits_side_by_side
+from cnn_constraints.network import AnyNetwork, logits_side_by_side
 
 Images = Float[Array, "batch height width channels"]
 Logits = Float[Array, "candidates batch classes"]
@@ -42,7 +41,7 @@ class Unrolled(NamedTuple):
         """That of one candidate, whose index is known on the device only."""
         return jax.tree.map(lambda *leaves: lax.select_n(index, *leaves), *self.each)
 
-    def logits(self, network: nn.Module, images: Images) -> Logits:
+    def logits(self, network: AnyNetwork, images: Images) -> Logits:
         """What the networks say, where these are their variables."""
         return jnp.stack(logits_side_by_side(network, self.each, images))
 
@@ -66,7 +65,7 @@ class Stacked(NamedTuple):
     def pick(self, index: Int[Array, ""]) -> Any:
         return _row(self.each, index)
 
-    def logits(self, network: nn.Module, images: Images) -> Logits:
+    def logits(self, network: AnyNetwork, images: Images) -> Logits:
         say: Callable = lambda variables: network.apply(variables, images)
         return jax.vmap(say)(self.each)
 

@@ -6,13 +6,13 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
+from cnn_constraints.network import AnyNetwork
 from cnn_constraints.training import soft_constraints
 from cnn_constraints.training.metrics import Metrics, better, measure, worst
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
@@ -26,7 +26,7 @@ INITIAL_WEIGHTS = 0
 class Task:
     """What is compiled in: everything that changes shapes or the program. Hashable."""
 
-    network: nn.Module
+    network: AnyNetwork
     image_shape: tuple[int, int, int]
     optimizer: str
     schedule: str

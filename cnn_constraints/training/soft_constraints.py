@@ -9,7 +9,6 @@ import dataclasses
 from functools import cache, partial
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,7 +18,7 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.functional import Layer
 from cnn_constraints.lattice import constraints, projection
 from cnn_constraints.lattice.order import leq
-from cnn_constraints.network import layer_name, on_layers, stored_layers
+from cnn_constraints.network import AnyNetwork, layer_name, on_layers, stored_layers
 from cnn_constraints.ops.choose import stored_ties
 from cnn_constraints.training.optimizer import Scalar, only_weights
 
@@ -51,7 +50,7 @@ NONE = SoftConstraints()
 WANTED = "training.switch_from, penalty and violations take constraints stronger than the model's"
 
 
-def check(network: nn.Module, soft: SoftConstraints) -> None:
+def check(network: AnyNetwork, soft: SoftConstraints) -> None:
     """Raises InputError for a constraint that the network's own does not contain, or whose table is too large to write."""
     layers = stored_layers(network)
     if soft.stronger and not layers:
@@ -59,12 +58,12 @@ def check(network: nn.Module, soft: SoftConstraints) -> None:
     if soft.stronger and any(layer.rank is not None for layer in layers):
         raise InputError(f"{WANTED}: low_rank_local is no tie of weights, and nothing is stronger than it.")
     for stronger in sorted(soft.stronger):
-        if all(_obeyed(stronger, layer) != stronger for layer in layers):
+        if stronger not in [_obeyed(stronger, layer) for layer in layers]:
             raise InputError(f"{WANTED}: {stronger} is not stronger than {layers[0].constraint}.")
 
 
 def constrain(
-    optimizer: optax.GradientTransformation, network: nn.Module, soft: SoftConstraints, strength: Scalar
+    optimizer: optax.GradientTransformation, network: AnyNetwork, soft: SoftConstraints, strength: Scalar
 ) -> optax.GradientTransformation:
     """The optimiser of a network under soft constraints; the penalty, times its strength, is part of the loss."""
     before, after = [], []
@@ -82,7 +81,7 @@ def constrain(
     return optax.chain(*before, optimizer, *after) if before else optimizer
 
 
-def draw(network: nn.Module, stronger: str, strength: Scalar) -> optax.GradientTransformation:
+def draw(network: AnyNetwork, stronger: str, strength: Scalar) -> optax.GradientTransformation:
     """Adds the gradient of strength / 2 * ||W - P W||^2 of each layer, P the projection onto the stronger constraint.
 
     From local to conv it is the weight-sharing penalty, from dense to local a penalty on far weights.
@@ -95,7 +94,7 @@ def draw(network: nn.Module, stronger: str, strength: Scalar) -> optax.GradientT
     return optax.stateless(lambda gradients, parameters: on_layers(network, add, gradients, parameters))
 
 
-def hold(network: nn.Module, stronger: str, until: int, own_bias: bool = True) -> optax.GradientTransformation:
+def hold(network: AnyNetwork, stronger: str, until: int, own_bias: bool = True) -> optax.GradientTransformation:
     """Before update `until` every weight's gradient becomes the sum over its class, and 0 where it has none.
 
     A network that starts under the stronger constraint is then trained as the stronger layer itself would be, by any
@@ -119,7 +118,7 @@ def hold(network: nn.Module, stronger: str, until: int, own_bias: bool = True) -
 
 
 def start(
-    network: nn.Module, soft: SoftConstraints, key: jax.Array, image: Float[Array, "1 height width channels"]
+    network: AnyNetwork, soft: SoftConstraints, key: jax.Array, image: Float[Array, "1 height width channels"]
 ) -> Any:
     """Initial variables: the network's own, or those of the constraint it is held to first, embedded."""
     if soft.switch_from is None:
@@ -141,7 +140,7 @@ def start(
     return {**variables, "params": on_layers(network, embed, variables["params"])}
 
 
-def violations(network: nn.Module, soft: SoftConstraints, parameters: Any) -> dict[str, Float[Array, ""]]:
+def violations(network: AnyNetwork, soft: SoftConstraints, parameters: Any) -> dict[str, Float[Array, ""]]:
     """||W - P W|| / ||W|| over all layers together, for each constraint that is asked for: 0 to 1."""
 
     def of(stronger: str) -> Float[Array, ""]:

@@ -58,11 +58,13 @@ OTHER_VALUES = {
     **{name: 3 for name, value in DEFAULTS.items() if isinstance(value, int)},
     **{name: "other" for name, value in DEFAULTS.items() if isinstance(value, str)},
     **{name: (3, 4) for name, value in DEFAULTS.items() if isinstance(value, tuple)},
-    **dict.fromkeys(("data.size", "model.delta", "model.tile", "model.rank", "training.switch_at"), 5),
+    **dict.fromkeys(("data.size", "model.tile", "model.rank", "model.hidden", "training.switch_at"), 5),
     **dict.fromkeys(("data.folder", "data.digest", "training.switch_from", "training.penalty"), "some where"),
     **dict.fromkeys(("data.strength", "training.penalty_threshold"), 0.5),
     **dict.fromkeys(("training.learning_rates", "training.weight_decays", "training.penalty_strengths"), (0.5, 0.25)),
     "training.violations": ("local", "conv"),
+    "model.constraint": ("dense", "conv"),
+    "model.delta": (3, None),
 }
 
 
