@@ -25,7 +25,8 @@ def get_config():
 
 
 def get_sweep(base):
-    return [axis("model.constraint", ["dense", "shared", "conv"]), axis("seed", [0, 1, 2])]
+    networks = [("dense", "none"), ("shared", "layer"), ("conv", "batch")]
+    return [axis(("model.constraint", "model.normalisation"), networks), axis("seed", [0, 1, 2])]
 """
 """Nine experiments of three groups, a third of whose candidates diverge."""
 

@@ -1,5 +1,8 @@
 """The network is layers, activations, pooling, readout and classifier, with canonical parameters or stored ones."""
 
+import dataclasses
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -63,6 +66,7 @@ def test_readouts_keep_every_site_or_average_over_them(draw):
     x = draw.normal(3, 4, 5, 2)
     np.testing.assert_array_equal(networks.READOUTS["flatten"](x), [np.ravel(x[..., n]) for n in range(2)])
     close(networks.READOUTS["global_average"](x), np.asarray(x).mean(axis=(1, 2)).T)
+    np.testing.assert_array_equal(networks.READOUTS["global_max"](x), np.asarray(x).max(axis=(1, 2)).T)
 
 
 @EXACTLY
@@ -77,9 +81,10 @@ def test_readouts_keep_every_site_or_average_over_them(draw):
     ],
 )
 def test_network_is_layers_activations_pools_readout_and_classifier(activation, constraint, pooling, readout, draw):
+    other = str(draw.rng.choice(["conv", "dense"]))
     layers = (
         a_layer(constraint, GEOMETRY, 2, 2, bias="channel"),
-        a_layer(constraint, Geometry(2, 2, 2), 2, 3, bias="site"),
+        a_layer(other, Geometry(2, 2, 2), 2, 3, bias="site"),
     )
     network = Network(layers, (2, 1), 4, activation, pooling, readout, stored=True)
     images = draw.normal(*SHAPE)
@@ -96,12 +101,68 @@ def test_network_is_layers_activations_pools_readout_and_classifier(activation, 
     close(*both(random_variables(network, images, draw), images))
 
 
-@EXACTLY
+def in_flax(model: Model, in_channels: int) -> nn.Module:
+    """A network of convolutions as anyone writes it in Flax, with our names."""
+    reach = {"same": 1, "valid": 0, "full": 2}[model.padding] * model.delta
+
+    class Peer(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            def normalise(h, name):
+                if model.normalisation == "batch":
+                    return nn.BatchNorm(not train, momentum=0.9, name=f"normalisation_{name}")(h)
+                axes = tuple(range(1, h.ndim))
+                return nn.LayerNorm(reduction_axes=axes, feature_axes=-1, name=f"normalisation_{name}")(h)
+
+            for number, channels in enumerate(model.channels):
+                size = (2 * model.delta + 1,) * 2
+                h = nn.Conv(channels, size, padding=[(reach, reach)] * 2, name=f"layer_{number}")(x)
+                h = normalise(h, number)
+                x = nn.relu(h + x if model.network == "residual" and h.shape == x.shape else h)
+            x = x.max(axis=(1, 2)) if model.readout == "global_max" else x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+            x = nn.relu(normalise(nn.Dense(model.hidden, name="hidden")(x), "hidden"))
+            return nn.Dense(3, name="classifier")(x)
+
+    return Peer()
+
+
+def with_variances(variables):
+    """Statistics that are not negative."""
+    return {**variables, "batch_stats": jax.tree.map(jnp.abs, variables.get("batch_stats", {}))}
+
+
+@pytest.mark.usefixtures("in_64_bits")
+@pytest.mark.parametrize(
+    ("padding", "network", "normalisation", "readout"),
+    [
+        ("same", "residual", "batch", "flatten"),
+        ("valid", "plain", "batch", "global_max"),
+        ("full", "plain", "layer", "flatten"),
+        pytest.param("same", "residual", "layer", "global_max", marks=pytest.mark.slow),
+    ],
+)
+def test_a_network_of_convolutions_is_that_of_flax(padding, network, normalisation, readout, draw):
+    """With the same variables, and running statistics that move as they do there."""
+    channels = (2, 2) if network == "residual" else (3, 2)
+    model = Model("conv", 1, channels, (1, 1), (1, 1), readout=readout, padding=padding, hidden=3)
+    model = dataclasses.replace(model, network=network, normalisation=normalisation)
+    images = draw.normal(4, 7, 6, 2)
+    ours = build_network(model, images.shape[1:], 3).clone(stored=False)
+    variables = with_variances(random_variables(ours, images, draw))
+    for train in (True, False):
+        both = [(ours, {"train": train}), (in_flax(model, 2), {"train": train})]
+        said = [jax.jit(partial(one.apply, mutable=["batch_stats"], **given))(variables, images) for one, given in both]
+        jax.tree.map(close, *said)
+
+
+@pytest.mark.usefixtures("in_64_bits")
 @pytest.mark.parametrize("constraint", low_rank.names())
 def test_a_network_says_the_same_in_canonical_order_and_beside_others(constraint, draw):
-    network, canonical = (two_layers(constraint, stored=stored, of_layers={"bias": "site"}) for stored in (True, False))
+    more = [{}, {"normalisation": "batch", "hidden": 3}, {"normalisation": "layer", "residual": True}]
+    settings = {"of_layers": {"bias": "site"}} | more[draw.integer(0, 2)]
+    network, canonical = (two_layers(constraint, stored=stored, **settings) for stored in (True, False))
     images = draw.normal(*SHAPE)
-    lanes = [random_variables(network, images, draw) for _ in range(3)]
+    lanes = [with_variances(random_variables(network, images, draw)) for _ in range(3)]
     of_users = canonical_network(network, lanes[0]["params"])
     jax.tree.map(np.testing.assert_array_equal, stored_network(network, of_users), dict(lanes[0]["params"]))
     shapes = initial_shapes(canonical, images.shape)["params"]
@@ -113,7 +174,7 @@ def test_a_network_says_the_same_in_canonical_order_and_beside_others(constraint
         return (
             alone,
             networks.logits_side_by_side(network, lanes, images),
-            canonical.apply({"params": of_users}, images),
+            canonical.apply({**lanes[0], "params": of_users}, images),
         )
 
     alone, joined, by_users = every_way(lanes, of_users, images)
@@ -161,6 +222,7 @@ def test_an_untied_network_alone_sees_where_on_a_torus(constraint, sees, draw):
         ({"readout": "flat"}, "readout 'flat'.*did you mean 'flatten'"),
         ({"activation": "rely"}, "activation 'rely'.*did you mean 'relu'"),
         ({"pooling": "men"}, "pooling 'men'.*did you mean 'mean'"),
+        ({"normalisation": "bath"}, "normalisation 'bath'.*did you mean 'batch'"),
         ({"of_layers": {"precision": "float31"}}, "precision 'float31'.*did you mean 'float32'"),
     ],
 )

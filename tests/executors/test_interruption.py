@@ -153,6 +153,8 @@ def test_a_line_of_progress_is_written_whole_beside_those_of_other_threads(monke
 
 
 def test_an_arm_is_told_with_the_sizes_that_mean_something_to_it():
-    arms = [{"model.constraint": cell, "model.tile": 3} for cell in ("conv", "tiled", "low_rank_local")]
+    cells = ("conv", "tiled", "low_rank_local", ("conv", "dense"))
+    arms = [{"model.constraint": cell, "model.tile": 3} for cell in cells]
     told = [describe(one) for one in resolve(replace(Experiment(), arm) for arm in arms)]
-    assert told == ["conv delta 2, flatten", "tiled delta 2 tile 3, flatten", "low_rank_local delta 2 rank 2, flatten"]
+    expected = ["conv delta 2", "tiled delta 2 tile 3", "low_rank_local delta 2 rank 2", "conv, dense delta 2"]
+    assert told == [f"{one}, flatten" for one in expected]

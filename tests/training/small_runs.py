@@ -34,7 +34,9 @@ def random_dataset(seed: int) -> Dataset:
     return Dataset("random", split(120), split(37), ("a", "b", "c"))
 
 
-def small_experiment(constraint: str, seed: int, bias: str = "own", layers: int = 1, **training) -> Resolved:
+def small_experiment(
+    constraint: str | tuple[str, ...], seed: int, bias: str = "own", layers: int = 1, **training
+) -> Resolved:
     usual = {"batch_size": 8, "updates": UPDATES, "evaluate_every": EVERY, "learning_rates": (1e-3, 1e-2)}
     model = Model(constraint, 1, (3, 2)[:layers], (2, 1)[:layers], (1, 1)[:layers], bias=bias)
     experiment = Experiment(Data(n_train=24, n_validation=31), model, Training(**usual | training), seed % 1000)

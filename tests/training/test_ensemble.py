@@ -38,9 +38,34 @@ def changed(experiment: Resolved, **changes) -> Resolved:
     return resolve([replace(experiment, {name.replace("__", "."): value for name, value in changes.items()})])[0]
 
 
+MIXED = {"constraint": ("conv", "local"), "channels": (3, 2), "pool_sizes": (2, 1), "strides": (1, 1)}
+EQUAL = MIXED | {"channels": (2, 2), "pool_sizes": (1, 1)}
+
+NETWORKS = {
+    "conv, local, batch": MIXED | {"normalisation": "batch", "hidden": 3},
+    "dense, conv": MIXED | {"constraint": ("dense", "conv"), "readout": "global_max"},
+    "valid, layer": MIXED | {"padding": "valid", "delta": (1, 0), "normalisation": "layer"},
+    "full, batch": MIXED | {"padding": "full", "normalisation": "batch"},
+    "residual, batch": EQUAL | {"network": "residual", "normalisation": "batch", "hidden": 3},
+    "residual": EQUAL | {"constraint": ("low_rank_local", "dense"), "network": "residual"},
+}
+"""Changes of the model, beyond one constraint for all layers."""
+
+RESUMED = "conv, local, batch"
+
+
+def experiment_of(network: str, seed: int, **training) -> Resolved:
+    """One constraint, or one of the NETWORKS."""
+    if network not in NETWORKS:
+        return small_experiment(network, seed, **training)
+    return changed(
+        small_experiment("conv", seed, **training), **{f"model__{k}": v for k, v in NETWORKS[network].items()}
+    )
+
+
 @pytest.mark.usefixtures("trained_in_64_bits")
 @pytest.mark.parametrize(
-    ("constraint", "kind", "optimizer", "schedule"),
+    ("network", "kind", "optimizer", "schedule"),
     [
         ("conv", Unrolled, "adam", "constant"),
         ("dense", Stacked, "adam", "cosine"),
@@ -52,12 +77,19 @@ def changed(experiment: Resolved, **changes) -> Resolved:
         pytest.param("conv", Stacked, "adam", "constant", marks=pytest.mark.slow),
         pytest.param("tiled", Unrolled, "adam", "constant", marks=pytest.mark.slow),
         pytest.param("low_rank_local", Stacked, "adam", "constant", marks=pytest.mark.slow),
+        (RESUMED, Unrolled, "adam", "constant"),
+        pytest.param("conv, local, batch", Stacked, "sgd", "cosine", marks=pytest.mark.slow),
+        pytest.param("dense, conv", Unrolled, "sgd", "constant", marks=pytest.mark.slow),
+        pytest.param("valid, layer", Unrolled, "adam", "constant", marks=pytest.mark.slow),
+        pytest.param("full, batch", Stacked, "adam", "constant", marks=pytest.mark.slow),
+        pytest.param("residual, batch", Unrolled, "adam", "constant", marks=pytest.mark.slow),
+        pytest.param("residual", Stacked, "adam", "constant", marks=pytest.mark.slow),
     ],
 )
-def test_every_candidate_is_the_ordinary_loop_and_the_chosen_one_is_tested(constraint, kind, optimizer, schedule, seed):
+def test_every_candidate_is_the_ordinary_loop_and_the_chosen_one_is_tested(network, kind, optimizer, schedule, seed):
     dataset = random_dataset(seed)
     settings = {"optimizer": optimizer, "schedule": schedule, "weight_decays": (0.1,)}
-    experiment = small_experiment(constraint, seed, **settings)
+    experiment = experiment_of(network, seed, **settings)
     trained, candidates = require_the_ordinary_loop(experiment, dataset, kind)
     best = trained.best
     assert best
@@ -69,6 +101,22 @@ def test_every_candidate_is_the_ordinary_loop_and_the_chosen_one_is_tested(const
     metrics = jax.tree.map(jnp.mean, loop.evaluate(task, chosen.variables, images, labels))
     np.testing.assert_allclose(trained.test.loss, metrics.loss, rtol=1e-10)
     assert best.update == int(chosen.update)
+
+
+@pytest.mark.usefixtures("trained_in_64_bits")
+def test_what_goes_on_from_a_checkpoint_ends_where_the_whole_does_to_the_bit(seed):
+    """Running statistics too: they are part of the state that checkpoints hold."""
+    dataset = random_dataset(seed)
+    experiment = experiment_of(RESUMED, seed, optimizer="adam", schedule="constant", weight_decays=(0.1,))
+    whole = train_alone(experiment, dataset).segments
+    [program] = [one for shape, one in PROGRAMS.items() if shape[0] == build_task(experiment, dataset)]
+    split, arrays = to_device(dataset.train), widened(ensemble.stack([build_arrays(experiment, dataset)]))
+    [begun], state = next(ensemble.train(program, arrays, split))
+    assert jax.tree.leaves(state.candidates.map(lambda one: one.statistics))
+    kept = [np.array(leaf) for leaf in jax.tree.leaves(state.candidates)]
+    resumed = ensemble.load_state(program, state.update, kept)
+    rest = [one for [one], _ in ensemble.train(program, arrays, split, resumed)]
+    same_bits([begun, *rest], whole)
 
 
 def test_in_the_32_bits_of_users_nothing_but_rounding_differs_from_the_ordinary_loop(seed):

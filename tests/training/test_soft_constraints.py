@@ -102,14 +102,16 @@ def test_a_held_network_starts_as_the_stronger_one_and_with_its_bias_only_if_tha
 
 
 @pytest.mark.usefixtures("trained_in_64_bits")
-def test_a_held_network_is_the_stronger_one_until_the_switch_and_then_it_is_not(seed):
-    """And keeps the state of its optimiser."""
-    dataset, sgd = random_dataset(seed), {"optimizer": "sgd", "learning_rates": (1e-2,)}
+@pytest.mark.parametrize("constraint", ["dense", pytest.param(("conv", "dense"), marks=pytest.mark.slow)])
+def test_a_held_network_is_the_stronger_one_until_the_switch_and_then_it_is_not(constraint, seed):
+    """And keeps the state of its optimiser. Layers that are as strong already stay as they are."""
+    dataset, usual = random_dataset(seed), {"optimizer": "sgd", "learning_rates": (1e-2,)}
+    usual["layers"] = len(constraint) if isinstance(constraint, tuple) else 1
     held = small_experiment(
-        "dense", seed, switch_from="conv", switch_at=EVERY, violations=("conv", "local", "shared"), **sgd
+        constraint, seed, switch_from="conv", switch_at=EVERY, violations=("conv", "local", "shared"), **usual
     )
     task, before, _ = train_loop(held, dataset, updates=EVERY)
-    other, expected, _ = train_loop(small_experiment("conv", seed, **sgd), dataset, updates=EVERY)
+    other, expected, _ = train_loop(small_experiment("conv", seed, **usual), dataset, updates=EVERY)
     images = jax.random.normal(jax.random.key(seed), (5, 6, 6, 2))
     found, wanted = (
         one.network.apply({"params": candidate.parameters}, images)
@@ -123,6 +125,24 @@ def test_a_held_network_is_the_stronger_one_until_the_switch_and_then_it_is_not(
     moved = loop.descend(task, before, zero, loop.Hyperparameters(jnp.array(1e-2), jnp.array(0.0), jnp.array(0.0)))
     change = jax.tree.map(lambda one, two: float(jnp.abs(one - two).max()), before.parameters, moved.parameters)
     assert min(jax.tree.leaves(change)) > 0
+
+
+@pytest.mark.usefixtures("in_64_bits")
+def test_of_a_mixed_network_only_layers_that_are_weaker_are_drawn_and_all_count_for_the_distance(draw):
+    model = Model(("conv", "dense"), 1, (3, 2), (1, 1), (1, 1), bias="none")
+    network = build_network(model, (5, 4, 2), 3)
+    tables, names = tables_of("conv", "dense"), ("layer_0", "layer_1")
+    sizes = {"layer_0": (2, 3), "layer_1": (3, 2)}
+    own = {name: {"weights": draw.weights(table, *sizes[name])} for name, table in zip(names, tables, strict=True)}
+    drawn = soft_constraints.draw(network, "conv", 1.0)
+    zero = jax.tree.map(jnp.zeros_like, own)
+    pull = drawn.update(zero, drawn.init(own), own)[0]
+    assert abs(pull["layer_0"]["weights"]).max() < 1e-12 < abs(pull["layer_1"]["weights"]).max()
+    squares = [np.square(own[name]["weights"]).sum(axis=(0, 2)) for name in names]
+    norms = [(squares[number] * np.bincount(table[table >= 0])).sum() for number, table in enumerate(tables)]
+    alone = projection.violation(projection.expand(own["layer_1"]["weights"], tables[1], GEOMETRY), tables[0], GEOMETRY)
+    found = soft_constraints.violations(network, SoftConstraints(violations=("conv",)), own)["conv"]
+    np.testing.assert_allclose(found, alone * np.sqrt(norms[1] / sum(norms)), rtol=1e-6)
 
 
 @EVERY_PAIR
@@ -202,3 +222,6 @@ def test_a_constraint_that_is_not_stronger_is_refused(seed):
     for weaker, other in (("conv", "dense"), ("local", "shared"), ("shared", "local")):
         with pytest.raises(InputError, match=f"{other} is not stronger than {weaker}"):
             build_task(small_experiment(weaker, seed, violations=(other,)), random_dataset(seed))
+        with pytest.raises(InputError, match=f"{other} is not stronger than {weaker}"):
+            mixed = small_experiment((weaker, "conv"), seed, layers=2, violations=(other,))
+            build_task(mixed, random_dataset(seed))
