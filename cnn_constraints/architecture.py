@@ -27,23 +27,28 @@ WINDOWS_OF_SHARED = 8
 """How many numbers a layer that sees the whole image makes of one of its inputs: its spectra, in parts and twice."""
 
 
+MOST_TOLD = 300
+"""Characters of what a user's program raises."""
+
+
 def build_network(model: Model, image_shape: ImageShape, classes: int) -> AnyNetwork:
     """The network of a config for images [height, width, channels].
 
     Raises InputError as the functions of NETWORKS do, and for what is no network: its logits must be [batch, classes].
     """
-    network = errors.find("model.network", model.network, NETWORKS)(model, image_shape, classes)
-    if isinstance(network, Network):
-        return network
+    make = errors.find("model.network", model.network, NETWORKS)
     try:
-        logits: Any = jax.eval_shape(
-            lambda key: network.init_with_output(key, *_images(image_shape))[0], jax.random.key(0)
-        )
-        found = jnp.shape(logits)
+        network = make(model, image_shape, classes)
+        if isinstance(network, Network):
+            return network
+        answer: Any = lambda key: network.init_with_output(key, *_images(image_shape))[0]
+        found = jnp.shape(jax.eval_shape(answer, jax.random.key(0)))
+    except InputError:
+        raise
     except Exception as error:
         # It is the user's program: whatever it raises is the user's to mend.
         told = " ".join(str(error).split())
-        raise InputError(f"model.network {model.network} fails, {type(error).__name__}: {told[:500]}.") from None
+        raise InputError(f"model.network {model.network} fails, {type(error).__name__}: {told[:MOST_TOLD]}.") from None
     if found != (1, classes):
         raise InputError(f"model.network {model.network} gives logits of shape {found}: it must be {(1, classes)}.")
     return network

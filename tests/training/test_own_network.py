@@ -1,0 +1,74 @@
+"""A network of the user's own is trained as any other."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_variables import widened
+from small_runs import random_dataset, require_the_ordinary_loop, small_experiment
+
+from cnn_constraints.architecture import NETWORKS, activations, cost
+from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import replace
+from cnn_constraints.network import canonical_network
+from cnn_constraints.plan import build_arrays, build_task, to_device
+from cnn_constraints.resolve import resolve
+from cnn_constraints.training import loop
+from cnn_constraints.training.candidates import Stacked, Unrolled
+
+
+class Own(nn.Module):
+    """As anyone writes it, with running statistics and a layer of its own."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, images, train: bool = False):
+        x = nn.BatchNorm(use_running_average=not train)(nn.Conv(3, (3, 3))(images))
+        return nn.Dense(self.classes)(nn.relu(x).mean(axis=(1, 2)))
+
+
+@pytest.fixture
+def own(monkeypatch) -> str:
+    """The one registry line."""
+    monkeypatch.setitem(NETWORKS, "own", lambda model, image_shape, classes: Own(classes))
+    return "own"
+
+
+@pytest.mark.usefixtures("trained_in_64_bits")
+@pytest.mark.parametrize("kind", [Unrolled, pytest.param(Stacked, marks=pytest.mark.slow)])
+def test_a_network_of_ones_own_is_the_ordinary_loop_and_is_counted_by_its_shapes(kind, own, seed):
+    settings = {"penalty": "beta_lasso", "penalty_strengths": (1e-4,)}
+    dataset, base = random_dataset(seed), small_experiment("conv", seed, **settings)
+    [experiment] = resolve([replace(base, {"model.network": own})])
+    task = build_task(experiment, dataset)
+    segments, candidates = require_the_ordinary_loop(experiment, dataset, kind)
+    chosen = candidates[int(segments[-1].test.candidate)].best
+    assert not np.array_equal(*(jax.tree.leaves(one.best.statistics)[0] for one in candidates))
+    standardisation = widened(build_arrays(experiment, dataset).standardisation)
+    images, labels = loop.prepare(to_device(dataset.test), jnp.arange(37), standardisation)
+    expected = loop.measure(task.network.apply(chosen.variables, images), labels).loss.mean()
+    np.testing.assert_allclose(segments[-1].test.metrics.loss, expected, rtol=1e-10)
+    counted = cost(task.network, task.image_shape)
+    assert counted == (3 * 3 * 2 * 3 + 3 + 2 * 3 + 3 * 3 + 3, None)
+    assert activations(task.network, task.image_shape) >= math.prod(task.image_shape) + 2 * (6 * 6 * 3 * 2 + 3)
+    assert canonical_network(task.network, chosen.parameters) == chosen.parameters
+
+
+def test_what_a_network_of_ones_own_cannot_be_is_told(own, seed, monkeypatch):
+    def refused(**training) -> str:
+        with pytest.raises(InputError) as error:
+            experiment = replace(small_experiment("dense", seed, **training), {"model.network": own})
+            build_task(resolve([experiment])[0], random_dataset(seed))
+        return str(error.value)
+
+    assert "of the layers of a network of your own nothing is known" in refused(violations=("conv",))
+    monkeypatch.setitem(NETWORKS, own, lambda model, image_shape, classes: Own(classes + 1))
+    assert refused() == "model.network own gives logits of shape (1, 4): it must be (1, 3)."
+    monkeypatch.setitem(NETWORKS, own, lambda model, image_shape, classes: nn.Conv(3, (9, 9, 9, 9)))
+    assert refused().startswith("model.network own fails, ")
+    monkeypatch.setitem(NETWORKS, own, lambda model, image_shape, classes: 1 / 0)
+    assert refused().startswith("model.network own fails, ZeroDivisionError: ")
