@@ -45,7 +45,7 @@ def ours(problem: Problem, candidates: int, kind: type[Candidates] | None = None
     rates = candidates if jax.default_backend() == "cpu" else min(candidates, OF_AN_EXPERIMENT)
     experiments = jax.local_device_count() * -(-candidates // rates)
     splits = to_device(problem.raw), to_device(Split(problem.raw.images[:EVALUATED], problem.raw.labels[:EVALUATED]))
-    hyperparameters = Hyperparameters(learning_rates(rates), *np.zeros((2, rates), np.float32))
+    hyperparameters = Hyperparameters(jnp.asarray(learning_rates(rates)), *jnp.zeros((2, rates)))
     standardisation = Standardisation(jnp.array([MEAN]), jnp.array([DEVIATION]))
     prepared: dict[int, tuple[ensemble.Program, Arrays]] = {}
 
