@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from cnn_constraints.layer import Shared as Shared
     from cnn_constraints.store import read as read
     from cnn_constraints.summaries import compare as compare
+    from cnn_constraints.summaries import compare_differences as compare_differences
+    from cnn_constraints.summaries import comparisons as comparisons
     from cnn_constraints.summaries import summarise as summarise
     from cnn_constraints.sweep import Observer as Observer
     from cnn_constraints.sweep import run as run
@@ -53,7 +55,7 @@ _WHERE = {
     "layer": ("ConstrainedLayer", "Conv", "Dense", "Local", "Shared"),
     "sweep": ("Observer", "run"),
     "store": ("read",),
-    "summaries": ("compare", "summarise"),
+    "summaries": ("compare", "compare_differences", "comparisons", "summarise"),
     "variables": ("embed", "expand", "project", "violation"),
 }
 __all__ = sorted(name for names in _WHERE.values() for name in names)  # pyright: ignore[reportUnsupportedDunderAll]

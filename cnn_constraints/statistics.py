@@ -4,17 +4,24 @@ Every seed is an independent replicate, so a quantity that needs a whole learnin
 an exponent) is computed for each seed by itself, and the interval is that of a mean over seeds.
 """
 
+import bisect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import stdtrit
+from scipy.special import nctdtr, stdtr, stdtrit
 
 from cnn_constraints.errors import InputError
 
 CONFIDENCE = 0.95
+
+POWER = 0.8
+"""With which a difference is to be found."""
+
+MOST_SEEDS = 1000
+"""Beyond as many, no number of seeds is named."""
 
 RESAMPLES = 2000
 """Of a bootstrap: the error of its ends is then far below their distance."""
@@ -183,8 +190,58 @@ def power_law(samples: Sequence[int], errors: Float[np.ndarray, "seeds sizes"]) 
     return PowerLaw(-slopes, mean_interval(-slopes))
 
 
-def verdict(difference: Interval) -> str:
-    """better or worse where the interval excludes zero, else undecided, as with a single seed."""
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "undecided"
+def p_value(differences: Iterable[float]) -> float:
+    """The two-sided p of the paired t-test: that of a mean difference of 0, from one difference a pair.
+
+    Differences that are all alike have no spread: p is 0, or 1 where they are 0. One alone has no p: NaN.
+    """
+    sample = np.asarray(list(differences), float)
+    if len(sample) < 2 or not sample.any():
+        return np.nan if len(sample) < 2 else 1.0
+    with np.errstate(divide="ignore"):
+        t = sample.mean() / (sample.std(ddof=1) / np.sqrt(len(sample)))
+    return float(2 * stdtr(len(sample) - 1, -abs(t)))
+
+
+def holm(p_values: Sequence[float] | Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """The p-values of several tests adjusted for their number: who calls those below 0.05 decided errs in any of them with
+    at most that probability, however they depend on each other (Holm 1979).
+
+    The i-th smallest of m becomes the largest of (m - j + 1) p_j for j <= i, and at most 1. NaN is no test.
+    """
+    adjusted = np.array(p_values, float)
+    tests = np.flatnonzero(~np.isnan(adjusted))
+    order = tests[np.argsort(adjusted[tests])]
+    adjusted[order] = np.minimum(np.maximum.accumulate(adjusted[order] * np.arange(len(order), 0, -1)), 1)
+    return adjusted
+
+
+def seeds_needed(differences: Iterable[float], level: float = 1 - CONFIDENCE) -> int | None:
+    """How many fresh pairs give a two-sided paired t-test at this level a power of 80%, if the true mean difference and
+    spread are those of the pairs at hand: the least n at which the noncentral t distribution with n - 1 degrees of freedom
+    and noncentrality sqrt(n) mean / s exceeds its critical value with that probability (Cohen 1988, chapter 2).
+
+    None for fewer than two pairs, which have no spread; MOST_SEEDS + 1 where MOST_SEEDS are too few.
+    """
+    sample = np.asarray(list(differences), float)
+    if len(sample) < 2:
+        return None
+    spread = sample.std(ddof=1)
+    # For effects of thousands nctdtr does not end.
+    effect = min(abs(sample.mean()) / spread, 100.0) if spread else 100.0 * sample.any()
+
+    def suffices(seeds: int) -> bool:
+        critical = stdtrit(seeds - 1, 1 - level / 2)
+        # Of a probability that is all but 0, nctdtr may say NaN.
+        return bool(1 - np.nan_to_num(nctdtr(seeds - 1, np.sqrt(seeds) * effect, critical)) >= POWER)
+
+    if not effect > 0 or not suffices(MOST_SEEDS):
+        return MOST_SEEDS + 1
+    return 2 + bisect.bisect_left(range(2, MOST_SEEDS), True, key=suffices)
+
+
+def verdict(difference: float, p: float) -> str:
+    """better or worse where the adjusted p is below 0.05, else undecided, as with a single seed."""
+    if not p < 1 - CONFIDENCE:
+        return "undecided"
+    return "better" if difference > 0 else "worse"

@@ -100,10 +100,10 @@ def test_what_has_no_estimate_is_refused(refused: Callable) -> None:
         refused()
 
 
-def test_verdict_is_whether_the_interval_excludes_zero() -> None:
-    ends = {(0.1, 0.3): "better", (-0.3, -0.1): "worse", (-0.1, 0.1): "undecided", (0, 0): "undecided"}
-    for (low, high), word in {**ends, (NAN, NAN): "undecided"}.items():
-        assert statistics.verdict(Interval((low + high) / 2, low, high, 3)) == word
+def test_verdict_is_whether_the_adjusted_p_is_below_5_percent() -> None:
+    words = {(0.2, 0.04): "better", (-0.2, 0.04): "worse", (0.2, 0.06): "undecided", (0.0, 1.0): "undecided"}
+    for (difference, p), word in {**words, (0.1, NAN): "undecided"}.items():
+        assert statistics.verdict(difference, p) == word
 
 
 def test_ratios_are_paired_and_turn_with_their_ends(seed: int) -> None:

@@ -4,7 +4,7 @@
 >>> results = report.read("runs/quickstart")
 >>> len(results), results["model.constraint"].unique().tolist()
 (36, ['dense', 'shared', 'local', 'conv'])
->>> report.compare(results, "conv", "dense")["verdict"].unique().tolist()
+>>> report.compare(results, "model.constraint", "conv", "dense")["verdict"].unique().tolist()
 ['undecided']
 >>> figure = report.plot_learning_curves(results)
 """

@@ -12,7 +12,7 @@ from cnn_constraints import summaries
 from cnn_constraints.executors.local import side_by_side
 from cnn_constraints.experiment import flat
 from cnn_constraints.plan import Group
-from cnn_constraints.report.tables import print_whole, table_of, words
+from cnn_constraints.report.tables import TextTable, heading, print_whole, words
 from cnn_constraints.resolve import ARRAYS
 from cnn_constraints.summaries import CELL, DELTA, READOUT
 from cnn_constraints.sweep import counted
@@ -43,14 +43,14 @@ def print_plan(groups: Sequence[Group], finished: Collection[str], folder: Path)
     rows = pandas.DataFrame(plan["groups"], dtype=object)
     always = [CELL, DELTA, READOUT]
     telling = always + summaries.telling_fields(rows, always, summaries.config_fields(rows))
-    columns = {"cell" if name == CELL else name.rpartition(".")[2]: words(rows, name) for name in telling}
+    columns = {heading(name): words(rows, name) for name in telling}
     # What is counted follows the config.
     names = list(rows)[list(rows).index("experiments") :]
     counts = {name.removeprefix("experiments_").removesuffix("_bytes").replace("_", " "): rows[name] for name in names}
-    for heading, numbers in counts.items():
-        columns[heading] = [decimal(n) if heading == "least memory" else f"{n:,}" for n in numbers]
+    for name, numbers in counts.items():
+        columns[name] = [decimal(n) if name == "least memory" else f"{n:,}" for n in numbers]
     title = f"The plan: {counted(len(rows), 'program')}, each compiled once"
-    print_whole(table_of(title, columns, right=tuple(counts)), Console(highlight=False))
+    print_whole(TextTable(title, columns, right=counts), Console(highlight=False))
     print(
         f"{counted(plan['experiments'], 'experiment')} of {counted(len(rows), 'program')} and "
         f"{counted(sum(rows['updates']), 'update')}; finished in {folder}: {plan['experiments_finished']:,}. "

@@ -1,7 +1,11 @@
-"""The results of a run as tables for a terminal: one of all arms, one that says which cell beats which."""
+"""The results of a run as tables of texts: one of all arms, and one for each question that a sweep answers; for a terminal,
+as Markdown and as LaTeX.
+"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas
 from rich import box
 from rich.console import Console
@@ -9,127 +13,178 @@ from rich.table import Table
 from rich.text import Text
 
 from cnn_constraints import summaries
-from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN
+from cnn_constraints.statistics import MOST_SEEDS
+from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES
 
-CHAMPIONS = ("conv", "tiled", "low_rank_local", "local", "shared", "dense")
-"""The cell that the others are compared with is the first of these in a run: the more constrained, the earlier."""
-
-NUMBERS = ("delta", "tile", "rank", "n_train", "parameters", "seeds")
+NUMBERS = ("delta", "tile", "rank", "n_train", "parameters", "seeds", "p")
 """Headings of the columns that are aligned to the right."""
 
 UNLIMITED = 10_000
 """Characters: wider than any table."""
 
 
-def summary_table(summary: pandas.DataFrame, plus_minus: str = "±") -> Table:
+class TextTable(NamedTuple):
+    """columns: texts by heading. right: headings of what is aligned to the right. sections: headings of columns where a
+    change of texts draws a line.
+    """
+
+    title: str
+    columns: Mapping[str, Sequence[str]]
+    right: Collection[str] = NUMBERS
+    sections: Sequence[str] = ()
+    caption: str | None = None
+
+    def rows(self) -> list[tuple[str, ...]]:
+        return list(zip(*self.columns.values(), strict=True))
+
+
+def tables_of(results: pandas.DataFrame, plus_minus: str = "±") -> list[TextTable]:
+    """The arms of each data set and intervention; then what `summaries.comparisons` has of each field."""
+    parts = summaries.groups(results, ["data.source", "data.intervention"])
+    tables = [summary_table(summaries.summarise(part), plus_minus) for _, part in parts]
+    pairs = summaries.comparisons(results)
+    where, tests = summaries.conditions_in_words(results), sum(pairs["p"].notna())
+    return tables + [_comparison(part, where, tests, plus_minus) for _, part in summaries.groups(pairs, ["field"])]
+
+
+def summary_table(summary: pandas.DataFrame, plus_minus: str = "±") -> TextTable:
     """Every arm of `summaries.summarise`: test accuracy in percent, with half the width of its interval."""
-    shown = _shown(summary)
+    shown = [name for name in CONDITIONS if summaries.varies(summary, name)]
     telling = summaries.telling_fields(summary, [CELL, DELTA, N_TRAIN, *shown], summaries.config_fields(summary))
-    columns = {"cell": summary[CELL].tolist()}
-    columns |= {_heading(name): words(summary, name) for name in [DELTA, *shown, *telling, N_TRAIN]}
+    columns = {heading(name): words(summary, name) for name in [CELL, DELTA, *shown, *telling, N_TRAIN]}
     columns["parameters"] = [f"{count:,}" for count in summary["parameters"]]
     columns["accuracy, %"] = _percent(summary, "test_accuracy", "5.1f", plus_minus)
     columns["seeds"] = _seeds(summary)
     title = f"Test accuracy on {summaries.conditions_in_words(summary)}"
-    return table_of(title, columns, NUMBERS, [*shown, N_TRAIN], _caption(summary, plus_minus))
+    sections = [heading(name) for name in (*shown, N_TRAIN)]
+    return TextTable(title, columns, sections=sections, caption=_caption(summary, plus_minus))
 
 
-def comparisons(results: pandas.DataFrame) -> tuple[str, pandas.DataFrame] | None:
-    """The most constrained cell, and rows of `summaries.compare` of it and each other cell, with that cell; `own`, `other`:
-    what tells the arm on each side from other arms of its cell, in words. None where no two cells have equal conditions.
-    """
-    present = sorted(set(results[CELL]), key=summaries.cell_rank)
-    champion = next((cell for cell in CHAMPIONS if cell in present), present[-1])
-    parts = [summaries.compare(results, champion, cell).assign(**{CELL: cell}) for cell in present if cell != champion]
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        return None
-    pairs = summaries.in_order(pandas.concat(parts, ignore_index=True))
-    return champion, pairs.assign(own=_side(pairs, "first"), other=_side(pairs, "second"))
-
-
-def comparison_table(results: pandas.DataFrame, plus_minus: str = "±") -> Table | None:
-    """Whether the most constrained cell beats the others, in percentage points. None where `comparisons` has none."""
-    found = comparisons(results)
-    if found is None:
-        return None
-    champion, pairs = found
-    shown = _shown(pairs)
-    columns = {_heading(name): words(pairs, name) for name in [*shown, N_TRAIN]}
-    columns |= {champion: pairs["own"].tolist()} if any(pairs["own"]) else {}
-    columns["against"] = [", ".join(filter(None, arm)) for arm in zip(pairs[CELL], pairs["other"], strict=True)]
+def _comparison(pairs: pandas.DataFrame, where: str, tests: int, plus_minus: str) -> TextTable:
+    """Rows of `summaries.comparisons` of one field, in percentage points. tests: how many Holm has adjusted p for."""
+    equal = [name for name in pairs.columns[: pairs.columns.get_loc("field")] if any(pairs[name].notna())]
+    # A cell's only delta tells nothing.
+    known = [name for name in equal if name not in SIZES]
+    shown = known + summaries.telling_fields(
+        pairs, [*known, "first", "second"], [name for name in equal if name in SIZES]
+    )
+    columns = {heading(name): words(pairs, name) for name in shown}
+    firsts, seconds = ([*dict.fromkeys(pairs[side])] for side in ("first", "second"))
+    if len(firsts) == 1:
+        what = "" if pairs["field"].iloc[0] == CELL else f"{heading(pairs['field'].iloc[0])} "
+        title = f"Does {what}{firsts[0]} beat {seconds[0] if len(seconds) == 1 else 'the others'} on {where}?"
+    else:
+        title = f"Which {heading(pairs['field'].iloc[0])} is better on {where}?"
+        columns["first"] = pairs["first"].tolist()
+    columns["against"] = pairs["second"].tolist()
     columns["difference"] = _percent(pairs, "difference", "+6.1f", plus_minus)
     columns["seeds"] = _seeds(pairs)
-    columns[f"{champion} is"] = pairs["verdict"].tolist()
-    title = f"Does {champion} beat the others on {summaries.conditions_in_words(pairs)}? Points of test accuracy"
-    caption = f"Paired by seed. {_caption(pairs, plus_minus)} Not corrected for the number of comparisons."
-    return table_of(title, columns, NUMBERS, [*shown, N_TRAIN], caption)
+    columns["p"] = [_p_in_words(p) for p in pairs["p_adjusted"]]
+    needed = [_seeds_in_words(seeds) for seeds in summaries.plain_rows(pairs)]
+    columns["verdict"] = list(map("".join, zip(pairs["verdict"], needed, strict=True)))
+    told = {
+        "Points of test accuracy, paired by seed.": True,
+        _caption(pairs, plus_minus): True,
+        f"p: of the paired t-test, adjusted by Holm for {tests} comparisons.": tests > 0,
+        "In brackets: fresh seeds that would decide it with a probability of 80%, if what was seen is true.": any(
+            needed
+        ),
+    }
+    sections = [heading(name) for name in shown if name in (*CONDITIONS, N_TRAIN)]
+    return TextTable(title, columns, sections=sections, caption=_sentences(told))
+
+
+def _p_in_words(p: float) -> str:
+    return "" if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _seeds_in_words(pair: Mapping[str, Any]) -> str:
+    """How many are needed, after a verdict."""
+    seeds = pair["seeds_needed"]
+    return "" if seeds is None else f" ({seeds})" if seeds <= MOST_SEEDS else f" (>{MOST_SEEDS})"
 
 
 def print_tables(results: pandas.DataFrame, console: Console | None = None) -> None:
-    """Both tables for each data set and intervention, on standard output; nothing is cut off."""
+    """All tables on standard output; nothing is cut off."""
     console = console or Console(highlight=False)
-    plus_minus = "+/-" if console.options.ascii_only else "±"
-    for _, part in summaries.groups(results, ["data.source", "data.intervention"]):
-        for table in (summary_table(summaries.summarise(part), plus_minus), comparison_table(part, plus_minus)):
-            if table is not None:
-                print_whole(table, console)
-                console.print()
+    for table in tables_of(results, "+/-" if console.options.ascii_only else "±"):
+        print_whole(table, console)
+        console.print()
 
 
-def print_whole(table: Table, console: Console) -> None:
+def print_whole(text: TextTable, console: Console) -> None:
     """As wide as the terminal, or where there is none as the table needs."""
+    # One space left of a column and one, the box's, between columns: with a readout, still within 80 characters.
+    table = Table(title=text.title, caption=text.caption, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+    table.title_justify = table.caption_justify = "left"
+    table.title_style, table.caption_style = "bold", "dim"
+    for column in text.columns:
+        # Folded where the terminal is too narrow: two rows may differ in the letters that would be cut off.
+        table.add_column(column, justify="right" if column in text.right else "left", overflow="fold")
+    rows, keys = text.rows(), _section_keys(text)
+    for row, key, following in zip(rows, keys, [*keys[1:], None], strict=True):
+        table.add_row(*map(Text, row), end_section=key != following)
     if not console.is_terminal:
         console.width = max(80, console.measure(table, options=console.options.update_width(UNLIMITED)).maximum)
     console.print(table)
 
 
-def table_of(
-    title: str,
-    columns: Mapping[str, Sequence[str]],
-    right: Sequence[str],
-    sections: Sequence[str] = (),
-    caption: str | None = None,
-) -> Table:
-    """columns: texts by heading. right: aligned to the right. sections: fields where a change of texts draws a line."""
-    # One space left of a column and one, the box's, between columns: with a readout, still within 80 characters.
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
-    table.title_justify = table.caption_justify = "left"
-    table.title_style, table.caption_style = "bold", "dim"
-    for heading in columns:
-        # Folded where the terminal is too narrow: two rows may differ in the letters that would be cut off.
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
-    rows = list(zip(*columns.values(), strict=True))
-    keys = [tuple(columns[_heading(name)][number] for name in sections) for number in range(len(rows))]
-    for row, key, following in zip(rows, keys, [*keys[1:], None], strict=True):
-        table.add_row(*map(Text, row), end_section=key != following)
-    return table
+def as_markdown(text: TextTable) -> str:
+    """A table of GitHub's Markdown, its title before it and its caption below."""
+    line = lambda entries: f"| {' | '.join(entry.strip().replace('|', chr(92) + '|') for entry in entries)} |"
+    rules = ["---:" if column in text.right else "---" for column in text.columns]
+    body = [line(row) for row in (text.columns, rules, *text.rows())]
+    return "\n".join([f"**{text.title}**", "", *body, *(["", text.caption] if text.caption else [])])
+
+
+def as_latex(text: TextTable) -> str:
+    """A table of LaTeX, for a document that loads the package booktabs."""
+    line = lambda entries: f"{' & '.join(latex(entry.strip()) for entry in entries)} \\\\"
+    rows, keys = text.rows(), _section_keys(text)
+    body = [
+        f"{line(row)}{chr(10) + chr(92) + 'addlinespace' if key != following else ''}"
+        for row, key, following in zip(rows, keys, [*keys[1:], keys[-1]], strict=True)
+    ]
+    title = text.title if text.title.endswith("?") else f"{text.title}."
+    columns = "".join("r" if column in text.right else "l" for column in text.columns)
+    lines = ["\\begin{table}", "\\centering", f"\\caption{{{latex(title)} {latex(text.caption or '')}}}"]
+    lines += [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", line(text.columns), "\\midrule", *body]
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
+
+
+def latex(text: str) -> str:
+    """A text in which nothing has a meaning to LaTeX."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    special |= {"<": "$<$", ">": "$>$", **{mark: f"\\{mark}" for mark in "&%$#_{}"}}
+    return "".join(special.get(letter, letter) for letter in text)
+
+
+FORMS: dict[str, Callable[[pandas.DataFrame], str]] = {
+    "csv": lambda results: "\n".join(
+        table.to_csv(index=False) for table in (summaries.summarise(results), summaries.comparisons(results))
+    ),
+    "markdown": lambda results: "\n\n".join(map(as_markdown, tables_of(results))) + "\n",
+    "latex": lambda results: "\n\n".join(map(as_latex, tables_of(results))) + "\n",
+}
+"""Tables as text: all digits as CSV, arms first and then comparisons after an empty line; rounded for people else."""
+
+
+def _section_keys(text: TextTable) -> list[tuple[str, ...]]:
+    return [tuple(text.columns[name][row] for name in text.sections) for row in range(len(text.rows()))]
 
 
 def _caption(table: pandas.DataFrame, plus_minus: str) -> str:
-    sentences = {
-        f"{plus_minus}: half of the 95% Student-t interval over seeds.": max(table["seeds"]) > 1,
-        "One seed has no interval.": 1 in set(table["seeds"]),
-        "a of b seeds: the others diverged and are left out.": max(table["diverged"]) > 0,
-    }
-    return " ".join(sentence for sentence, is_true in sentences.items() if is_true)
+    return _sentences(
+        {
+            f"{plus_minus}: half of the 95% Student-t interval over seeds.": max(table["seeds"]) > 1,
+            "One seed has no interval.": 1 in set(table["seeds"]),
+            "a of b seeds: the others diverged and are left out.": max(table["diverged"]) > 0,
+        }
+    )
 
 
-def _shown(table: pandas.DataFrame) -> list[str]:
-    return [name for name in CONDITIONS if summaries.varies(table, name)]
-
-
-def _side(pairs: pandas.DataFrame, side: str) -> list[str]:
-    """What tells the arm on one side of each pair from other arms of its cell; empty where nothing needs to."""
-    names = [str(name) for name in pairs if str(name).endswith(f"_{side}")]
-    telling = summaries.telling_fields(pairs, [*_shown(pairs), N_TRAIN, CELL], names)
-    # No delta is no feature: dense is just dense.
-    told = lambda row: [
-        f"{_heading(name.removesuffix(f'_{side}'))} {summaries.in_words(row[name])}"
-        for name in telling
-        if row[name] is not None
-    ]
-    return [", ".join(told(row)) for row in pairs.to_dict("records")]
+def _sentences(told: Mapping[str, bool]) -> str:
+    return " ".join(sentence for sentence, is_true in told.items() if is_true)
 
 
 def _percent(table: pandas.DataFrame, name: str, form: str, plus_minus: str) -> list[str]:
@@ -151,5 +206,6 @@ def words(table: pandas.DataFrame, name: str) -> list[str]:
     return ["" if few(value) else summaries.in_words(value) for value in table[name]]
 
 
-def _heading(name: str) -> str:
-    return name.rpartition(".")[2]
+def heading(name: str) -> str:
+    """Of a column, from the dotted name of a field."""
+    return "cell" if name == CELL else name.rpartition(".")[2]

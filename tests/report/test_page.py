@@ -63,8 +63,7 @@ def test_curves_are_those_of_the_chosen_candidate_and_differences_those_of_the_c
     for experiment, rows in looks.merge(results[["experiment", "candidate"]]).groupby("experiment"):
         assert curves[experiment][0] == rows["update"].tolist()
         assert curves[experiment][2] == pytest.approx((100 * (1 - rows["validation_accuracy"])).tolist(), abs=0.01)
-    rows, pairs = differences(results), summaries.compare(results, "conv", "dense")
-    rows = [row for row in rows if row["cell"] == "dense"]
+    rows, pairs = differences(results), summaries.comparisons(results)
     assert [row["difference"] for row in rows] == pytest.approx((100 * pairs["difference"]).tolist(), abs=1e-3)
     assert [row["verdict"] for row in rows] == pairs["verdict"].tolist()
 

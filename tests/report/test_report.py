@@ -34,7 +34,7 @@ def test_report_prints_tables_and_writes_figures_the_same_each_time(run: Path, c
         written.append((capsys.readouterr().out, files))
     assert written[0] == written[1]
     printed, files = written[0]
-    assert "60.0 ± 0.0" in printed and "Does conv beat the others" in printed
+    assert "60.0 ± 0.0" in printed and "Does conv, delta 2 beat the others" in printed
     paper = {run.parent / "paper" / f"run_cells.{kind}" for kind in ("pdf", "png")}
     assert set(files) == paper | {run / "figures" / "cells.png"} and all(str(path) in printed for path in files)
     with Image.open(run / "figures" / "cells.png") as image:

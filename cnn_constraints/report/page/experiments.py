@@ -7,7 +7,6 @@ import numpy as np
 import pandas
 
 from cnn_constraints import summaries
-from cnn_constraints.report.tables import CHAMPIONS, comparisons
 from cnn_constraints.statistics import ratio_interval, samples_of_seeds
 from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, READOUT, SIZES, SWEEPS
 
@@ -113,28 +112,24 @@ def sample_ratios(experiments: pandas.DataFrame) -> Rows:
 
 
 def differences(results: pandas.DataFrame) -> Rows:
-    """`tables.comparisons` of each run, data set and intervention, in percentage points, with half of their interval."""
+    """`summaries.comparisons` of each run, in percentage points, with half of their interval."""
     conditions = [name for name in (RUN, *CONDITIONS) if summaries.varies(results, name)]
     rows: Rows = []
-    for shown, part in summaries.groups(results, [RUN, "data.source", "data.intervention"]):
-        found = comparisons(part)
-        if found is None:
-            continue
-        champion, pairs = found
-        for row in pairs.to_dict("records"):
-            known = row["seeds"] > 0
-            half = 50 * (row["difference_high"] - row["difference_low"])
+    for shown, part in summaries.groups(results, [RUN]):
+        for row in summaries.plain_rows(summaries.comparisons(part)):
+            known, equal = row["seeds"] > 0, shown | row
+            half = 50 * (row["difference_high"] - row["difference_low"]) if row["seeds"] > 1 else None
             rows.append(
                 {
-                    "cell": row[CELL],
-                    "arm": f"{champion} {row['own']}".strip(),
-                    "against": ", ".join(filter(None, [row[CELL], row["other"]])),
-                    "condition": ", ".join(str((shown | row)[name]) for name in conditions),
-                    "readout": row[READOUT],
+                    "cell": row["second"].split(",")[0],
+                    "arm": row["first"],
+                    "against": row["second"],
+                    "condition": ", ".join(str(equal[name]) for name in conditions if equal.get(name) is not None),
+                    "readout": equal.get(READOUT, part[READOUT].iloc[0]),
                     "run": shown[RUN],
-                    "n": row[N_TRAIN],
+                    "n": int(equal.get(N_TRAIN, part[N_TRAIN].iloc[0])),
                     "difference": round(100 * row["difference"], 3) if known else None,
-                    "half": round(float(half), 3) if row["seeds"] > 1 else None,
+                    "half": None if half is None else round(float(half), 3),
                     "seeds": row["seeds"],
                     "verdict": row["verdict"] if known else "diverged",
                 }
@@ -163,10 +158,9 @@ def _curve(of_arm: pandas.DataFrame) -> pandas.DataFrame | None:
     return curve if curve.shape[1] > 1 and curve.notna().all(axis=None) else None
 
 
-def _constraint_rank(of_arm: pandas.DataFrame) -> tuple[int, float]:
+def _constraint_rank(of_arm: pandas.DataFrame) -> tuple[float, float]:
     """A sorting key: the most constrained cell, and of its arms the one with the least error."""
-    cell = of_arm["cell"].iloc[0]
-    return CHAMPIONS.index(cell) if cell in CHAMPIONS else len(CHAMPIONS), float(np.mean(of_arm["error"]))
+    return summaries.free_weights(of_arm["cell"].iloc[0]), float(np.mean(of_arm["error"]))
 
 
 def _ratios(curve: pandas.DataFrame, first: pandas.DataFrame) -> Rows:

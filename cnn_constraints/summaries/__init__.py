@@ -1,0 +1,29 @@
+"""From the results of a run to what they say: means with intervals over seeds, and comparisons paired by seed."""
+
+from cnn_constraints.summaries.arms import learning_curves as learning_curves
+from cnn_constraints.summaries.arms import samples_to_error as samples_to_error
+from cnn_constraints.summaries.arms import summarise as summarise
+from cnn_constraints.summaries.comparisons import compare as compare
+from cnn_constraints.summaries.comparisons import compare_differences as compare_differences
+from cnn_constraints.summaries.comparisons import comparisons as comparisons
+from cnn_constraints.summaries.comparisons import free_weights as free_weights
+from cnn_constraints.summaries.table import CELL as CELL
+from cnn_constraints.summaries.table import CONDITIONS as CONDITIONS
+from cnn_constraints.summaries.table import DELTA as DELTA
+from cnn_constraints.summaries.table import N_TRAIN as N_TRAIN
+from cnn_constraints.summaries.table import PLACE as PLACE
+from cnn_constraints.summaries.table import READOUT as READOUT
+from cnn_constraints.summaries.table import SIZES as SIZES
+from cnn_constraints.summaries.table import SWEEPS as SWEEPS
+from cnn_constraints.summaries.table import arm_fields as arm_fields
+from cnn_constraints.summaries.table import cell_rank as cell_rank
+from cnn_constraints.summaries.table import conditions_in_words as conditions_in_words
+from cnn_constraints.summaries.table import config_fields as config_fields
+from cnn_constraints.summaries.table import groups as groups
+from cnn_constraints.summaries.table import in_order as in_order
+from cnn_constraints.summaries.table import in_words as in_words
+from cnn_constraints.summaries.table import plain_rows as plain_rows
+from cnn_constraints.summaries.table import prepare as prepare
+from cnn_constraints.summaries.table import sweep_of as sweep_of
+from cnn_constraints.summaries.table import telling_fields as telling_fields
+from cnn_constraints.summaries.table import varies as varies

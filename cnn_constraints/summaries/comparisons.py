@@ -1,0 +1,380 @@
+"""Two sides compared, seed by seed on the same images: any field, or several; and how the difference itself differs."""
+
+import math
+import operator
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import pandas
+
+from cnn_constraints import experiment
+from cnn_constraints.errors import InputError, unknown_name
+from cnn_constraints.lattice import constraints
+from cnn_constraints.lattice.counts import count
+from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.lattice.low_rank import bank_of
+from cnn_constraints.statistics import CONFIDENCE, holm, mean_interval, p_value, seeds_needed, verdict
+from cnn_constraints.summaries.table import (
+    CELL,
+    CONDITIONS,
+    DELTA,
+    N_TRAIN,
+    READOUT,
+    SIZES,
+    cell_rank,
+    config_fields,
+    in_order,
+    in_words,
+    nullable,
+    plain_rows,
+    prepare,
+    size_rank,
+    telling_fields,
+    varies,
+)
+
+ALL = "all"
+"""A delta that is missing because every offset is allowed, and not because the cell heeds none."""
+
+ENDS = {"shared": "conv", "dense": "local"}
+"""Cells, and the cell that they are at all offsets."""
+
+LAYER = (CELL, *SIZES)
+"""What tells one layer from another."""
+
+HEEDED = (*SIZES, "data.size", "data.strength", "training.switch_at", "training.penalty_threshold")
+"""Fields that mean nothing to an experiment where they are missing."""
+
+GRIDS = ("training.learning_rates", "training.weight_decays", "training.penalty_strengths", "training.extend_grid")
+"""Where tuning has looked: what is compared is what it chose."""
+
+UNCOMPARED = (CELL, N_TRAIN, "data.source", "data.digest", "data.file", *GRIDS)
+"""Fields along which `comparisons` does not compare as it does along any other."""
+
+SIDE = 32
+"""Pixels of the image on which free weights are counted, to rank constraints."""
+
+SIGNS = (1, -1, -1, 1)
+"""Of the accuracies in a difference, and in a difference of differences."""
+
+MEASURED = ("seeds", "diverged", "difference", "difference_low", "difference_high")
+
+Row = Mapping[str, Any]
+
+
+class Contrast(NamedTuple):
+    """The fields along which experiments are compared, and those that are: one of each side, or two; then `between` names
+    the fields in which the first two differ from the others.
+    """
+
+    fields: Sequence[str]
+    matched: Sequence[tuple[Row, ...]]
+    between: Sequence[str] = ()
+
+
+def compare(results: pandas.DataFrame, fields: str | Sequence[str], first: Any, second: Any) -> pandas.DataFrame:
+    """Test accuracy where a field is `first` minus that where it is `second`, paired by seed, so on the same images.
+
+    fields: a dotted name, or several, for which `first` and `second` then hold a value each. The experiments of a pair
+    agree in every other field that means something to both: the delta that dense does not have blocks nothing. Where the
+    two sides have no value in common of a field of the network or of training (the widths of arms that are matched in
+    size), every value of one meets every value of the other. What follows from the rest may differ: the grid of learning
+    rates that a cell has of its own.
+
+    Columns: the fields in which experiments of `results` differ and those of a pair agree; `field`, the names given;
+    `first` and `second`, in words; `seeds` paired; pairs in which one `diverged`, left out of the rest; the mean
+    `difference`, a fraction, with its 95% Student-t interval from `difference_low` to `difference_high`; the `p` of the
+    paired t-test, and `p_adjusted` by Holm for all rows together; the `verdict` on `first`, better or worse where
+    p_adjusted is below 0.05, else undecided; and `seeds_needed` where it is undecided: so many fresh seeds decide it with a
+    probability of 80% if the truth is what was observed (`statistics.seeds_needed` at 5%, divided by the number of rows
+    that are undecided).
+
+    Raises InputError for an unknown field, a value that no experiment has, two sides that are the same, and where no
+    experiment has a partner.
+
+    >>> pairs = compare(store.read("runs/quickstart"), "model.constraint", "conv", "dense")
+    >>> pairs[["data.n_train", "second", "seeds", "verdict"]].values.tolist()
+    [[100, 'dense', 3, 'undecided'], [300, 'dense', 3, 'undecided'], [600, 'dense', 3, 'undecided']]
+    """
+    table = prepare(results)
+    names = _names(fields, table)
+    key, rows = _key(table, names), _rows(table, names)
+    matched = _pairs(*_sides(rows, names, first, second), names, key)
+    if not matched:
+        raise _without_partner(table, names, key)
+    return _measure(table, key, [Contrast(names, matched)])
+
+
+def compare_differences(
+    results: pandas.DataFrame,
+    difference: tuple[str | Sequence[str], Any, Any],
+    between: tuple[str | Sequence[str], Any, Any],
+) -> pandas.DataFrame:
+    """How a difference differs: that of `difference` where the field of `between` has its first value, minus that where it
+    has its second, paired by seed. Does a permutation of the pixels cost conv more than dense?
+
+    difference, between: fields, first and second as `compare` takes them. Columns: those of `compare`, and the fields of
+    `between` with both its sides, `between`, `between_first` and `between_second`; better says that the difference is the
+    larger at `between_first`. Raises InputError as `compare` does.
+
+    >>> conv_or_dense, images = ("model.constraint", "conv", "dense"), ("data.n_train", 100, 600)
+    >>> compare_differences(store.read("runs/quickstart"), conv_or_dense, images)["verdict"].tolist()
+    ['undecided']
+    """
+    table = prepare(results)
+    names, others = _names(difference[0], table), _names(between[0], table)
+    if shared := sorted({*names} & {*others}):
+        raise InputError(f"difference and between are both over {shared[0]}: each needs fields of its own.")
+    key, rows = _key(table, [*names, *others]), _rows(table, [*names, *others])
+    here, there = (
+        _pairs(*_sides(side, names, *difference[1:]), names, key) for side in _sides(rows, others, *between[1:])
+    )
+    held = [name for name in key if name not in others]
+    partners = defaultdict(list)
+    for pair in there:
+        partners[pair[0]["seed"]].append(pair)
+    matched = [
+        (*pair, *other)
+        for pair in here
+        for other in partners[pair[0]["seed"]]
+        if all(_agree(one[name], two[name], name) for one, two in zip(pair, other, strict=True) for name in held)
+    ]
+    if not matched:
+        raise _without_partner(table, [*names, *others], key)
+    return _measure(table, key, [Contrast(names, matched, others)])
+
+
+def comparisons(results: pandas.DataFrame) -> pandas.DataFrame:
+    """What a sweep compares, as a table of `compare`, without a row where there is nothing to compare.
+
+    The cell with the fewest free weights meets every arm of every other cell. No cell of the sweep obeys a stronger
+    constraint than that: what a constraint allows is a linear space, and one within another has fewer dimensions. Where a
+    cell was run with several deltas, cells meet at equal delta, shared and dense as conv and local at all offsets; and each
+    delta meets the smallest. For every other field that varies, but for the number of images, the data set and the grids of
+    tuning, the first value in the order of the sweep meets each other one.
+    """
+    table = prepare(results)
+    swept = {str(cell) for cell, rows in table.groupby(CELL) if len(set(rows[DELTA].dropna())) > 1}
+    key, rows = _key(table), _rows(table, swept=swept)
+    contrasts = [Contrast([CELL], _of_cells(rows, key))]
+    for name in (name for name in key if name not in UNCOMPARED):
+        in_sweep = rows if name in SIZES else plain_rows(table)
+        values = [
+            value for value in dict.fromkeys(row[name] for row in in_sweep) if value is not None or name not in HEEDED
+        ]
+        values = sorted(values, key=size_rank) if name in SIZES else values
+        sides = [[row for row in rows if row[name] == value] for value in values]
+        contrasts.append(
+            Contrast([name], [pair for other in sides[1:] for pair in _pairs(sides[0], other, [name], key)])
+        )
+    return _measure(table, key, contrasts)
+
+
+def _of_cells(rows: Sequence[Row], key: Sequence[str]) -> list[tuple[Row, ...]]:
+    """The most constrained cell, paired with every arm of every other: all that tells networks and their training apart."""
+    layers = dict.fromkeys(tuple(row[name] for name in LAYER) for row in rows)
+    champion = min(layers, key=lambda layer: free_weights(*layer))[0]
+    arms: dict[tuple, list[Row]] = defaultdict(list)
+    of_arm = [*LAYER, *(name for name in key if name not in LAYER and not _always_equal(name))]
+    for row in rows:
+        if row[CELL] != champion:
+            arms[tuple(row[name] for name in of_arm)].append(row)
+    own = [row for row in rows if row[CELL] == champion]
+    return [pair for arm in arms.values() for pair in _pairs(own, arm, [CELL], key)]
+
+
+@cache
+def free_weights(cell: str, delta: Any = None, tile: int | None = None, rank: int | None = None) -> float:
+    """Of a layer from one channel to one on SIDE x SIDE pixels, or the sum of layers that differ; infinite for a cell that
+    has left the registry.
+    """
+    cells, deltas = cell.split(", "), _each(delta)
+    total = 0.0
+    for name, reach in zip(cells, deltas if len(deltas) == len(cells) else [*deltas] * len(cells), strict=True):
+        if bank_of(name) not in constraints.CONSTRAINTS:
+            return math.inf
+        within = min(int(reach), SIDE - 1) if isinstance(reach, Integral) else None
+        total += count(name, Geometry(SIDE, SIDE), within, tile=tile, rank=rank).weights
+    return total
+
+
+def _names(fields: str | Sequence[str], table: pandas.DataFrame) -> list[str]:
+    names = [fields] if isinstance(fields, str) else list(fields)
+    for name in names:
+        if name not in table or name not in experiment.fields():
+            raise unknown_name("field to compare", name, [one for one in config_fields(table)])
+    return names
+
+
+def _key(table: pandas.DataFrame, compared: Sequence[str] = ()) -> list[str]:
+    """Fields of which none follows from the others: experiments that agree in them and in the seed are the same."""
+    key = list(dict.fromkeys([*compared, *(name for name in (*CONDITIONS, N_TRAIN, *LAYER) if name in table)]))
+    for name in config_fields(table):
+        if varies(table, name):
+            key += telling_fields(table, key, [name])
+    return key
+
+
+def _rows(table: pandas.DataFrame, compared: Sequence[str] = (), swept: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """The experiments, sorted, each with its `place` by condition and n_train, and its `cell` by the name that it has.
+    Where a delta-sweep is compared, its end is `ALL` of it.
+    """
+    swept = ENDS.values() if DELTA in compared and CELL not in compared else swept
+    rows, places = plain_rows(in_order(table.sort_values("seed", kind="stable"))), {}
+    for row in rows:
+        row["cell"] = row[CELL]
+        row["place"] = places.setdefault(tuple(row[name] for name in (*CONDITIONS, N_TRAIN)), len(places))
+        if row[CELL] in ENDS and ENDS[row[CELL]] in swept:
+            row |= {CELL: ENDS[row[CELL]], DELTA: ALL}
+        elif row[DELTA] is None and bank_of(row[CELL]) in constraints.CONSTRAINTS:
+            row[DELTA] = ALL if constraints.find(bank_of(row[CELL])).local else None
+    return sorted(rows, key=_place)
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return row["place"], cell_rank(row[CELL]), *(size_rank(row[name]) for name in SIZES)
+
+
+def _sides(rows: Sequence[Row], names: Sequence[str], first: Any, second: Any) -> tuple[list[Row], list[Row]]:
+    """The rows of each side. Raises InputError for a side without any, and for sides that are the same."""
+    sides = []
+    for given in (first, second):
+        values = [given] if len(names) == 1 else list(given)
+        if len(values) != len(names):
+            raise InputError(f"{given!r} is to be a value for each of {', '.join(names)}.")
+        values = [in_words(value) if name == CELL else value for name, value in zip(names, values, strict=True)]
+        # No delta is every offset, or one that is not heeded.
+        is_it = lambda there, value: there == value or (value is None and there == ALL)
+        sides.append([row for row in rows if all(map(is_it, (row[name] for name in names), values))])
+        if not sides[-1]:
+            there = sorted({", ".join(in_words(row[name]) for name in names) for row in rows})
+            raise unknown_name(f"value of {', '.join(names)} in these results", ", ".join(map(in_words, values)), there)
+    if sides[0] == sides[1]:
+        raise InputError(f"first and second are both {first!r}: compare two values.")
+    return sides[0], sides[1]
+
+
+def _pairs(
+    firsts: Sequence[Row], seconds: Sequence[Row], compared: Sequence[str], key: Sequence[str]
+) -> list[tuple[Row, ...]]:
+    """Every first with every second of its seed that agrees with it as `compare` says."""
+    held = [name for name in key if name not in compared and (_always_equal(name) or _in_common(name, firsts, seconds))]
+    partners: dict[int, list[Row]] = defaultdict(list)
+    for row in seconds:
+        partners[row["seed"]].append(row)
+    return [
+        (one, other)
+        for one in firsts
+        for other in partners[one["seed"]]
+        if all(_agree(one[name], other[name], name) for name in held)
+    ]
+
+
+def _always_equal(name: str) -> bool:
+    """Whether a field is held equal whatever its values are: what a cell is compared under, and the cell itself."""
+    return name.startswith("data.") or name in (READOUT, CELL)
+
+
+def _in_common(name: str, firsts: Iterable[Row], seconds: Iterable[Row]) -> bool:
+    return any(
+        _agree(one, other, name) for one in {row[name] for row in firsts} for other in {row[name] for row in seconds}
+    )
+
+
+def _agree(one: Any, other: Any, name: str) -> bool:
+    """Whether two values are equal, or one is missing that is not heeded. A size may be one for all layers, or one each."""
+    if name in SIZES and (isinstance(one, tuple) or isinstance(other, tuple)):
+        ones, others = _each(one), _each(other)
+        layers = max(len(ones), len(others))
+        each = [side if len(side) == layers else side * layers for side in (ones, others)]
+        return all(map(_agree, *each, [name] * layers))
+    return one == other or (name in HEEDED and (one is None or other is None))
+
+
+def _each(size: Any) -> tuple[Any, ...]:
+    return size if isinstance(size, tuple) else (size,)
+
+
+def _without_partner(table: pandas.DataFrame, compared: Sequence[str], key: Sequence[str]) -> InputError:
+    held = [name for name in key if name not in compared and _always_equal(name) and varies(table, name)]
+    return InputError(
+        f"No experiment has a partner that differs in {', '.join(compared)} alone: the two must have one seed"
+        f"{' and agree in ' + ', '.join(held) if held else ''}."
+    )
+
+
+def _measure(table: pandas.DataFrame, key: Sequence[str], contrasts: Sequence[Contrast]) -> pandas.DataFrame:
+    """A row for each contrast and each combination of arms in it."""
+    varied = [name for name in config_fields(table) if varies(table, name) and (name in key or name not in GRIDS)]
+    found: list[dict[str, Any]] = []
+    differences: list[list[float]] = []
+    for contrast in contrasts:
+        arms: dict[tuple, list[tuple[Row, ...]]] = defaultdict(list)
+        for rows in contrast.matched:
+            arms[tuple(row[name] for row in rows for name in key)].append(rows)
+        for of_arms in sorted(arms.values(), key=lambda of_arms: _place(of_arms[0][0])):
+            done = [rows for rows in of_arms if not any(row["diverged"] for row in rows)]
+            accuracies = [[row["test_accuracy"] for row in rows] for rows in done]
+            signs = SIGNS[: len(of_arms[0])]
+            differences.append([sum(map(operator.mul, signs, each)) for each in accuracies])
+            mean, low, high, seeds = mean_interval(differences[-1])
+            measured = dict(zip(MEASURED, (seeds, len(of_arms) - seeds, mean, low, high), strict=True))
+            found.append(_described(contrast, of_arms[0], key, varied) | measured | {"p": p_value(differences[-1])})
+    columns = [name for name in key if any(name in row for row in found)]
+    told = [name for name in ("field", "first", "second", "between", "between_first", "between_second")]
+    columns += [name for name in told if name in (found[0] if found else told[:3])]
+    pairs = nullable(pandas.DataFrame(found, columns=[*columns, *MEASURED, "p"]))
+    pairs = pairs.assign(p_adjusted=holm(pairs["p"].to_numpy(float)))
+    verdicts = list(map(verdict, pairs["difference"], pairs["p_adjusted"]))
+    undecided = [row for row, decided in enumerate(verdicts) if decided == "undecided"]
+    needed = {row: seeds_needed(differences[row], (1 - CONFIDENCE) / len(undecided)) for row in undecided}
+    seeds = pandas.array([needed.get(row) for row in range(len(pairs))], dtype="Int64")
+    return pairs.assign(verdict=pandas.Series(verdicts, dtype=object), seeds_needed=seeds)
+
+
+def _described(contrast: Contrast, rows: tuple[Row, ...], key: Sequence[str], varied: Sequence[str]) -> dict[str, Any]:
+    """The fields that vary and in which the rows agree, and what they differ in, in words."""
+    compared = {*contrast.fields, *contrast.between}
+    if compared & {*LAYER}:
+        compared |= {*LAYER}
+    one = {**rows[0], CELL: rows[0]["cell"], DELTA: None if rows[0][DELTA] == ALL else rows[0][DELTA]}
+    equal = {
+        name: one[name]
+        for name in key
+        if name in varied and name not in compared and all(row[name] == rows[0][name] for row in rows)
+    }
+    described = {"field": ", ".join(contrast.fields)}
+    described |= dict(zip(("first", "second"), _told(contrast.fields, rows[0], rows[1], varied), strict=True))
+    if contrast.between:
+        words = _told(contrast.between, rows[0], rows[2], varied)
+        described |= {"between": ", ".join(contrast.between), "between_first": words[0], "between_second": words[1]}
+    return equal | described
+
+
+def _told(fields: Sequence[str], one: Row, other: Row, varied: Iterable[str]) -> list[str]:
+    """Each of two arms in words: the layer if it is compared, the fields compared, and whatever else differs."""
+    of_layer = LAYER if {*fields} & {*LAYER} else ()
+    more = [name for name in varied if one[name] != other[name] and name not in (*fields, *of_layer)]
+    words = []
+    for row in (one, other):
+        said = [_layer_in_words(row)] if of_layer else []
+        said += [_in_words(name, row[name], bare=True) for name in fields if name not in of_layer]
+        said += [_in_words(name, row[name]) for name in more if row[name] is not None or name not in HEEDED]
+        words.append(", ".join(said))
+    return words
+
+
+def _layer_in_words(row: Row) -> str:
+    """conv, delta 2"""
+    sizes = [name for name in SIZES if row[name] is not None and (row[name] != ALL or row["cell"] not in ENDS)]
+    return ", ".join([row["cell"], *(_in_words(name, row[name]) for name in sizes)])
+
+
+def _in_words(name: str, value: Any, bare: bool = False) -> str:
+    """A value that is a name, or several, stands for itself; numbers need to be told of what they are."""
+    words = "none" if value is None else in_words(value)
+    named = not bare or not all(isinstance(entry, str) for entry in _each(value))
+    return f"{name.rpartition('.')[2].replace('_', ' ')} {words}" if named else words

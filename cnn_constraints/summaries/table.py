@@ -1,0 +1,129 @@
+"""The table of results: which fields tell experiments apart, how rows are grouped and ordered, and values in words."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
+from typing import Any
+
+import pandas
+
+from cnn_constraints import experiment
+from cnn_constraints.errors import InputError
+from cnn_constraints.lattice import low_rank
+
+CELL, DELTA, N_TRAIN, READOUT = "model.constraint", "model.delta", "data.n_train", "model.readout"
+
+SIZES = (DELTA, "model.tile", "model.rank")
+"""Whole numbers, or one a layer, that are missing where they mean nothing to a cell; no delta is all offsets."""
+
+PLACE = "data.folder"
+"""A path, which tells no two experiments apart."""
+
+SWEEPS = {"conv": "tied weights", "shared": "tied weights", "local": "untied weights", "dense": "untied weights"}
+"""The delta-sweep of each cell; shared and dense are the ends of theirs, at all offsets."""
+
+CONDITIONS = ("data.source", "data.intervention", READOUT)
+"""What cells are compared under: tables and panels are split by those of these that vary."""
+
+
+def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
+    """The table of `store.read`, ready to be grouped: whole numbers that may be missing are nullable integers, and layers
+    that differ one name, `conv, local`. What has no test accuracy is `diverged`: no candidate ever had a finite validation
+    loss.
+    """
+    if results.empty:
+        raise InputError("The table has no row: no experiment is finished.")
+    table = nullable(results.reset_index(drop=True))
+    table = table.assign(**{CELL: table[CELL].map(in_words)}) if CELL in table else table
+    return table.assign(diverged=table["test_accuracy"].isna())
+
+
+def nullable(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Whole numbers that may be missing as nullable integers, which a table made of rows does not have."""
+    optional = [DELTA, *(name for name, (kind, _) in experiment.fields().items() if kind == int | None)]
+    plain = [name for name in optional if name in table and not any(isinstance(one, tuple) for one in table[name])]
+    return table.assign(**{name: pandas.array(table[name].tolist(), dtype="Int64") for name in plain})
+
+
+def arm_fields(table: pandas.DataFrame) -> list[str]:
+    """The conditions, n_train, cell and delta, and every other config field but the seed in which experiments differ.
+
+    Where images lie is no difference; which images the source `folder` has read is one, by their digest.
+    """
+    always = [*CONDITIONS, N_TRAIN, CELL, DELTA]
+    return always + [name for name in config_fields(table) if name not in always and varies(table, name)]
+
+
+def groups(table: pandas.DataFrame, fields: Sequence[str]) -> Iterator[tuple[dict[str, Any], pandas.DataFrame]]:
+    """The values of the fields, and the rows that agree in them, in order of appearance."""
+    grouped: Any = table.groupby(list(fields), dropna=False, sort=False) if fields else [((), table)]
+    for values, rows in grouped:
+        yield dict(zip(fields, values, strict=True)), rows
+
+
+def sweep_of(cell: str) -> str:
+    """The delta-sweep of a cell; one that is in none is its own."""
+    return SWEEPS.get(cell, cell)
+
+
+def varies(table: pandas.DataFrame, name: str) -> bool:
+    """Whether a column has more than one value, missing being one."""
+    return len(table[name].drop_duplicates()) > 1
+
+
+def cell_rank(name: str) -> tuple[int, str]:
+    """A sorting key: the place in the registry; a name that has left it comes after all, layers that differ come last."""
+    registry = low_rank.names()
+    rank = 0
+    for layer in name.split(", "):
+        rank = rank * (len(registry) + 1) + (registry.index(layer) if layer in registry else len(registry)) + 1
+    return rank - 1, name
+
+
+def size_rank(value: Any) -> tuple[Any, ...]:
+    """A sorting key for `SIZES`: numbers, then one a layer, then all offsets."""
+    if isinstance(value, tuple):
+        return 1, tuple(map(size_rank, value))
+    return (0, value) if isinstance(value, Integral) else (2,)
+
+
+def in_order(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Rows sorted by the conditions, n_train, cell and `SIZES` (all offsets last), of those that the table has."""
+    by = [name for name in (*CONDITIONS, N_TRAIN, CELL, *SIZES) if name in table]
+    ranks: dict[Any, Any] = {CELL: cell_rank} | dict.fromkeys(SIZES, size_rank)
+    key = lambda column: column.map(ranks[column.name]) if column.name in ranks else column
+    return nullable(table).sort_values(by, key=key, kind="stable", ignore_index=True)
+
+
+def telling_fields(table: pandas.DataFrame, known: Sequence[str], candidates: Iterable[str]) -> list[str]:
+    """The candidates that differ between rows that agree in all `known` columns: without them two rows look alike.
+
+    A batch size that follows from n_train is none of them, and neither is a grid of learning rates that each cell has.
+    """
+    alike = [rows for _, rows in groups(table, known)]
+    return [name for name in candidates if name not in known and any(varies(rows, name) for rows in alike)]
+
+
+def plain_rows(table: pandas.DataFrame) -> list[dict[str, Any]]:
+    """For JSON: what is missing is None."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def in_words(value: Any) -> str:
+    """A config value in a table or legend: `8, 16` for a tuple, `all` for a missing delta."""
+    if isinstance(value, tuple):
+        return ", ".join(map(in_words, value)) or "none"
+    return "all" if value is None or value is pandas.NA else str(value)
+
+
+def conditions_in_words(table: pandas.DataFrame) -> str:
+    """The data sets, and the other conditions where they do not vary: `digits, permute_pixels, readout flatten`."""
+    words = [" and ".join(sorted(set(table["data.source"])))]
+    for name, before in (("data.intervention", ""), (READOUT, "readout ")):
+        words += [f"{before}{value}" for value in set(table[name]) - {"none"} if not varies(table, name)]
+    return ", ".join(words)
+
+
+def config_fields(table: pandas.DataFrame) -> list[str]:
+    """Config fields by which experiments are told apart: all but the seed, and the place of their images."""
+    names = [name for name in table.columns if name.startswith(("data.", "model.", "training."))]
+    return [name for name in names if name != PLACE]
