@@ -9,10 +9,13 @@ Examples:
         The page of the claims.
     python -m experiments.report runs/quickstart --figures paper
         PDF and PNG for a paper as well, in the folder paper.
+    python -m experiments.report runs/quickstart --tables latex > tables.tex
+        Tables for a paper, and nothing else.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -32,25 +35,31 @@ class Command:
     """The HTML file; by default report.html in the folder, or for several runs here."""
     figures: Path | None = None
     """A folder for the figures as PDF and PNG."""
+    tables: Literal["csv", "markdown", "latex"] | None = None
+    """Print the tables in this form, and write nothing: csv with all digits, the others as a paper shows them."""
 
 
 def main(arguments: list[str]) -> None:
     """Report runs or a folder of claims. Raises InputError before anything is written."""
     command = parse_flags(Command, arguments, __doc__, prog="python -m experiments.report")
     from cnn_constraints.claims.records import CLAIMS_FILE
-    from cnn_constraints.report.terminal import PAGE, make_folder, report_claims, report_runs
+    from cnn_constraints.report.terminal import PAGE, make_folder, print_as, report_claims, report_runs
 
     runs = list(dict.fromkeys([command.run, *command.others]))
     claims = next((run for run in runs if (run / CLAIMS_FILE).exists()), None)
-    if claims and (len(runs) > 1 or command.figures):
+    if claims and (len(runs) > 1 or command.figures or command.tables):
         raise InputError(
-            f"{claims} holds claims, with a page and figures of their own: report it alone, without --figures."
+            f"{claims} holds claims, with a page and figures of their own: report it alone, without --figures or --tables."
         )
+    if command.tables and (command.figures or command.page):
+        raise InputError("--tables writes no file: leave out --page and --figures.")
     if command.figures:
         if len({run.resolve().name for run in runs}) < len(runs):
             raise InputError("--figures names files by run folders, and two have one name: report them one by one.")
         make_folder("--figures", command.figures)
-    if claims:
+    if command.tables:
+        print_as(command.tables, runs)
+    elif claims:
         report_claims(claims, command.page)
     else:
         report_runs(runs, command.page or (runs[0] if len(runs) == 1 else Path()) / PAGE, paper=command.figures)

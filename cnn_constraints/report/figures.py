@@ -66,7 +66,8 @@ def figures_for(results: pandas.DataFrame) -> dict[str, Figure]:
         return {}
     curves = summaries.varies(results, N_TRAIN)
     figures = {"learning_curves": plot_learning_curves(results)} if curves else {"cells": plot_cells(results)}
-    if summaries.telling_fields(results, [*CONDITIONS, N_TRAIN, CELL], [DELTA]):
+    several = any(isinstance(delta, tuple) for delta in results[DELTA])
+    if not several and summaries.telling_fields(results, [*CONDITIONS, N_TRAIN, CELL], [DELTA]):
         figures["delta_curve"] = plot_delta_curve(results)
     return figures
 

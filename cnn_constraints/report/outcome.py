@@ -3,12 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from cnn_constraints import summaries
+import pandas
+
+from cnn_constraints import store, summaries
 from cnn_constraints.sweep import Ran
 
 
 def as_json(folder: Path, ran: Ran) -> dict[str, Any]:
-    """What was done, and the arms of `summaries.summarise`. What is missing is null."""
+    """What was done, the arms of `summaries.summarise`, the comparisons along what the sweep varies, and what is to be said
+    of the tuning, with the shares of experiments that are at an edge of it. What is missing is null.
+    """
+    looks = store.read(folder, "evaluation")
+    edges = pandas.DataFrame([summaries.shares_at_edge(ran.results, looks)])
     return {
         "run": str(folder),
         "experiments": len(ran.results),
@@ -17,5 +23,8 @@ def as_json(folder: Path, ran: Ran) -> dict[str, Any]:
         "experiments_diverged": sum(ran.results["test_accuracy"].isna().tolist()),
         "programs_compiled": ran.programs,
         "seconds": ran.seconds,
-        "arms": summaries.plain_rows(summaries.summarise(ran.results)),
+        "arms": summaries.plain_rows(summaries.summarise(ran.results, looks)),
+        "comparisons": summaries.plain_rows(summaries.comparisons(ran.results)),
+        "at_edge": summaries.plain_rows(edges)[0],
+        "tuning": summaries.tuning_in_words(ran.results, looks),
     }

@@ -15,9 +15,12 @@ from rich.text import Text
 from cnn_constraints import summaries
 from cnn_constraints.statistics import MOST_SEEDS
 from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES
+from cnn_constraints.summaries.tuning import TUNED
 
-NUMBERS = ("delta", "tile", "rank", "n_train", "parameters", "seeds", "p")
+NUMBERS = ("delta", "tile", "rank", "n_train", "parameters", "seeds", "edge", "p")
 """Headings of the columns that are aligned to the right."""
+
+EDGE = "edge: so many seeds chose a learning rate, weight decay or penalty strength that is an end of what was tried."
 
 UNLIMITED = 10_000
 """Characters: wider than any table."""
@@ -38,10 +41,12 @@ class TextTable(NamedTuple):
         return list(zip(*self.columns.values(), strict=True))
 
 
-def tables_of(results: pandas.DataFrame, plus_minus: str = "±") -> list[TextTable]:
+def tables_of(
+    results: pandas.DataFrame, evaluations: pandas.DataFrame | None = None, plus_minus: str = "±"
+) -> list[TextTable]:
     """The arms of each data set and intervention; then what `summaries.comparisons` has of each field."""
     parts = summaries.groups(results, ["data.source", "data.intervention"])
-    tables = [summary_table(summaries.summarise(part), plus_minus) for _, part in parts]
+    tables = [summary_table(summaries.summarise(part, evaluations), plus_minus) for _, part in parts]
     pairs = summaries.comparisons(results)
     where, tests = summaries.conditions_in_words(results), sum(pairs["p"].notna())
     return tables + [_comparison(part, where, tests, plus_minus) for _, part in summaries.groups(pairs, ["field"])]
@@ -55,9 +60,17 @@ def summary_table(summary: pandas.DataFrame, plus_minus: str = "±") -> TextTabl
     columns["parameters"] = [f"{count:,}" for count in summary["parameters"]]
     columns["accuracy, %"] = _percent(summary, "test_accuracy", "5.1f", plus_minus)
     columns["seeds"] = _seeds(summary)
+    edges = summary[[f"{name}_at_edge" for name in TUNED]].max(axis=1).fillna(0) * (summary["seeds"])
+    columns |= (
+        {"edge": [f"{round(edge)}/{seeds}" for edge, seeds in zip(edges, summary["seeds"], strict=True)]}
+        if any(edges)
+        else {}
+    )
     title = f"Test accuracy on {summaries.conditions_in_words(summary)}"
     sections = [heading(name) for name in (*shown, N_TRAIN)]
-    return TextTable(title, columns, sections=sections, caption=_caption(summary, plus_minus))
+    return TextTable(
+        title, columns, sections=sections, caption=_sentences({_caption(summary, plus_minus): True, EDGE: any(edges)})
+    )
 
 
 def _comparison(pairs: pandas.DataFrame, where: str, tests: int, plus_minus: str) -> TextTable:
@@ -104,10 +117,12 @@ def _seeds_in_words(pair: Mapping[str, Any]) -> str:
     return "" if seeds is None else f" ({seeds})" if seeds <= MOST_SEEDS else f" (>{MOST_SEEDS})"
 
 
-def print_tables(results: pandas.DataFrame, console: Console | None = None) -> None:
+def print_tables(
+    results: pandas.DataFrame, evaluations: pandas.DataFrame | None = None, console: Console | None = None
+) -> None:
     """All tables on standard output; nothing is cut off."""
     console = console or Console(highlight=False)
-    for table in tables_of(results, "+/-" if console.options.ascii_only else "±"):
+    for table in tables_of(results, evaluations, "+/-" if console.options.ascii_only else "±"):
         print_whole(table, console)
         console.print()
 
@@ -159,12 +174,12 @@ def latex(text: str) -> str:
     return "".join(special.get(letter, letter) for letter in text)
 
 
-FORMS: dict[str, Callable[[pandas.DataFrame], str]] = {
-    "csv": lambda results: "\n".join(
-        table.to_csv(index=False) for table in (summaries.summarise(results), summaries.comparisons(results))
+FORMS: dict[str, Callable[[pandas.DataFrame, pandas.DataFrame], str]] = {
+    "csv": lambda results, looks: "\n".join(
+        table.to_csv(index=False) for table in (summaries.summarise(results, looks), summaries.comparisons(results))
     ),
-    "markdown": lambda results: "\n\n".join(map(as_markdown, tables_of(results))) + "\n",
-    "latex": lambda results: "\n\n".join(map(as_latex, tables_of(results))) + "\n",
+    "markdown": lambda results, looks: "\n\n".join(map(as_markdown, tables_of(results, looks))) + "\n",
+    "latex": lambda results, looks: "\n\n".join(map(as_latex, tables_of(results, looks))) + "\n",
 }
 """Tables as text: all digits as CSV, arms first and then comparisons after an empty line; rounded for people else."""
 

@@ -13,7 +13,7 @@ from cnn_constraints.errors import InputError, input_error
 from cnn_constraints.files import atomic_write
 from cnn_constraints.report.figures import figures_for
 from cnn_constraints.report.page import build
-from cnn_constraints.report.tables import print_tables
+from cnn_constraints.report.tables import FORMS, print_tables
 
 DOTS_PER_INCH = 150
 
@@ -49,10 +49,16 @@ def report_runs(
         for run in runs:
             if len(runs) > 1:
                 print(f"{run.name}:")
-            print_tables(run.results)
+            print_tables(run.results, run.evaluations)
             _tell(run)
         for path in written:
             print(path)
+
+
+def print_as(form: str, folders: Sequence[Path]) -> None:
+    """The tables of runs as text: csv, markdown or latex (`tables.FORMS`). Raises InputError where a run cannot be read."""
+    for run in [build.read_run(folder) for folder in folders]:
+        print(FORMS[form](run.results, run.evaluations))
 
 
 def report_claims(folder: Path, page: Path | None = None) -> None:
@@ -92,6 +98,8 @@ def _tell(run: build.Run) -> None:
         print(f"{run.finished} of {run.planned} experiments are finished; {unfinished} are not, or are being trained.")
     if others := run.finished - len(run.results):
         print(f"{run.name} holds {others} experiments of other settings too: `python -m experiments.report` shows all.")
+    for sentence in summaries.tuning_in_words(run.results, run.evaluations):
+        print(sentence)
     if all(summaries.prepare(run.results)["diverged"]):
         print("Every experiment diverged, so there is nothing to draw: try lower learning rates.")
 

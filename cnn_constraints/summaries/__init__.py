@@ -27,3 +27,6 @@ from cnn_constraints.summaries.table import prepare as prepare
 from cnn_constraints.summaries.table import sweep_of as sweep_of
 from cnn_constraints.summaries.table import telling_fields as telling_fields
 from cnn_constraints.summaries.table import varies as varies
+from cnn_constraints.summaries.tuning import at_edge as at_edge
+from cnn_constraints.summaries.tuning import shares_at_edge as shares_at_edge
+from cnn_constraints.summaries.tuning import tuning_in_words as tuning_in_words

@@ -18,14 +18,16 @@ from cnn_constraints.summaries.table import (
     prepare,
     telling_fields,
 )
+from cnn_constraints.summaries.tuning import shares_at_edge
 
 
-def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
+def summarise(results: pandas.DataFrame, evaluations: pandas.DataFrame | None = None) -> pandas.DataFrame:
     """One row an arm, of a table of `store.read` with at least one row.
 
     Columns: the `arm_fields`; `seeds` in the means; `diverged` experiments, which are in no mean; `parameters`; means over
     seeds of `test_accuracy`, with its 95% interval from `test_accuracy_low` to `test_accuracy_high`, and of
-    `train_accuracy`, all fractions; the median `learning_rate` chosen. Sorted as by `in_order`.
+    `train_accuracy`, all fractions; the median `learning_rate` chosen; and the shares of experiments with each column of
+    `tuning.at_edge`, which reads what was tried off the `evaluations` where they are given. Sorted as by `in_order`.
 
     >>> arms = summarise(store.read("runs/quickstart")).query("`data.n_train` == 600")
     >>> arms[["model.constraint", "test_accuracy", "seeds"]].round(3).values.tolist()
@@ -40,7 +42,7 @@ def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
         measured |= {"parameters": experiments["parameters"].iloc[0]}
         measured |= {"test_accuracy": mean, "test_accuracy_low": low, "test_accuracy_high": high}
         measured |= {"train_accuracy": done["train_accuracy"].mean(), "learning_rate": done["learning_rate"].median()}
-        rows.append(arm | measured)
+        rows.append(arm | measured | shares_at_edge(experiments, evaluations))
     return in_order(pandas.DataFrame(rows))
 
 

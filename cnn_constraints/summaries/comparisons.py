@@ -3,7 +3,7 @@
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -191,9 +191,9 @@ def free_weights(cell: str, delta: Any = None, tile: int | None = None, rank: in
     """Of a layer from one channel to one on SIDE x SIDE pixels, or the sum of layers that differ; infinite for a cell that
     has left the registry.
     """
-    cells, deltas = cell.split(", "), _each(delta)
-    total = 0.0
-    for name, reach in zip(cells, deltas if len(deltas) == len(cells) else [*deltas] * len(cells), strict=True):
+    cells, deltas = tuple(cell.split(", ")), _each(delta)
+    layers, total = max(len(cells), len(deltas)), 0.0
+    for name, reach in zip(_of_layers(cells, layers), _of_layers(deltas, layers), strict=True):
         if bank_of(name) not in constraints.CONSTRAINTS:
             return math.inf
         within = min(int(reach), SIDE - 1) if isinstance(reach, Integral) else None
@@ -218,20 +218,27 @@ def _key(table: pandas.DataFrame, compared: Sequence[str] = ()) -> list[str]:
     return key
 
 
-def _rows(table: pandas.DataFrame, compared: Sequence[str] = (), swept: Iterable[str] = ()) -> list[dict[str, Any]]:
+def _rows(
+    table: pandas.DataFrame, compared: Sequence[str] = (), swept: Collection[str] | None = ()
+) -> list[dict[str, Any]]:
     """The experiments, sorted, each with its `place` by condition and n_train, and its `cell` by the name that it has.
-    Where a delta-sweep is compared, its end is `ALL` of it.
+    Where a delta-sweep is compared, its end is `ALL` of it. swept: cells of which one was run; None for any.
     """
-    swept = ENDS.values() if DELTA in compared and CELL not in compared else swept
+    swept = None if DELTA in compared and CELL not in compared else swept
     rows, places = plain_rows(in_order(table.sort_values("seed", kind="stable"))), {}
     for row in rows:
-        row["cell"] = row[CELL]
+        row["cell"], start = row[CELL], ", ".join(ENDS.get(layer) or layer for layer in row[CELL].split(", "))
         row["place"] = places.setdefault(tuple(row[name] for name in (*CONDITIONS, N_TRAIN)), len(places))
-        if row[CELL] in ENDS and ENDS[row[CELL]] in swept:
-            row |= {CELL: ENDS[row[CELL]], DELTA: ALL}
-        elif row[DELTA] is None and bank_of(row[CELL]) in constraints.CONSTRAINTS:
-            row[DELTA] = ALL if constraints.find(bank_of(row[CELL])).local else None
+        if row[DELTA] is None and start != row[CELL] and (swept is None or start in swept):
+            row |= {CELL: start, DELTA: ALL}
+        elif row[DELTA] is None and _heeds_delta(row[CELL]):
+            row[DELTA] = ALL
     return sorted(rows, key=_place)
+
+
+def _heeds_delta(cell: str) -> bool:
+    banks = [bank_of(layer) for layer in cell.split(", ")]
+    return any(constraints.CONSTRAINTS[bank].local for bank in banks if bank in constraints.CONSTRAINTS)
 
 
 def _place(row: Row) -> tuple[Any, ...]:
@@ -287,15 +294,19 @@ def _in_common(name: str, firsts: Iterable[Row], seconds: Iterable[Row]) -> bool
 def _agree(one: Any, other: Any, name: str) -> bool:
     """Whether two values are equal, or one is missing that is not heeded. A size may be one for all layers, or one each."""
     if name in SIZES and (isinstance(one, tuple) or isinstance(other, tuple)):
-        ones, others = _each(one), _each(other)
-        layers = max(len(ones), len(others))
-        each = [side if len(side) == layers else side * layers for side in (ones, others)]
-        return all(map(_agree, *each, [name] * layers))
+        layers = max(len(_each(one)), len(_each(other)))
+        ones, others = _of_layers(_each(one), layers), _of_layers(_each(other), layers)
+        return all(_agree(*pair, name) for pair in zip(ones, others, strict=True))
     return one == other or (name in HEEDED and (one is None or other is None))
 
 
 def _each(size: Any) -> tuple[Any, ...]:
     return size if isinstance(size, tuple) else (size,)
+
+
+def _of_layers(values: tuple[Any, ...], layers: int) -> tuple[Any, ...]:
+    """One value is that of all layers."""
+    return values * layers if len(values) == 1 else values
 
 
 def _without_partner(table: pandas.DataFrame, compared: Sequence[str], key: Sequence[str]) -> InputError:
@@ -369,7 +380,7 @@ def _told(fields: Sequence[str], one: Row, other: Row, varied: Iterable[str]) ->
 
 def _layer_in_words(row: Row) -> str:
     """conv, delta 2"""
-    sizes = [name for name in SIZES if row[name] is not None and (row[name] != ALL or row["cell"] not in ENDS)]
+    sizes = [name for name in SIZES if row[name] is not None and (row[name] != ALL or _heeds_delta(row["cell"]))]
     return ", ".join([row["cell"], *(_in_words(name, row[name]) for name in sizes)])
 
 

@@ -40,8 +40,12 @@ def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
 def nullable(table: pandas.DataFrame) -> pandas.DataFrame:
     """Whole numbers that may be missing as nullable integers, which a table made of rows does not have."""
     optional = [DELTA, *(name for name, (kind, _) in experiment.fields().items() if kind == int | None)]
-    plain = [name for name in optional if name in table and not any(isinstance(one, tuple) for one in table[name])]
-    return table.assign(**{name: pandas.array(table[name].tolist(), dtype="Int64") for name in plain})
+    found: dict[str, Any] = {}
+    for name in (name for name in optional if name in table):
+        values = [None if value is pandas.NA or value != value else value for value in table[name]]
+        of_layers = any(isinstance(value, tuple) for value in values)
+        found[name] = pandas.array(values, dtype=object if of_layers else "Int64")
+    return table.assign(**found)
 
 
 def arm_fields(table: pandas.DataFrame) -> list[str]:
