@@ -3,64 +3,69 @@
 import html
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
-from functools import cache
-from importlib import resources
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas
 
-from cnn_constraints import store, summaries
+from cnn_constraints import settings, store, summaries
 from cnn_constraints.errors import InputError
-from cnn_constraints.report.page import charts, encodings, experiments
-from cnn_constraints.report.page.experiments import RUN
+from cnn_constraints.files import atomic_write
+from cnn_constraints.report.answer import answer
+from cnn_constraints.report.page import rows
+from cnn_constraints.report.page.rows import RUN
 
-MEANS = (
-    "Means over seeds with 95% intervals of Student's t; a small dot is one experiment. An interval that goes beyond the "
-    "lower edge is cut there."
-)
+MEANS = "Means over seeds with 95% intervals of Student's t; a small dot is one experiment. {cut}"
+CUT = "Intervals are cut at half of the lowest error."
+ZERO = "Errors of 0% stand at {floor:.2g}%, half of one test image, where intervals are cut too."
 
-HEADINGS = {
+CHARTS = {
     "learning_curves": ("Test error against training images", MEANS),
-    "delta_curve": (
-        "Test error against delta",
-        f"conv (tied weights) ends in shared, and local (untied weights) in dense, where every offset is allowed. {MEANS}",
-    ),
-    "cells": ("Test error", MEANS),
+    "delta_curve": ("Test error against delta", f"With all offsets conv has become shared, and local dense. {MEANS}"),
+    "cells": ("Test error", MEANS.removesuffix(" {cut}")),
     "samples": (
         "How many times as many images",
-        "That another cell needs to reach the mean test error of the most constrained one; above 1: more. Mean ratios "
-        "paired by seed with 95% intervals, of all seeds: the filters for images and seeds do not act here. Where a cell "
-        "does not get there with any of its sizes, or has got there with its smallest, there is no ratio.",
+        "How many another arm needs to reach the mean error of {first}, the most constrained. Mean ratios paired "
+        "by seed with 95% intervals. Where an arm does not get there, or does with its smallest size, there is none.",
     ),
     "training": (
         "While training",
-        "Error on training and validation images at the learning rate that was chosen, means over seeds; what is below "
-        "0.1% stands at 0.1%.",
+        "Errors on training and validation images, of what was chosen: means over seeds. {cut}",
     ),
     "cost": (
         "What it costs",
-        "Test error against the parameters of the whole network, and against its multiply-adds for one image. Means over "
-        "seeds with 95% intervals; a larger mark has had more training images.",
+        "Test error against the parameters of the whole network, and its multiply-adds for one image. A larger mark has "
+        "had more training images. {cut}",
     ),
     "time": (
         "Where the time went",
-        "Seconds of training and evaluation of all experiments of an arm together, a piece a training-set size; compiling "
-        "is not in it.",
+        "Seconds of an arm's experiments together, a piece a training-set size; no compiling.",
     ),
 }
-
 TABLES = {
-    "differences": (
-        "Which cell beats which",
-        "Differences of test accuracy in percentage points, of experiments with the same seed and so the same training "
-        "images, with half of their 95% interval; of all seeds. Undecided: the interval contains 0. Not corrected for the "
-        "number of comparisons.",
+    "comparisons": (
+        "Which beats which",
+        "Differences of test accuracy, of experiments with the same seed and so the same training images, with 95% "
+        "intervals. The verdict goes by p, of the paired t-test, adjusted by Holm for all rows; what is undecided, so many "
+        "fresh seeds would probably decide. Filters hide rows and change no number.",
+        "where first second verdict difference difference_low difference_high p_adjusted seeds diverged seeds_needed",
     ),
-    "arms": ("Every arm", "Means over seeds, with half of the 95% interval."),
-    "experiments": ("Every experiment", "Of the learning rate and weight decay that were chosen on validation images."),
+    "arms": (
+        "Every arm",
+        "Means over seeds with 95% intervals.",
+        "arm panel n accuracy accuracy_low accuracy_high seeds diverged training_accuracy learning_rate seconds parameters "
+        "multiply_adds",
+    ),
+    "experiments": (
+        "Every experiment",
+        "Of the learning rate and weight decay that were chosen on validation images.",
+        "arm panel n seed accuracy training_accuracy update learning_rate weight_decay diverged_candidates seconds "
+        "experiment",
+    ),
 }
+"""Heading, caption, and columns."""
 
 
 class Run(NamedTuple):
@@ -88,65 +93,74 @@ def read_run(folder: Path, experiments: Collection[str] | None = None) -> Run:
 
 def page(runs: Sequence[Run]) -> str:
     """The page of one run or of several side by side, with the extra `report`."""
-    results = pandas.concat([run.results.assign(**{RUN: run.name}) for run in runs], ignore_index=True)
-    seconds: dict[str, float] = {}
-    curves: dict[str, list[Any]] = {}
-    for run in runs:
-        seconds |= dict(zip(run.seconds["experiment"], run.seconds["seconds"], strict=True))
-        curves |= experiments.training_curves(run.evaluations, run.results)
-    rows = experiments.describe(results, seconds)
-    ratios = experiments.sample_ratios(rows)
-    differences = experiments.differences(results)
+    from cnn_constraints.report.page.charts import charts
+
+    found = [
+        run.results.merge(run.seconds[["experiment", "seconds"]], how="left").assign(**{RUN: run.name}) for run in runs
+    ]
+    results = summaries.prepare(pandas.concat(found, ignore_index=True))
+    evaluations = pandas.concat([run.evaluations.assign(**{RUN: run.name}) for run in runs], ignore_index=True)
+    fields, marks = rows.axes(results), rows.describe(results)
+    # Runs are compared with each other only where one experiment lies in several.
+    comparisons = summaries.comparisons(results if RUN in fields else results.drop(columns=RUN))
+    ratios, looks = rows.ratios(marks, comparisons), rows.looks(evaluations, results, marks)
+    question, *said = map(html.escape, answer(results, comparisons, ratios))
+    floor, has_zero = rows.floor(results)
+    marks, looks = (table.assign(**_above(floor, table)) for table in (marks, looks))
+    drawn = {name: chart.to_dict() for name, chart in charts(marks, looks, ratios).items()}
+    first = " or ".join(ratios["against"].unique()) if "samples" in drawn else ""
+    words = {"cut": ZERO.format(floor=floor) if has_zero else CUT, "first": first}
+    figures = [_part("figure", name, *CHARTS[name], "chart", words) for name in drawn]
+    verdicts, *others = [_part("table", name, *TABLES[name][:2], "rows", words) for name in TABLES]
+    tables = {"marks": marks, "comparisons": rows.in_points(comparisons), "ratios": ratios, "looks": looks}
     data = {
-        "experiments": summaries.plain_rows(rows),
-        "curves": {name: curves[name] for name in rows["experiment"] if name in curves},
-        "ratios": ratios,
-        "differences": differences,
-        "charts": charts.specifications(rows, ratios, bool(curves)),
-        "filters": _filters(rows),
-        "quantiles": encodings.QUANTILES,
+        "rows": {name: summaries.plain_rows(table.round(4)) for name, table in tables.items()},
+        "charts": drawn,
+        "tables": {name: [(field, rows.heading(field)) for field in TABLES[name][2].split()] for name in TABLES},
+        "filters": [(name, rows.field_in_words(name), rows.values_in_words(name, results)) for name in fields],
+        "names": list(dict.fromkeys(marks["arm"])),
     }
-    title = ", ".join(dict.fromkeys(run.name for run in runs))
-    parts = [("figure", name, HEADINGS[name], ("svg", "png"), "chart") for name in data["charts"]]
-    shown = [name for name in TABLES if name != "differences" or differences]
-    parts += [("table", name, TABLES[name], ("csv",), "rows") for name in shown]
-    body = ""
-    for kind, name, (heading, caption), saved, place in parts:
-        content = f'<p>{html.escape(caption)}</p><div class="{place}"></div>'
-        body += section(f'class="{kind}" id="{name}"', html.escape(heading), saved, content)
-    return assemble(title, _facts(results, runs), _details(results, runs), body, data)
+    told = f'<div id="answer"><p>{question}</p><ul>{"".join(f"<li>{sentence}</li>" for sentence in said)}</ul></div>'
+    title, body = ", ".join(dict.fromkeys(run.name for run in runs)), "".join([verdicts, *figures, *others])
+    return assemble(title, _facts(results, runs), told, body, _details(results, runs), data)
 
 
-def assemble(title: str, facts: str, details: str, body: str, data: Mapping[str, Any]) -> str:
-    """The HTML file. facts: plain text; details and body: HTML."""
+def _above(floor: float, table: pandas.DataFrame) -> dict[str, Any]:
+    return {name: table[name].clip(lower=floor) for name in ("error", "low", "high") if name in table}
+
+
+def _part(kind: str, name: str, heading: str, caption: str, place: str, words: Mapping[str, str]) -> str:
+    content = f'<p>{html.escape(caption.format(**words))}</p><div class="{place}"></div>'
+    return section(f'class="{kind}" id="{name}"', heading, ("csv",) if kind == "table" else ("svg", "png"), content)
+
+
+def assemble(title: str, facts: str, answer: str, body: str, details: str, data: Mapping[str, Any]) -> str:
+    """The HTML file. title and facts: plain text; the others: HTML."""
     # Within a script nothing may look like its end.
     content = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    parts = {"title": html.escape(title), "facts": html.escape(facts), "details": details, "body": body}
+    parts = {
+        "title": html.escape(title),
+        "facts": html.escape(facts),
+        "answer": answer,
+        "body": body,
+        "details": details,
+    }
     parts |= {"style": _asset("page.css"), "data": content, "library": _library(), "script": _asset("page.js")}
     return re.sub(r"{{(\w+)}}", lambda place: parts[place[1]], _asset("page.html"))
 
 
-def section(attributes: str, heading: str, saved: Sequence[str], content: str) -> str:
+def section(attributes: str, heading: str, saved: Iterable[str], content: str) -> str:
     """A part of the page, of HTML. saved: the kinds of files as which the reader can have it."""
     buttons = "".join(f'<button data-save="{kind}">{kind.upper()}</button>' for kind in saved)
     header = f'<header><h2>{heading}</h2><div class="save">{buttons}</div></header>'
     return f"<section {attributes}>{header}{content}</section>"
 
 
-def _filters(rows: pandas.DataFrame) -> dict[str, list[Any]]:
-    """The values of what can be filtered by, where there are several."""
-    filters = {name: rows[name].drop_duplicates().tolist() for name in ("run", "cell", "delta", "readout", "n", "seed")}
-    # Where each cell has one delta, to choose cells is enough.
-    filters["delta"] = experiments.deltas(rows) if experiments.is_delta_sweep(rows) else []
-    filters |= {name: sorted(filters[name]) for name in ("n", "seed")}
-    return {name: values for name, values in filters.items() if len(values) > 1}
-
-
 def _facts(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
-    seeds, diverged = len(set(results["seed"])), sum(summaries.prepare(results)["diverged"].tolist())
+    seeds, diverged = len(set(results["seed"])), sum(results["diverged"].tolist())
     finished, planned = sum(run.finished for run in runs), sum(run.planned for run in runs)
     facts = {
-        " and ".join(dict.fromkeys(results["data.source"])): True,
+        " and ".join(results["data.source"].unique()): True,
         f"{len(results):,} experiments": True,
         "1 seed, so no intervals" if seeds == 1 else f"{seeds} seeds": True,
         f"{diverged:,} experiments diverged at every learning rate and have no error: try lower ones": diverged > 0,
@@ -157,34 +171,43 @@ def _facts(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
 
 def _details(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
     """What all experiments have in common, and where they were made."""
-    words = {name: set(map(str, results[name])) for name in [*summaries.config_fields(results), summaries.PLACE]}
-    common = {name: values.pop() for name, values in words.items() if len(values) == 1}
-    shown = {name: value for name, value in common.items() if value not in ("None", "nan", "[]")}
+    words = {name: results[name].map(str).unique() for name in [*summaries.config_fields(results), summaries.PLACE]}
+    unsaid = ("None", "nan", "<NA>", "()", "[]")
+    common = {name: values[0] for name, values in words.items() if len(values) == 1 and values[0] not in unsaid}
     made = {}
     for run in runs:
         last = run.attempts[-1] if run.attempts else {}
-        packages = last.get("packages", {})
-        versions = [
-            f"{name} {packages[name]}" for name in packages if name in ("jax", "flax", "optax") and packages[name]
+        packages = [
+            f"{name} {version}"
+            for name, version in last.get("packages", {}).items()
+            if name in ("jax", "flax", "optax")
         ]
-        when = f"{last.get('started', 'unknown')}, commit {str(last.get('commit'))[:12]}"
-        devices = ", ".join(sorted(set(last.get("devices", []))))
-        made[run.name] = ", ".join([when, devices, f"Python {last.get('python')}", *versions])
-    return _list("In common", shown) + _list("Made", made)
+        when = [
+            last.get("started", "unknown"),
+            f"commit {str(last.get('commit'))[:12]}",
+            *sorted(set(last.get("devices", []))),
+        ]
+        made[run.name] = ", ".join([*when, f"Python {last.get('python')}", *packages])
+    return _list("In common", common) + _list("Made", made)
 
 
 def _list(heading: str, entries: Mapping[str, str]) -> str:
-    rows = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in entries.items())
-    return f"<h3>{heading}</h3><dl>{rows}</dl>"
+    lines = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in entries.items())
+    return f"<h3>{heading}</h3><dl>{lines}</dl>"
 
 
 def _asset(name: str) -> str:
     return resources.files("cnn_constraints.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
-@cache
 def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script."""
+    """Vega, Vega-Lite and Vega-Embed as one script, which takes seconds to make and is kept in the cache folder."""
     import vl_convert
 
-    return vl_convert.javascript_bundle().replace("</script", "<\\/script")  # pyright: ignore[reportCallIssue]
+    path = settings.cache_folder() / f"vega_{metadata.version('vl-convert-python')}.js"
+    if not path.exists():
+        settings.make_cache_folder(path.parent)
+        script = vl_convert.javascript_bundle().replace("</script", "<\\/script")  # pyright: ignore[reportCallIssue]
+        with atomic_write(path) as temporary:
+            temporary.write_text(script, encoding="utf-8")
+    return path.read_text(encoding="utf-8")

@@ -1,172 +1,219 @@
-"""The charts of the page as Vega-Lite specifications. Their data come and change on the page, as experiments are
-filtered: means over seeds and their intervals are computed there, from what is left.
+"""The charts of the page, by Altair (https://altair-viz.github.io/): each has panels side by side, and rows that the page
+gives it; page.js chooses columns and widths.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import altair as alt
+import numpy as np
 import pandas
+from matplotlib.colors import to_hex
 
-from cnn_constraints.report.page.encodings import (
-    ARM_TOOLTIP,
-    DOT,
-    ERROR,
-    EXPERIMENT_TOOLTIP,
-    Spec,
-    colour,
-    errors,
-    fields,
-    logarithmic,
-    mean_error,
-    means,
-    quantity,
-    shape,
+from cnn_constraints.report.claims import line_style
+from cnn_constraints.report.figures import STYLES, lighter
+from cnn_constraints.report.page.rows import heading
+
+SHAPES = {"s": "square", "D": "diamond", "^": "triangle-up", "o": "circle"}
+"""Matplotlib's markers in the words of Vega."""
+
+ERROR = "test error, %"
+
+MOST_NAMES = 30
+"""Of a legend that can be read: beyond, colours are those of cells, and one points at a mark to know its arm."""
+
+LIGHTEST = 3.2
+"""Of the variants of a colour, `figures.lighter`, the last that still is that colour."""
+
+FORMATS = (
+    dict.fromkeys(("mean", "low", "high"), ".4~g")
+    | dict.fromkeys(("error", "accuracy", "target"), ".2f")
+    | dict.fromkeys(("n", "value"), ",")
+    | {"seconds": ",.1f"}
 )
-from cnn_constraints.report.page.experiments import deltas, is_delta_sweep
+
+ARM = ("arm", "panel", "n", "told", "seeds", "learning_rate")
+EXPERIMENT = ("arm", "panel", "n", "seed", "accuracy", "learning_rate", "experiment")
+
+IS_ARM = "datum.kind == 'arm'"
 
 
-def specifications(experiments: pandas.DataFrame, ratios: Sequence[Spec], curves: bool) -> dict[str, Spec]:
-    """All charts that the rows allow, by name, in the order of the page. None where every experiment diverged."""
-    charts: dict[str, Spec] = {}
-    if not experiments["error"].notna().to_numpy().any():
-        return charts
-    if len(set(experiments["n"])) > 1:
-        charts["learning_curves"] = learning_curves(experiments)
-    if is_delta_sweep(experiments):
-        charts["delta_curve"] = delta_curve(experiments)
-    if not charts:
-        charts["cells"] = cell_dots(experiments)
-    if ratios:
-        charts["samples"] = samples(experiments, ratios)
-    if curves:
-        charts["training"] = training(experiments)
-    return charts | {"cost": cost(experiments), "time": time_spent(experiments)}
+def charts(marks: pandas.DataFrame, looks: pandas.DataFrame, ratios: pandas.DataFrame) -> dict[str, alt.FacetChart]:
+    """All that the rows allow, by name, in the order of the page. None where every experiment diverged."""
+    arms = marks.loc[marks["kind"] == "arm"]
+    if all(arms["error"].isna()):
+        return {}
+    found: dict[str, alt.FacetChart] = {}
+    if len(set(arms["n"])) > 1:
+        x = alt.X("place:Q", title="training images", scale=logarithmic(12), axis=_sizes(arms))
+        found["learning_curves"] = _errors(arms, x, "arm", "panel")
+    if any(len(set(of_cell["delta"])) > 1 for _, of_cell in arms.groupby("cell")):
+        found["delta_curve"] = _errors(arms, _delta(arms), "line", "panel_n")
+    if not found:
+        found["cells"] = _cells(arms)
+    if len(ratios) and ratios["ratio"].notna().any():
+        found["samples"] = _samples(ratios.dropna(subset="ratio"), arms)
+    if len(looks):
+        found["training"] = _training(looks)
+    return found | {"cost": _cost(arms), "time": _time(arms)}
 
 
-def learning_curves(experiments: pandas.DataFrame) -> Spec:
-    """Test error against training images, both logarithmic: a line an arm, a panel a condition."""
-    x = quantity("place", "training images", logarithmic(), **_sizes(experiments))
-    return _panels(experiments, x, ["cell", "arm", "n", "place", "condition"])
+def _errors(arms: pandas.DataFrame, x: alt.X, name: str, panel: str) -> alt.FacetChart:
+    """Means with intervals and a line through them, and every experiment as a small dot."""
+    colour, shape = styles(arms, name)
+    base, y = alt.Chart().encode(x=x, color=colour, detail=f"{name}:N"), _error()
+    dots = _dots(base).encode(y=y, shape=shape)
+    return in_panels([dots, *means(base.transform_filter(IS_ARM), y, shape, ARM)], arms, panel, 280)
 
 
-def delta_curve(experiments: pandas.DataFrame) -> Spec:
-    """Test error against delta. The last place is that of all offsets, where conv has become shared, and local dense."""
-    names, lines = deltas(experiments), list(dict.fromkeys(experiments["line"]))
-    ticks = {"values": list(range(len(names))), "labelExpr": f"{names}[datum.value]", "labelOverlap": True}
-    scale = {"zero": False, "nice": False, "padding": 14}
-    x = quantity("delta_place", "delta, pixels to each side of a site", scale, **ticks)
-    line: Spec = {"detail": {"field": "line"}, "color": colour(experiments, "cell", "leading")}
-    if len(lines) > len(set(experiments["leading"])):
-        dashes = {"field": "line", "type": "nominal", "title": None, "sort": lines, "legend": {"symbolType": "stroke"}}
-        line["strokeDash"] = dashes
-    keys = ["cell", "arm", "n", "delta", "delta_place", "line", "leading", "panel"]
-    return _panels(experiments, x, keys, "panel", "cell", line)
+def _cells(arms: pandas.DataFrame) -> alt.FacetChart:
+    colour, shape = styles(arms, "cell")
+    base = alt.Chart().encode(y=_names(arms), color=colour)
+    x, low = (alt.X(f"{name}:Q", title=ERROR, scale=alt.Scale(zero=False)) for name in ("error", "low"))
+    whole = base.transform_filter(IS_ARM)
+    bars = whole.mark_rule().encode(x=low, x2="high:Q")
+    points = whole.mark_point(filled=True, size=90).encode(x=x, shape=shape, tooltip=tooltip(*ARM))
+    return in_panels([_dots(base).encode(x=x, shape=shape), bars, points], arms, "panel", alt.Step(26))
 
 
-def cell_dots(experiments: pandas.DataFrame) -> Spec:
-    """Test error of every arm and seed."""
-    y = {"field": "arm", "type": "nominal", "title": None, "sort": None}
-    x = {"field": "mean", "type": "quantitative", "title": ERROR, "scale": {"zero": False}}
-    markers, point = shape(experiments, "cell"), {"type": "point", "filled": True, "size": 90}
-    marks = [
-        {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": x | {"field": "low"}, "x2": {"field": "high"}}},
-        {"mark": point, "encoding": {"x": x, "shape": markers, "tooltip": ARM_TOOLTIP}},
-    ]
-    whole = {"transform": mean_error(experiments, ["cell", "arm", "condition"]), "layer": marks}
-    dots = {"mark": DOT, "encoding": {"x": x | {"field": "error"}, "shape": markers, "tooltip": EXPERIMENT_TOOLTIP}}
-    encoding = {"y": y, "color": colour(experiments, "cell")}
-    return facet("condition", {"height": {"step": 26}, "encoding": encoding, "layer": [whole, dots]})
+def _samples(ratios: pandas.DataFrame, arms: pandas.DataFrame) -> alt.FacetChart:
+    """How many times the images of another arm each needs; the value 1 has a line and a label."""
+    colour, shape = styles(arms.loc[arms["arm"].isin(ratios["arm"])], "arm")
+    ends = [*ratios["low"], *ratios["high"], *ratios["ratio"], 1]
+    decades = 10.0 ** np.arange(np.floor(np.log10(np.nanmin(ends))), np.log10(np.nanmax(ends)) + 1)
+    steps = (1, 2, 5) if len(decades) < 4 else (1,)
+    ticks = [step * decade for decade in decades.tolist() for step in steps]
+    axis = alt.Axis(values=ticks, format="~g", labelOverlap=False)
+    domain = [min(arms["n"]), max(arms["n"])]
+    x = alt.X(
+        "n:Q", title="training images of the most constrained", scale=logarithmic(12, domain=domain), axis=_sizes(arms)
+    )
+    y = alt.Y("ratio:Q", title="times as many images", scale=logarithmic(8), axis=axis)
+    base = alt.Chart().encode(x=x, color=colour)
+    once = alt.Chart().mark_rule(strokeDash=[3, 3], color="#8a8a8a").encode(y=alt.datum(1))
+    told = ("arm", "panel", "against", "n", "target", "told", "seeds")
+    return in_panels([once, *means(base, y, shape, told)], ratios, "panel", 240, "ratios")
 
 
-def samples(experiments: pandas.DataFrame, ratios: Sequence[Spec]) -> Spec:
-    """How many times the images of the most constrained cell another needs to reach its error."""
-    drawn = experiments.loc[experiments["arm"].isin([row["arm"] for row in ratios])]
-    firsts, ticks = " or ".join(dict.fromkeys(row["against"] for row in ratios)), _sizes(experiments)
-    domain = {"domain": [ticks["values"][0], ticks["values"][-1]]}
-    x = quantity("n", f"training images of {firsts}", logarithmic() | domain, **ticks)
-    y = {"field": "ratio", "type": "quantitative", "title": "times as many images", "scale": logarithmic()}
-    plain = {"x": None, "color": {"value": "#8a8a8a"}, "shape": None, "detail": None}
-    once = {"mark": {"type": "rule", "strokeDash": [3, 3]}, "encoding": plain | {"y": {"datum": 1}}}
-    marks = means(y, shape(drawn), fields("arm", "against", "n", "target", "told", "seeds"), line={})
-    spec = {"height": 240, "encoding": {"x": x, "color": colour(drawn)}, "layer": [once, *marks]}
-    return facet("condition", spec, data="ratios")
+def _training(looks: pandas.DataFrame) -> alt.FacetChart:
+    colour, _ = styles(looks, "arm")
+    dashes = alt.Scale(domain=["validation", "training"], range=[[1, 0], [4, 3]])
+    dash = alt.StrokeDash("images:N", title=None, scale=dashes, legend=alt.Legend(symbolType="stroke"))
+    x = alt.X("update:Q", title="updates", axis=alt.Axis(tickCount=6))
+    told = tooltip("arm", "panel_n", "update", "images", "error", "seeds")
+    lines = alt.Chart().mark_line(strokeWidth=1.6, tooltip=True)
+    lines = lines.encode(x=x, y=_error("error, %"), color=colour, strokeDash=dash, detail="arm:N", tooltip=told)
+    return in_panels([lines], looks, "panel_n", 220, "looks")
 
 
-def training(experiments: pandas.DataFrame) -> Spec:
-    """Error on training (dashed) and validation images against updates, of the chosen candidate: means over seeds."""
-    mean = [{"op": "mean", "field": "error", "as": "mean"}, {"op": "count", "as": "seeds"}]
-    dashes = {"domain": ["validation", "training"], "range": [[1, 0], [4, 3]]}
-    kind = {"field": "kind", "type": "nominal", "title": None, "scale": dashes, "legend": {"symbolType": "stroke"}}
-    encoding = {
-        "x": {"field": "update", "type": "quantitative", "title": "updates", "axis": {"tickCount": 8}},
-        "y": errors(title="error, %"),
-        "color": colour(experiments),
-        "strokeDash": kind,
-        "tooltip": fields("arm", "n", "update", "kind", "mean", "seeds"),
-    }
-    transform = [{"aggregate": mean, "groupby": ["cell", "arm", "n", "panel", "kind", "update"]}]
-    mark = {"type": "line", "strokeWidth": 1.6, "tooltip": True}
-    return facet("panel", {"height": 220, "transform": transform, "mark": mark, "encoding": encoding}, data="curves")
+def _cost(arms: pandas.DataFrame) -> alt.FacetChart:
+    """A larger mark has had more training images."""
+    colour, shape = styles(arms, "arm")
+    x = alt.X("value:Q", title=None, scale=logarithmic(15), axis=alt.Axis(format="~s", tickCount=5))
+    base = alt.Chart().transform_filter(IS_ARM).encode(x=x, color=colour)
+    *bars, points = means(base, _error(), shape, (*ARM, "value"), line=False)
+    if len(set(arms["n"])) > 1:
+        legend = alt.Legend(format=",", symbolType="circle")
+        points = points.encode(
+            size=alt.Size("n:O", title="training images", scale=alt.Scale(range=[30, 170]), legend=legend)
+        )
+    words, order = ("parameters", "multiply_adds"), arms["panel"].unique()
+    told = lambda panel, word: f"{panel}: {word}".replace("_", "-").removeprefix(": ")
+    panels = pandas.DataFrame({"of": [told(panel, word) for panel in order for word in words]})
+    chart = in_panels([*bars, points], panels, "of", 240)
+    of = "(datum.panel ? datum.panel + ': ' : '') + replace(datum.quantity, '_', '-')"
+    folded = chart.transform_fold(list(words), as_=["quantity", "value"]).transform_calculate(of=of)
+    return folded.resolve_scale(x="independent")
 
 
-def cost(experiments: pandas.DataFrame) -> Spec:
-    """Test error against parameters, and against multiply-adds of one image; a larger mark has had more training images."""
-    x = quantity("cost", None, logarithmic(15), format="~s", tickCount=5)
-    marks = means(errors(), shape(experiments), [*ARM_TOOLTIP, *fields("n", "quantity", "cost")])
-    if len(set(experiments["n"])) > 1:
-        size = {"field": "n", "type": "ordinal", "scale": {"range": [30, 170]}, "title": "training images"}
-        marks[-1]["encoding"]["size"] = size | {"legend": {"format": ",", "symbolType": "circle"}}
-    keys = ["cell", "arm", "n", "quantity", "cost", "condition", "of_condition"]
-    spec = {"height": 240, "encoding": {"x": x, "color": colour(experiments)}, "layer": marks}
-    spec |= {"transform": mean_error(experiments, keys)}
-    return facet("of_condition", spec, data="costs") | {"resolve": {"scale": {"x": "independent"}}}
+def _time(arms: pandas.DataFrame) -> alt.FacetChart:
+    colour, _ = styles(arms, "cell")
+    x = alt.X("seconds:Q", title="seconds", stack="zero")
+    bars = alt.Chart().transform_filter(IS_ARM).mark_bar(stroke="#ffffff", strokeWidth=0.5)
+    told = tooltip("arm", "panel", "n", "seconds", "seeds")
+    bars = bars.encode(x=x, y=_names(arms), color=colour, order="n:Q", tooltip=told)
+    return in_panels([bars], arms, "panel", alt.Step(22))
 
 
-def time_spent(experiments: pandas.DataFrame) -> Spec:
-    """Seconds of all experiments of an arm, together."""
-    keys = ["cell", "bar", "n"]
-    total = [{"op": "sum", "field": "seconds", "as": "total"}, {"op": "count", "as": "experiments"}]
-    words = "datum.condition ? datum.arm + ', ' + datum.condition : datum.arm"
-    seconds = {"field": "total", "type": "quantitative", "title": "seconds, of all its experiments", "stack": "zero"}
-    encoding = {
-        "x": seconds,
-        "y": {"field": "bar", "type": "nominal", "title": None, "sort": None, "axis": {"labelLimit": 320}},
-        "color": colour(experiments, "cell"),
-        "order": {"field": "n"},
-        "tooltip": fields(*keys, "experiments", "total"),
-    }
-    return {
-        "data": {"name": "experiments"},
-        "height": {"step": 22},
-        "transform": [{"calculate": words, "as": "bar"}, {"aggregate": total, "groupby": keys}],
-        "mark": {"type": "bar", "stroke": "#ffffff", "strokeWidth": 0.5},
-        "encoding": encoding,
-    }
+def means(base: alt.Chart, y: alt.Y, shape: alt.Shape, told: Sequence[str], line: bool = True) -> list[alt.Chart]:
+    """Marks of means and of their intervals, and a line through them. y: of the mean."""
+    low = y.copy()
+    low.shorthand = "low:Q"
+    points = base.mark_point(filled=True, size=70).encode(y=y, shape=shape, tooltip=tooltip(*told))
+    bars = base.mark_rule().encode(y=low, y2="high:Q")
+    return [*([base.mark_line().encode(y=y)] if line else []), bars, points]
 
 
-def _sizes(experiments: pandas.DataFrame) -> Spec:
-    """An axis of training-set sizes."""
-    return {"values": sorted(set(experiments["n"].tolist())), "format": ",", "labelOverlap": True}
+def in_panels(
+    layers: Sequence[alt.Chart], rows: pandas.DataFrame, field: str, height: Any, data: str = "marks"
+) -> alt.FacetChart:
+    """In the order of the rows. height: of a panel in pixels, or a step. data: the name of the rows."""
+    names = list(dict.fromkeys(rows[field]))
+    facet = alt.Facet(f"{field}:N", title=None, sort=names, header=alt.Header(labels=names != [""]))
+    return alt.layer(*layers, data=alt.NamedData(data), height=height).facet(facet, columns=2)
 
 
-def _panels(
-    experiments: pandas.DataFrame,
-    x: Spec,
-    keys: list[str],
-    panel: str = "condition",
-    by: str = "arm",
-    line: Spec | None = None,
-) -> Spec:
-    """Means with intervals against x, every experiment as a small dot, a panel a condition, a colour an arm or a cell."""
-    y, markers = errors(), shape(experiments, by)
-    marks = means(y, markers, [*ARM_TOOLTIP, *fields("n")], line or {})
-    dots = {"mark": DOT, "encoding": {"y": y | {"field": "error"}, "shape": markers, "tooltip": EXPERIMENT_TOOLTIP}}
-    layers = [dots, {"transform": mean_error(experiments, keys), "layer": marks}]
-    return facet(panel, {"height": 280, "encoding": {"x": x, "color": colour(experiments, by)}, "layer": layers})
+def styles(rows: pandas.DataFrame, field: str) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of an `arm` or `line`: those of its cell, the colour the lighter the later it comes; what has no
+    cell's, or shares one with all others, has its own.
+    """
+    field = field if len(set(rows[field])) <= MOST_NAMES else "cell"
+    # Of a delta-sweep the last cell, which is not the one at its end.
+    cells: dict[str, str] = dict(zip(rows[field], rows["cell"], strict=True))
+    own = [name for name, cell in cells.items() if len(set(cells.values())) == 1 or cell not in STYLES]
+    found = {name: line_style(name, own) for name in own}
+    for name, cell in cells.items():
+        if name not in found:
+            variants = [other for other, of in cells.items() if of == cell]
+            colour, marker = STYLES[cell]
+            step = min(1, LIGHTEST / max(len(variants) - 1, 1))
+            found[name] = to_hex(lighter(colour, step * variants.index(name))), marker
+    return nominal(field, {name: found[name] for name in cells})
 
 
-def facet(panel: str, spec: Spec, data: str = "experiments") -> Spec:
-    """Panels side by side, as many as the page has room for: see page.js, which sets `columns` and `width`."""
-    header = {"field": panel, "type": "nominal", "title": None, "sort": None, "header": {"labelFontWeight": "bold"}}
-    # page.js gives the value, which all charts share.
-    shared = {"params": [{"name": "quantiles", "value": []}]}
-    return {"data": {"name": data}, **shared, "facet": header, "columns": 2, "spec": {"width": 300, **spec}}
+def nominal(field: str, found: Mapping[str, tuple[str, str]]) -> tuple[alt.Color, alt.Shape]:
+    """found: colour and Matplotlib's marker by name. One name needs no legend."""
+    legend = alt.Legend(labelLimit=0) if len(found) > 1 else None
+    # Black is the colour of the page's text, which may be white.
+    colours = [colour.replace("#000000", "currentColor") for colour, _ in found.values()]
+    shapes = [SHAPES.get(marker, "cross") for _, marker in found.values()]
+    return (
+        alt.Color(f"{field}:N", title=None, legend=legend, scale=alt.Scale(domain=list(found), range=colours)),
+        alt.Shape(f"{field}:N", title=None, legend=legend, scale=alt.Scale(domain=list(found), range=shapes)),
+    )
+
+
+def logarithmic(padding: int, **more: Any) -> alt.Scale:
+    """A scale that ends so many pixels beyond what it shows."""
+    return alt.Scale(type="log", nice=False, padding=padding, **more)
+
+
+def tooltip(*fields: str) -> list[alt.Tooltip]:
+    """Numbers by their format."""
+    named = {f"{name}:{'Q' if name in FORMATS else 'N'}": name for name in fields}
+    return [alt.Tooltip(code, title=heading(name), format=FORMATS.get(name, "")) for code, name in named.items()]
+
+
+def _error(title: str = ERROR) -> alt.Y:
+    return alt.Y("error:Q", title=title, scale=logarithmic(8), axis=alt.Axis(format="~g", tickCount=6))
+
+
+def _dots(base: alt.Chart) -> alt.Chart:
+    dots = base.transform_filter("datum.kind == 'experiment'").mark_point(filled=True, size=22, opacity=0.35)
+    return dots.encode(tooltip=tooltip(*EXPERIMENT))
+
+
+def _names(arms: pandas.DataFrame) -> alt.Y:
+    return alt.Y("arm:N", title=None, sort=list(dict.fromkeys(arms["arm"])), axis=alt.Axis(labelLimit=0))
+
+
+def _sizes(arms: pandas.DataFrame) -> alt.Axis:
+    return alt.Axis(values=sorted(set(arms["n"].tolist())), format=",", labelOverlap=True)
+
+
+def _delta(arms: pandas.DataFrame) -> alt.X:
+    """The last place is that of all offsets, where conv has become shared, and local dense."""
+    names = arms.assign(rank=arms["delta_place"].round()).sort_values("rank").drop_duplicates("rank")["delta"].tolist()
+    axis = alt.Axis(values=list(range(len(names))), labelExpr=f"{names}[datum.value]", labelOverlap=True)
+    scale = alt.Scale(zero=False, nice=False, padding=14)
+    return alt.X("delta_place:Q", title="delta, pixels to each side of a site", scale=scale, axis=axis)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import altair as alt
+import numpy as np
 import pandas
 
 from cnn_constraints import summaries
@@ -12,9 +14,9 @@ from cnn_constraints.claims import records
 from cnn_constraints.claims.claim import Picture
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.report.claims import criterion_in_words, is_categorical, line_style, measured_in_words
-from cnn_constraints.report.page import encodings
+from cnn_constraints.report.page import charts
 from cnn_constraints.report.page.build import assemble, section
-from cnn_constraints.report.page.charts import facet
+from cnn_constraints.statistics import geometric_mean_interval, mean_interval
 
 BARS = "Means over seeds with 95% intervals."
 
@@ -32,43 +34,45 @@ def claims_page(folder: Path) -> str:
     verdicts = [record["verdict"] for record in found.values()]
     counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
     facts = " · ".join([f"{len(found)} claims", *(f"{count} {verdict}" for verdict, count in counts.items())])
+    means = {name: _means(rows, CLAIMS[name].picture) for name, rows in curves.items()}
     data = {
-        "filters": {"verdict": list(counts)} if len(counts) > 1 else {},
-        "experiments": [],
-        "charts": {name: claim_curves(name, CLAIMS[name].picture, rows) for name, rows in curves.items()},
-        "datasets": {name: summaries.plain_rows(rows) for name, rows in curves.items()},
-        "quantiles": encodings.QUANTILES,
+        "rows": {name: summaries.plain_rows(rows) for name, rows in means.items()},
+        "charts": {name: claim_curves(name, CLAIMS[name].picture, rows).to_dict() for name, rows in means.items()},
+        "filters": [("verdict", "verdict", list(counts))] if len(counts) > 1 else [],
     }
     body = "".join(_section(name, record, name in curves) for name, record in found.items())
     made = f"tier {content['tier']}, seed {content['entropy']}, {environment.get('started', '')}, commit "
     details = f"<p>{html.escape(made + str(environment.get('commit'))[:12])}</p>"
-    return assemble(str(folder), facts, details, body, data)
+    return assemble(str(folder), facts, "", body, details, data)
 
 
-def claim_curves(name: str, picture: Picture, curves: pandas.DataFrame) -> encodings.Spec:
-    """What a claim was judged by: means over seeds with 95% intervals, geometric ones where y is logarithmic."""
-    lines = list(dict.fromkeys(curves["line"]))
-    styles = [line_style(line, lines) for line in lines]
-    shape = encodings.nominal("line", lines, [encodings.SHAPES.get(marker, "cross") for _, marker in styles])
-    logarithmic, categorical = encodings.logarithmic(10), is_categorical(curves)
-    scale = logarithmic if picture.y_logarithmic else {"zero": False}
-    y = encodings.quantity("mean", picture.y, scale, labelExpr=PLAIN, tickCount=6)
-    encoding: encodings.Spec = {"color": encodings.nominal("line", lines, [colour for colour, _ in styles])}
-    if categorical:
-        encoding["x"] = {"field": "x", "type": "ordinal", "title": picture.x, "sort": None, "axis": {"labelAngle": -20}}
-        encoding["xOffset"] = {"field": "line", "sort": None}
+def _means(curves: pandas.DataFrame, picture: Picture) -> pandas.DataFrame:
+    """Over seeds, with 95% intervals, geometric where y is logarithmic; an experiment that diverged is in none."""
+    mean = geometric_mean_interval if picture.y_logarithmic else mean_interval
+    keys, ends = ["panel", "line", "x"], ["mean", "low", "high", "seeds"]
+    grouped: Any = curves.groupby(keys, sort=False)["y"]
+    rows = [(*key, *mean(values.dropna())) for key, values in grouped]
+    return pandas.DataFrame(rows, columns=[*keys, *ends]).replace([np.inf, -np.inf], np.nan)
+
+
+def claim_curves(name: str, picture: Picture, means: pandas.DataFrame) -> alt.FacetChart:
+    """What a claim was judged by."""
+    lines = list(dict.fromkeys(means["line"]))
+    color, shape = charts.nominal("line", {line: line_style(line, lines) for line in lines})
+    scale = lambda is_logarithmic, **other: charts.logarithmic(10) if is_logarithmic else alt.Scale(zero=False, **other)
+    y = alt.Y(
+        "mean:Q", title=picture.y, scale=scale(picture.y_logarithmic), axis=alt.Axis(labelExpr=PLAIN, tickCount=6)
+    )
+    x = alt.X("x:O", title=picture.x, sort=None, axis=alt.Axis(labelAngle=-20))
+    base = alt.Chart().encode(color=color)
+    if categorical := is_categorical(means):
+        base = base.encode(x=x, xOffset=alt.XOffset("line:N", sort=None))
     else:
-        scale = logarithmic if picture.x_logarithmic else {"zero": False, "padding": 8}
-        encoding["x"] = encodings.quantity("x", picture.x, scale, format="~s", tickCount=6)
-    numbers = [{"field": name, "format": ".4~g"} for name in encodings.ENDS]
-    tooltip = [{"field": "line"}, {"field": "x"}, *numbers, {"field": "seeds"}]
-    spec = {
-        "height": 240,
-        "transform": encodings.interval("y", ["panel", "line", "x"], picture.y_logarithmic),
-        "encoding": encoding,
-        "layer": encodings.means(y, shape, tooltip, line=None if categorical else {}),
-    }
-    return facet("panel", spec, data=name) | {"resolve": {"scale": {"x": "independent", "y": "independent"}}}
+        axis = alt.Axis(format="~s", tickCount=6)
+        base = base.encode(x=alt.X("x:Q", title=picture.x, scale=scale(picture.x_logarithmic, padding=8), axis=axis))
+    told = ("line", "x", "mean", "low", "high", "seeds")
+    chart = charts.in_panels(charts.means(base, y, shape, told, line=not categorical), means, "panel", 240, name)
+    return chart.resolve_scale(x="independent", y="independent")
 
 
 def _section(name: str, record: Mapping[str, Any], drawn: bool) -> str:

@@ -1,203 +1,145 @@
 "use strict";
 
 const content = JSON.parse(document.getElementById("data").textContent);
-const chosen = Object.fromEntries(Object.entries(content.filters).map(([name, values]) => [name, new Set(values)]));
+const hidden = new Map(content.filters.map(([field]) => [field, new Set()]));
 const views = new Map();
+const NARROW = 600; // pixels: of a phone
 const NARROWEST = 330; // pixels of a panel and its axis
-const LEAST_WIDTH = 120; // of a panel alone
+const LETTER = 7; // pixels
 const ERRORS_ONLY = 1; // of the levels of Vega's log
-const LEAST = 0.1; // percent: a logarithmic axis has no place for nought
 const MOST_ROWS = 300; // of a table; the CSV has all
+const KINDS = { arms: "arm", experiments: "experiment" };
 
-const passes = (row, names) => names.every((name) => !(name in chosen) || !(name in row) || chosen[name].has(row[name]));
-const kept = () => content.experiments.filter((row) => passes(row, Object.keys(chosen)));
+// A row that knows nothing of a field is not hidden by it.
+const isShown = (row) => [...hidden].every(([field, values]) => !values.has(row[field]));
+const rowsOf = (name) => (content.rows[name] ?? content.rows.marks.filter((row) => row.kind === KINDS[name])).filter(isShown);
+const element = (name, properties) => Object.assign(document.createElement(name), properties);
+const lettersOfLine = (width) => Math.max(18, Math.floor(width / 16));
 
-// What a chart shows: each source is filtered by what it knows.
-const sources = {
-  experiments: kept,
-  ratios: () => content.ratios.filter((row) => passes(row, ["run", "cell", "readout"])),
-  curves: () => kept().flatMap(curveRows),
-  costs: () => kept().flatMap((row) => [costRow(row, "parameters", row.parameters), costRow(row, "multiply-adds", row.multiply_adds)]),
-};
-const rowsOf = (name) => (sources[name] ?? (() => content.datasets[name]))();
+// The page's own colour, light or dark; in a file that is saved it is black.
+const TEXT = "currentColor";
+const AXIS = { labelColor: TEXT, titleColor: TEXT, gridColor: TEXT, gridOpacity: 0.13, domainColor: TEXT, domainOpacity: 0.3, tickColor: TEXT, tickOpacity: 0.3 };
+const LEGEND = { labelColor: TEXT, titleColor: TEXT, orient: "top", labelFontSize: 13, symbolSize: 90, symbolOpacity: 1, symbolBaseFillColor: TEXT, symbolBaseStrokeColor: TEXT };
 
-function curveRows(row) {
-  const [updates, training, validation] = content.curves[row.experiment] ?? [[], [], []];
-  const own = { cell: row.cell, arm: row.arm, n: row.n, condition: row.condition, panel: row.panel };
-  const shown = (errors, kind) =>
-    updates.map((update, place) => ({ ...own, update, kind, error: errors[place] === null ? null : Math.max(errors[place], LEAST) }));
-  return [...shown(training, "training"), ...shown(validation, "validation")].filter((point) => point.error !== null);
-}
-
-const costRow = (row, quantity, cost) => ({ ...row, quantity, cost, of_condition: [row.condition, quantity].filter(Boolean).join(", ") });
-
-const isDark = () => document.documentElement.dataset.theme === "dark";
-
-function theme() {
-  const [text, line] = isDark() ? ["#cfd5de", "#38414d"] : ["#3a4452", "#e3e6ea"];
-  const font = getComputedStyle(document.body).fontFamily;
+function theme(width, spec) {
+  const names = spec.spec.layer.map((layer) => layer.encoding.color?.scale?.domain).find(Boolean) ?? [];
+  const longest = Math.max(...names.flatMap((name) => name.split("\n").map((line) => line.length)));
+  // A legend begins where the first panel does, beside names that may take a third of a phone.
+  const columns = Math.max(1, Math.min(6, Math.floor((width < NARROW ? 0.65 * width : width - 100) / (longest * LETTER + 25))));
   return {
     background: "transparent",
-    font,
-    axis: { labelColor: text, titleColor: text, gridColor: line, domainColor: line, tickColor: line, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
-    legend: { labelColor: text, titleColor: text, orient: "top", labelFontSize: 13, symbolSize: 90, symbolOpacity: 1, symbolBaseFillColor: text, columns: innerWidth < 600 ? 1 : 4 },
-    header: { labelColor: text, labelFontSize: 13 },
+    font: getComputedStyle(document.body).fontFamily,
+    lineBreak: "\n",
+    axis: { ...AXIS, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
+    legend: { ...LEGEND, columns, layout: { top: { direction: width < NARROW ? "vertical" : "horizontal", anchor: "start" } } },
+    header: { labelColor: TEXT, labelFontSize: 13 },
     view: { stroke: "transparent" },
     rule: { strokeWidth: 1.6 },
   };
 }
 
-// Conditions, and then training images. Panels stand in the order of their rows, if they are given one at all.
-function inOrder(rows, field) {
-  const conditions = [...new Set(rows.map((row) => row.condition))];
-  const rank = (row) => conditions.indexOf(row.condition) * 1e9 + row.n;
-  return field === "panel" && conditions[0] !== undefined ? rows.toSorted((one, other) => rank(one) - rank(other)) : rows;
+// Names of arms are broken into lines where the page is narrow, in rows and charts alike.
+function broken(value, width) {
+  const lines = new RegExp(`(.{1,${lettersOfLine(width)}})(?: +|$)`, "g");
+  const names = new Map((content.names ?? []).map((name) => [name, name.replace(lines, "$1\n").trimEnd()]));
+  return JSON.parse(JSON.stringify(value), (key, one) => names.get(one) ?? one);
 }
 
-// Panels as wide as the page allows; black, which dark pages have no use for, turned round.
-function fitted(name, width, rows, narrower) {
-  const text = JSON.stringify(content.charts[name]);
-  const spec = JSON.parse(isDark() ? text.replaceAll('"#000000"', '"#ffffff"') : text);
-  if (!spec.facet) {
-    return { ...spec, width: Math.max(LEAST_WIDTH, Math.min(width - 190, 900) - narrower), autosize: { type: "pad" } };
-  }
-  spec.params[0].value = content.quantiles;
-  spec.facet.sort = [...new Set(rows.map((row) => row[spec.facet.field]))];
-  const panels = spec.facet.sort.length;
-  spec.columns = Math.max(1, Math.min(panels, name === "cost" ? 2 : 3, Math.floor(width / NARROWEST)));
+// Panels as wide as the page allows.
+function fitted(name, width, narrower) {
+  const { $schema, config, ...spec } = structuredClone(content.charts[name]);
+  const rows = rowsOf(spec.data.name);
+  const isCost = name === "cost";
+  const panels = new Set(rows.map((row) => row[isCost ? "panel" : spec.facet.field])).size * (isCost ? 2 : 1);
+  spec.columns = Math.max(1, Math.min(panels, isCost ? 2 : 3, Math.floor(width / NARROWEST)));
   const fits = Math.min(panels === 1 ? 960 : 560, Math.floor(width / spec.columns) - 60);
-  spec.spec.width = Math.max(LEAST_WIDTH, fits - Math.ceil(narrower / spec.columns));
-  return spec;
+  spec.spec.width = Math.max(100, fits - Math.ceil(narrower / spec.columns));
+  const found = broken({ ...spec, datasets: { [spec.data.name]: rows } }, width);
+  const lines = Math.max(...rows.map((row) => broken(row.arm ?? "", width).split("\n").length));
+  if (found.spec.height.step) found.spec.height.step = Math.max(found.spec.height.step, 13 * lines + 8);
+  return found;
 }
 
 // Only when it is drawn is it known how much room axes and legend take: what is too wide is drawn again, narrower.
 async function draw(section, narrower = 0) {
   const place = section.querySelector(".chart");
-  const { data, facet } = content.charts[section.id];
-  const rows = inOrder(rowsOf(data.name), facet?.field);
-  const spec = fitted(section.id, place.clientWidth, rows, narrower);
-  spec.datasets = { [spec.data.name]: rows };
+  const spec = fitted(section.id, place.clientWidth, narrower);
+  const options = { mode: "vega-lite", actions: false, renderer: "svg", logLevel: ERRORS_ONLY, config: theme(place.clientWidth, spec) };
   views.get(section.id)?.finalize();
-  const { view } = await vegaEmbed(place, spec, { actions: false, renderer: "svg", logLevel: ERRORS_ONLY, config: theme(), tooltip: { theme: isDark() ? "dark" : "light" } });
-  views.set(section.id, view);
+  views.set(section.id, (await vegaEmbed(place, spec, options)).view);
   const excess = place.scrollWidth - place.clientWidth;
   if (excess > 0 && !narrower) return draw(section, excess);
   section.dataset.drawn = "yes";
 }
 
-// Figures are drawn when they come near, so that the first is there at once.
-const observer = new IntersectionObserver(
-  (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
-    observer.unobserve(entry.target);
-    draw(entry.target);
-  }),
-  { rootMargin: "300px" },
-);
+let turn = 0;
 
-function redraw() {
-  for (const section of document.querySelectorAll(".figure")) {
-    observer.unobserve(section);
-    observer.observe(section);
-  }
-  for (const name of Object.keys(tables)) fill(name);
-  for (const section of document.querySelectorAll("[data-verdict]")) {
-    section.hidden = "verdict" in chosen && !chosen.verdict.has(section.dataset.verdict);
+async function redraw() {
+  const own = ++turn;
+  for (const name of Object.keys(content.tables ?? {})) fill(name);
+  for (const section of document.querySelectorAll("[data-verdict]")) section.hidden = !isShown(section.dataset);
+  for (const section of document.querySelectorAll(".figure:not([hidden])")) {
+    if (own === turn) await draw(section);
   }
 }
 
-function arms() {
-  const groups = Map.groupBy(kept(), (row) => JSON.stringify([row.run, row.condition, row.arm, row.n]));
-  return [...groups.values()].map((rows) => {
-    const values = rows.map((row) => row.accuracy).filter((value) => value !== null);
-    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-    const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1);
-    const half = values.length > 1 ? content.quantiles[values.length] * Math.sqrt(variance / values.length) : null;
-    const { run, condition, arm, n, parameters, multiply_adds } = rows[0];
-    const known = values.length ? mean : null;
-    return { arm, run, condition, n, parameters, multiply_adds, accuracy: known, half, seeds: values.length, diverged: rows.length - values.length };
-  });
-}
-
-const tables = {
-  differences: () => content.differences.filter((row) => passes(row, ["run", "cell", "readout", "n"])).map(({ cell, readout, ...row }) => row),
-  arms,
-  experiments: () => kept().map(({ line, leading, panel, place, delta_rank, delta_place, ...row }) => ({ arm: row.arm, ...row })),
-};
-const PERCENTAGES = new Set(["error", "accuracy", "half", "difference", "training_accuracy"]);
-const WORDS = {
-  n: "training images",
-  accuracy: "test accuracy, %",
-  half: "± half of the interval",
-  error: "test error, %",
-  training_accuracy: "training accuracy, %",
-  difference: "difference, points",
-  verdict: "the arm is",
-  multiply_adds: "multiply-adds of an image",
-  seconds: "seconds of training",
-};
-const words = (name) => WORDS[name] ?? name.replaceAll("_", " ");
-const told = (value, column) => (PERCENTAGES.has(column) && value !== null ? value.toFixed(2) : value === null ? "" : typeof value !== "number" ? value : Number.isInteger(value) ? value.toLocaleString("en") : value.toPrecision(3));
-
-function columnsOf(rows) {
-  return Object.keys(rows[0] ?? {}).filter((name) => rows.some((row) => row[name] !== "") && (name !== "run" || "run" in chosen));
+// A column of numbers with as many digits as its numbers need, but of percentages and the like two are enough.
+function formatOf(values) {
+  const numbers = values.filter((value) => typeof value === "number");
+  if (Math.max(...numbers) <= 1) return (value) => String(Number(value.toPrecision(3)));
+  const digits = numbers.every(Number.isInteger) ? 0 : 2;
+  return (value) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 function fill(name) {
-  const place = document.querySelector(`#${name} .rows`);
-  if (!place) return;
-  const rows = tables[name]();
-  const columns = columnsOf(rows);
-  const table = document.createElement("table");
+  const rows = rowsOf(name);
+  const isKnown = (value) => (value ?? "") !== "";
+  const columns = content.tables[name].filter(([field]) => rows.some((row) => isKnown(row[field])));
+  const table = element("table");
   const head = table.createTHead().insertRow();
-  for (const column of columns) head.append(Object.assign(document.createElement("th"), { textContent: words(column) }));
   const body = table.createTBody();
-  for (const row of rows.slice(0, MOST_ROWS)) {
-    const line = body.insertRow();
-    for (const column of columns) line.insertCell().textContent = told(row[column], column);
+  const lines = rows.slice(0, MOST_ROWS).map(() => body.insertRow());
+  for (const [field, heading] of columns) {
+    const values = rows.map((row) => row[field]);
+    const format = formatOf(values);
+    const className = values.some((value) => typeof value === "string") ? "words" : "";
+    head.append(element("th", { textContent: heading, className }));
+    lines.forEach((line, place) => {
+      const value = values[place];
+      const textContent = !isKnown(value) ? "" : typeof value === "number" ? format(value) : value;
+      line.append(element("td", { textContent, className: field === "verdict" ? `words verdict ${value}` : className }));
+    });
   }
-  const more = Object.assign(document.createElement("p"), { textContent: rows.length > MOST_ROWS ? `${rows.length - MOST_ROWS} more rows are in the CSV file.` : "" });
-  place.replaceChildren(table, more);
+  const more = rows.length > MOST_ROWS ? `${rows.length - MOST_ROWS} more rows are in the CSV file.` : "";
+  document.querySelector(`#${name} .rows`).replaceChildren(table, element("p", { textContent: more }));
 }
 
-function download(name, href) {
-  Object.assign(document.createElement("a"), { href, download: name }).click();
+function csv(name) {
+  const fields = content.tables[name].map(([field]) => field);
+  const quoted = (value) => (/[",\n]/.test(value ?? "") ? `"${String(value).replaceAll('"', '""')}"` : (value ?? ""));
+  return [fields, ...rowsOf(name).map((row) => fields.map((field) => row[field]))].map((line) => line.map(quoted).join(",") + "\n").join("");
 }
-
-function save(text, type, name) {
-  const address = URL.createObjectURL(new Blob([text], { type }));
-  download(name, address);
-  setTimeout(() => URL.revokeObjectURL(address), 1000);
-}
-
-const quoted = (value) => (value === null ? "" : /[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
 
 document.addEventListener("click", async (event) => {
   const kind = event.target.dataset?.save;
   if (!kind) return;
   const name = event.target.closest("section").id;
-  if (kind === "csv") {
-    const rows = tables[name]();
-    const columns = Object.keys(rows[0] ?? {});
-    save([columns, ...rows.map((row) => columns.map((column) => row[column]))].map((row) => row.map(quoted).join(",")).join("\n") + "\n", "text/csv", `${name}.csv`);
-  } else if (kind === "svg") {
-    save(await views.get(name).toSVG(), "image/svg+xml", `${name}.svg`);
-  } else {
-    download(`${name}.png`, await views.get(name).toImageURL("png", 2));
-  }
+  const text = kind === "csv" ? csv(name) : kind === "svg" ? await views.get(name).toSVG() : "";
+  const href = kind === "png" ? await views.get(name).toImageURL("png", 2) : URL.createObjectURL(new Blob([text]));
+  element("a", { href, download: `${name}.${kind}` }).click();
 });
 
-for (const [name, values] of Object.entries(content.filters)) {
-  const group = document.createElement("div");
-  group.append(Object.assign(document.createElement("span"), { textContent: words(name) }));
+for (const [field, words, values] of content.filters) {
+  const group = element("div");
+  group.append(element("span", { textContent: words }));
   for (const value of values) {
-    const button = Object.assign(document.createElement("button"), { textContent: told(value) });
-    button.dataset.filter = name;
-    button.setAttribute("aria-pressed", "true");
+    const button = element("button", { textContent: value, ariaPressed: "true" });
+    button.dataset.filter = field;
     button.addEventListener("click", () => {
-      const on = chosen[name];
-      on.has(value) ? on.delete(value) : on.add(value);
-      if (!on.size) on.add(value); // nothing at all is nothing to look at
-      button.setAttribute("aria-pressed", String(on.has(value)));
+      const off = hidden.get(field);
+      off.has(value) ? off.delete(value) : off.add(value);
+      if (off.size === values.length) off.delete(value); // nothing at all is nothing to look at
+      button.ariaPressed = String(!off.has(value));
       redraw();
     });
     group.append(button);
@@ -205,19 +147,13 @@ for (const [name, values] of Object.entries(content.filters)) {
   document.getElementById("filters").append(group);
 }
 
-function setTheme(dark) {
-  document.documentElement.dataset.theme = dark ? "dark" : "light";
-  redraw();
-}
-
 const preference = matchMedia("(prefers-color-scheme: dark)");
+const setTheme = (dark) => (document.documentElement.dataset.theme = dark ? "dark" : "light");
 preference.addEventListener("change", () => setTheme(preference.matches));
-document.getElementById("theme").addEventListener("click", () => setTheme(!isDark()));
+document.getElementById("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme !== "dark"));
 setTheme(preference.matches);
 
-let width = innerWidth;
-addEventListener("resize", () => {
-  if (innerWidth === width) return; // phones change their height as one scrolls
-  width = innerWidth;
-  redraw();
-});
+let width = 0;
+const fit = () => width !== innerWidth && ((width = innerWidth), redraw()); // phones change their height as one scrolls
+addEventListener("resize", fit);
+fit();

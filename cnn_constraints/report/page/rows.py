@@ -1,0 +1,238 @@
+"""The rows that the page shows: arms with their intervals and experiments, looks while training, ratios of sample sizes."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas
+
+from cnn_constraints import summaries
+from cnn_constraints.statistics import MOST_SEEDS, Interval, mean_interval, ratio_interval, samples_of_seeds
+from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES, plain_rows
+from cnn_constraints.summaries.table import size_rank
+
+RUN = "data.run"
+"""The folder, the last of the columns: it tells apart only what nothing else does."""
+
+UNKNOWN_STEP = 0.1
+"""Percent: that of test errors of which all are 0."""
+
+EXPERIMENT = ("seed", "learning_rate", "weight_decay", "update", "diverged_candidates", "seconds", "experiment")
+
+WORDS = {
+    "where": "with",
+    "first": "this",
+    "second": "against",
+    "verdict": "this is",
+    "p_adjusted": "p",
+    "told": "test error, %",
+}
+WORDS |= {"difference": "difference, points"} | {f"{name}_low": "from" for name in ("difference", "accuracy")}
+WORDS |= {f"{name}_high": "to" for name in ("difference", "accuracy")} | {"panel": "condition", "n": "training images"}
+WORDS |= {"accuracy": "test accuracy, %", "training_accuracy": "training accuracy, %", "seconds": "seconds of training"}
+WORDS |= {
+    "update": "updates",
+    "error": "error, %",
+    "target": "error to reach, %",
+    "multiply_adds": "multiply-adds of an image",
+}
+"""Headings of columns."""
+
+Rows = list[dict[str, Any]]
+
+
+def axes(table: pandas.DataFrame) -> list[str]:
+    """The config fields that tell arms apart, each of them arms that agree in those before it."""
+    found: list[str] = []
+    for name in (*CONDITIONS, N_TRAIN, CELL, *SIZES, *summaries.config_fields(table)):
+        if name in table and summaries.telling_fields(table, found, [name]):
+            found.append(name)
+    return found
+
+
+def arm_fields(fields: Iterable[str]) -> list[str]:
+    """Of the `axes`, those by which arms are named, as `summaries.comparisons` does: the cell, and its sizes."""
+    return list(dict.fromkeys([CELL, *SIZES, *(name for name in fields if name not in (RUN, *CONDITIONS, N_TRAIN))]))
+
+
+def field_in_words(name: str) -> str:
+    return "training images" if name == N_TRAIN else name.rpartition(".")[2].replace("_", " ")
+
+
+def heading(column: str) -> str:
+    return WORDS.get(column, column.replace("_", " "))
+
+
+def value_in_words(name: str, value: Any) -> str:
+    """`1,000`, `conv, local`; `none` for what is missing, and `all` for a missing delta."""
+    if name == N_TRAIN:
+        return f"{value:,}"
+    return "none" if value is None and name != DELTA else summaries.in_words(value)
+
+
+def settings_in_words(row: Mapping[str, Any], names: Iterable[str]) -> str:
+    """`conv, delta 2`, `readout flatten`, `no intervention, 1,000 images`; nothing of a size that means nothing."""
+    words = []
+    for name in names:
+        told, field = value_in_words(name, row[name]), field_in_words(name)
+        if name in (CELL, RUN, "data.source"):
+            words.append(told)
+        elif name == N_TRAIN:
+            words.append(f"{told} images")
+        elif row[name] is not None or name not in SIZES:
+            words.append(f"no {field}" if told == "none" else f"{field} {told}")
+    return ", ".join(words)
+
+
+def values_in_words(name: str, table: pandas.DataFrame) -> list[str]:
+    """Sizes in their order, and other values as they come first."""
+    values = [row[name] for row in plain_rows(pandas.DataFrame(table[name].drop_duplicates()))]
+    ordered = sorted(values, key=size_rank) if name in (N_TRAIN, *SIZES) else values
+    return [value_in_words(name, value) for value in ordered]
+
+
+def interval_in_words(found: Interval, digits: int = 1) -> str:
+    """The estimate, and its interval if it has one."""
+    known = np.isfinite([found.low, found.high]).all()
+    return f"{found.estimate:.{digits}f}" + (f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if known else "")
+
+
+def describe(results: pandas.DataFrame) -> pandas.DataFrame:
+    """A row an arm and a row an experiment, as `kind` says, of a table of `store.read` with `seconds` and RUN.
+
+    Columns: the `axes` in words; `arm`; its condition, as `panel` and, with n, `panel_n`; `line`, with its delta-sweep for
+    cell and delta; `cell`, `n`, `delta` in words; errors and accuracies in percent, with the interval of a mean; what
+    training came to. `place`, `delta_place`: n and the rank of delta, a little moved, so that no bar hides another.
+    """
+    table = summaries.in_order(summaries.prepare(results))
+    fields = axes(table)
+    panel, sizes = [name for name in fields if name in (RUN, *CONDITIONS)], [name for name in fields if name == N_TRAIN]
+    deltas, own = values_in_words(DELTA, table), arm_fields(fields)
+    rows: Rows = []
+    for _, members in summaries.groups(table, fields):
+        experiments = plain_rows(members)
+        first, rest = experiments[0], [name for name in own if name not in (CELL, DELTA)]
+        line = {CELL: summaries.sweep_of(first[CELL])}
+        shared = {name: value_in_words(name, first[name]) for name in fields}
+        shared |= {
+            "run": first[RUN],
+            "cell": first[CELL],
+            "n": first[N_TRAIN],
+            "delta": value_in_words(DELTA, first[DELTA]),
+        }
+        shared |= {"arm": settings_in_words(first, own), "line": settings_in_words(first | line, [CELL, *rest])}
+        shared |= {"panel": settings_in_words(first, panel), "panel_n": settings_in_words(first, [*panel, *sizes])}
+        shared |= {name: first[name] for name in ("parameters", "multiply_adds")}
+        done = members.loc[~members["diverged"]]
+        found = mean_interval(100 * done["test_accuracy"])
+        mean = {
+            "accuracy": found.estimate,
+            "accuracy_low": found.low,
+            "accuracy_high": found.high,
+            "seeds": found.seeds,
+        }
+        mean |= {"error": 100 - found.estimate, "low": 100 - found.high, "high": 100 - found.low}
+        mean |= {"told": interval_in_words(Interval(mean["error"], mean["low"], mean["high"], found.seeds), 2)}
+        mean |= {
+            "training_accuracy": 100 * done["train_accuracy"].mean(),
+            "learning_rate": done["learning_rate"].median(),
+        }
+        mean |= {"diverged": len(members) - found.seeds or None, "seconds": members["seconds"].sum()}
+        rows.append({"kind": "arm"} | shared | mean)
+        for one in members.to_dict("records"):
+            accuracies = {"accuracy": 100 * one["test_accuracy"], "training_accuracy": 100 * one["train_accuracy"]}
+            accuracies |= {"error": 100 - accuracies["accuracy"]}
+            rows.append({"kind": "experiment"} | shared | accuracies | {name: one[name] for name in EXPERIMENT})
+    marks = pandas.DataFrame(rows)
+    span, apart = marks["n"].max() / marks["n"].min(), min(0.012, 0.06 / marks["arm"].nunique())
+    place = marks["n"] * span ** (apart * _steps(marks["arm"]))
+    return marks.assign(place=place, delta_place=marks["delta"].map(deltas.index) + 0.05 * _steps(marks["line"]))
+
+
+def _steps(names: Any) -> np.ndarray:
+    """To both sides of the middle, one for each name, in order of appearance."""
+    places, different = pandas.factorize(names)
+    return places - (len(different) - 1) / 2
+
+
+def floor(results: pandas.DataFrame) -> tuple[float, bool]:
+    """Where a logarithmic axis of errors ends, in percent, and whether an error is 0, which stands there.
+
+    It is half of the lowest error; where one is 0, half of one test image: of the smallest step between the errors on the
+    images of one source.
+    """
+    errors = results["test_accuracy"].dropna().map(lambda accuracy: round(100 * (1 - accuracy), 9))
+    if errors.empty or min(errors) > 0:
+        return min(errors, default=UNKNOWN_STEP) / 2, False
+    steps = [np.diff(np.unique([0.0, *one])) for _, one in errors.groupby(results["data.source"])]
+    return min(np.concatenate(steps), default=UNKNOWN_STEP) / 2, True
+
+
+def looks(evaluations: pandas.DataFrame, results: pandas.DataFrame, marks: pandas.DataFrame) -> pandas.DataFrame:
+    """A row an arm, update and kind of `images`: the mean error over seeds of the chosen candidate, in percent."""
+    keys, own = [RUN, "experiment", "candidate"], ["arm", "panel_n", "cell", "n", *axes(results)]
+    splits = {"train_accuracy": "training", "validation_accuracy": "validation"}
+    chosen = evaluations.merge(results[keys], on=keys).rename(columns=splits | {RUN: "run"})
+    chosen = chosen.melt(["run", "experiment", "update"], [*splits.values()], "images", "accuracy").dropna()
+    experiments = marks.loc[marks["kind"] == "experiment", ["run", "experiment", *own]]
+    grouped = experiments.merge(chosen, on=["run", "experiment"]).groupby([*own, "images", "update"], sort=False)
+    means = grouped["accuracy"].agg(["mean", "size"]).reset_index()
+    return means.assign(error=100 * (1 - means["mean"]), seeds=means["size"]).drop(columns=["mean", "size"])
+
+
+def ratios(marks: pandas.DataFrame, comparisons: pandas.DataFrame) -> pandas.DataFrame:
+    """How many times as many images an arm needs to reach the mean error that the most constrained one has with n: the mean
+    ratio over seeds with its 95% interval, `statistics.ratio_interval`.
+
+    An arm that does not get there with any seed has no ratio, and `told` says so. There is no row for one that gets there
+    with some seeds, or with its smallest size.
+    """
+    constrained = tuple(comparisons.loc[comparisons["field"] == CELL, "first"])
+    rows: Rows = []
+    for _, of_panel in marks.groupby("panel", sort=False):
+        arms = {str(arm): of_arm for arm, of_arm in of_panel.groupby("arm", sort=False)}
+        curves = {arm: curve for arm, of_arm in arms.items() if (curve := _curve(of_arm)) is not None}
+        rank = lambda arm, arms=arms: (not arm.startswith(constrained), arms[arm]["parameters"].iloc[0])
+        first, *others = sorted(curves, key=rank) or [""]
+        for arm in others:
+            own = arms[arm].iloc[0].drop(["n", N_TRAIN], errors="ignore").to_dict() | {"against": first}
+            if curves[arm].index.equals(curves[first].index) and curves[arm].columns.equals(curves[first].columns):
+                rows += [own | row for row in _ratios(curves[arm], curves[first])]
+    return pandas.DataFrame(rows)
+
+
+def _curve(of_arm: pandas.DataFrame) -> pandas.DataFrame | None:
+    """Errors as fractions, a row a seed and a column a training-set size; None where some are missing."""
+    experiments = of_arm.loc[of_arm["kind"] == "experiment"]
+    curve = experiments.pivot_table(index="seed", columns="n", values="error", dropna=False) / 100
+    return curve if curve.shape[1] > 1 and curve.notna().all(axis=None) else None
+
+
+def _ratios(curve: pandas.DataFrame, first: pandas.DataFrame) -> Rows:
+    sizes = curve.columns.tolist()
+    rows: Rows = []
+    for n, target in zip(sizes, first.to_numpy().mean(axis=0).tolist(), strict=True):
+        if not target > 0:
+            continue
+        needed, reference = (samples_of_seeds(sizes, table.to_numpy(), target) for table in (curve, first))
+        row = {"n": n, "target": 100 * target, "seeds": len(needed), "ratio": np.nan}
+        if np.isinf(needed).all():
+            rows.append(row | {"told": f"not with {sizes[-1]:,} images"})
+        elif np.isfinite([needed, reference]).all() and (needed > sizes[0]).all():
+            found = ratio_interval(needed, reference)
+            ends = {"ratio": found.estimate, "low": found.low, "high": found.high}
+            rows.append(row | ends | {"told": interval_in_words(found)})
+    return rows
+
+
+def in_points(comparisons: pandas.DataFrame) -> pandas.DataFrame:
+    """With what a pair has in common in words, as `where`, and differences in percentage points."""
+    rows: Rows = []
+    for row in plain_rows(comparisons):
+        common = {name: value for name, value in row.items() if "." in name and value is not None}
+        words = {name: value_in_words(name, value) for name, value in common.items()}
+        points = {name: 100 * row[name] for name in row if name.startswith("difference") and row[name] is not None}
+        needed = f"more than {MOST_SEEDS:,}" if (row["seeds_needed"] or 0) > MOST_SEEDS else row["seeds_needed"]
+        more = {"where": settings_in_words(common, common), "seeds_needed": needed, "diverged": row["diverged"] or None}
+        rows.append(row | dict.fromkeys(common) | words | points | more)
+    return pandas.DataFrame(rows, columns=[*comparisons, "where"])
