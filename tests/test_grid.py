@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from random_experiments import random_experiment
 
 from cnn_constraints.errors import InputError
@@ -46,3 +48,34 @@ UNREADABLE = [
 def test_nothing_is_evaluated(values):
     with pytest.raises(InputError, match="cannot be read"):
         parse_axis(f"seed={values}")
+
+
+PIECES = [
+    "seed",
+    "model.delta",
+    "conv",
+    "None",
+    "range(",
+    "3",
+    "-",
+    "=",
+    ",",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "'",
+    "\\",
+    "*",
+    " ",
+]
+
+
+@settings(deadline=None, database=None, derandomize=False)
+@given(st.text() | st.lists(st.sampled_from(PIECES)).map(lambda pieces: "seed=" + "".join(pieces)))
+def test_any_text_is_an_axis_or_refused_in_a_sentence(text):
+    try:
+        assert all(set(change) <= set(DEFAULTS) for change in parse_axis(text))
+    except InputError as refusal:
+        assert str(refusal)[-1] in ".?"
