@@ -10,10 +10,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+import types
+import typing
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import pandas
@@ -23,7 +25,7 @@ from random_experiments import write_images
 from cnn_constraints import settings, store, summaries
 from cnn_constraints.config_file import load_config
 from cnn_constraints.executors.local import LocalExecutor
-from cnn_constraints.experiment import DEFAULTS, Axis, Experiment, axis, get, product, replace, replace_axes
+from cnn_constraints.experiment import DEFAULTS, Axis, Experiment, axis, fields, get, product, replace, replace_axes
 from cnn_constraints.resolve import resolve
 from cnn_constraints.training.records import Finished
 from experiments import count, report, sweep
@@ -54,18 +56,14 @@ def get_sweep(base):
 A_LIST = (("return [axis", "return product(base, axis"), ("[0, 1])]", "[0, 1]))"))
 """Changes of CONFIG, which then returns Experiments and no axes."""
 
-OTHER_VALUES = {
-    **{name: 3 for name, value in DEFAULTS.items() if isinstance(value, int)},
-    **{name: "other" for name, value in DEFAULTS.items() if isinstance(value, str)},
-    **{name: (3, 4) for name, value in DEFAULTS.items() if isinstance(value, tuple)},
-    **dict.fromkeys(("data.size", "model.tile", "model.rank", "model.hidden", "training.switch_at"), 5),
-    **dict.fromkeys(("data.folder", "data.digest", "training.switch_from", "training.penalty"), "some where"),
-    **dict.fromkeys(("data.strength", "training.penalty_threshold"), 0.5),
-    **dict.fromkeys(("training.learning_rates", "training.weight_decays", "training.penalty_strengths"), (0.5, 0.25)),
-    "training.violations": ("local", "conv"),
-    "model.constraint": ("dense", "conv"),
-    "model.delta": (3, None),
-}
+
+def other_value(hint: Any) -> Any:
+    """A value of a field's type that no config here has."""
+    if isinstance(hint, types.UnionType):
+        *_, hint = (part for part in typing.get_args(hint) if part is not types.NoneType)
+    if typing.get_origin(hint) is tuple:
+        return (other_value(typing.get_args(hint)[0]),) * 2
+    return {int: 5, float: 0.5, str: "some where"}[hint]
 
 
 class Outcome(NamedTuple):
@@ -157,7 +155,7 @@ def results(place: Path) -> pandas.DataFrame:
 
 @pytest.mark.parametrize("field", DEFAULTS)
 def test_every_config_field_is_a_flag(here, field):
-    value = OTHER_VALUES[field]
+    value = other_value(fields()[field][0])
     words = [str(item) for item in (value if isinstance(value, tuple) else (value,))]
     base = load_config(Path("config.py")).get_config()
     assert get(base, field) != value
