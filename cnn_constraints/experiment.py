@@ -59,6 +59,12 @@ class Data:
     """Of the intervention, 0 to 1: the largest translation as a share of the side, the share of pixels that are noise or
     of labels that are random; None for its own.
     """
+    augmentation: tuple[str, ...] = ()
+    """What is done anew to every batch of training images, and to no others: translate, crop, flip and noise."""
+    augmentation_strengths: tuple[float, ...] = within((), 0, 1)
+    """Of each augmentation: the largest translation, or the margin of a crop, as a share of the side, the probability of a
+    flip, the deviation of noise (an intensity is 0 to 1); () for their own.
+    """
     n_train: int = within(300, 1)
     """Training images: class-balanced, and for one seed each smaller subset lies in the larger ones."""
     n_validation: int = within(300, 1)

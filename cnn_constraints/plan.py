@@ -12,6 +12,7 @@ import numpy as np
 from cnn_constraints.architecture import Cost, activations, build_network, cost
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data import subsets
+from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.environment import device_memory
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Data, Experiment
@@ -103,7 +104,8 @@ def build_task(experiment: Resolved, dataset: Dataset) -> Task:
         raise InputError(f"{str(error)[:-1]}; the images are {size} by {' and '.join(made)}.") from None
     asked = soft_constraints(experiment)
     soft.check(network, asked)
-    return Task(network, image_shape, training.optimizer, training.schedule, training.updates, asked)
+    augmentation = tuple(zip(data.augmentation, data.augmentation_strengths, strict=True))
+    return Task(network, image_shape, training.optimizer, training.schedule, training.updates, asked, augmentation)
 
 
 def cost_of(experiment: Experiment, dataset: Dataset) -> Cost:
@@ -117,12 +119,15 @@ def build_arrays(experiment: Resolved, dataset: Dataset) -> Arrays:
     data, training = experiment.data, experiment.training
     subset = subsets.draw_subset(dataset.train, experiment.seed, data.n_train, data.n_validation)
     positions = subsets.draw_batches(data.n_train, training.batch_size, training.updates, experiment.seed)
+    height, width = dataset.train.images.shape[1:3]
+    order = INTERVENTIONS[data.intervention].order(height * width).astype(np.int32)
     return Arrays(
         seed=np.asarray(experiment.seed, np.uint32),
         hyperparameters=Hyperparameters(*np.asarray(experiment.candidates, np.float32).T),
         batches=subset.train[positions],
         validation=subset.validation,
         standardisation=Standardisation(subset.mean, subset.deviation),
+        order=order if data.augmentation else None,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from cnn_constraints.architecture import NETWORKS, PADDINGS
 from cnn_constraints.data import sources
+from cnn_constraints.data.augmentation import AUGMENTATIONS
 from cnn_constraints.data.interventions import INTERVENTIONS, strength_of
 from cnn_constraints.data.subsets import MOST_POSITIONS
 from cnn_constraints.data.tasks import MOST_BYTES, TASKS
@@ -178,6 +179,9 @@ def _resolve_data(data: Data, digests: dict[str, str]) -> Data:
         data,
         size=sources.size_of(data.source, data.size),
         strength=None if strength is None else _float(strength),
+        augmentation_strengths=_floats(
+            data.augmentation_strengths or tuple(AUGMENTATIONS[name].strength for name in data.augmentation)
+        ),
         digest=found,
     )
 
@@ -280,6 +284,7 @@ def registries() -> dict[str, Collection[str]]:
     return {
         "data.source": sources.names(),
         "data.intervention": INTERVENTIONS,
+        "data.augmentation": AUGMENTATIONS,
         "model.constraint": low_rank.names(),
         "model.padding": PADDINGS,
         "model.network": NETWORKS,
@@ -303,6 +308,17 @@ def _contradictions(data: Data, model: Model, training: Training) -> Iterator[st
     if data.strength is not None and INTERVENTIONS[data.intervention].strength is None:
         having = ", ".join(name for name, one in INTERVENTIONS.items() if one.strength is not None)
         yield f"data.strength is {data.strength}: {data.intervention!r} takes no strength; those that do are {having}."
+    if len(data.augmentation_strengths) not in (0, len(data.augmentation)):
+        yield (
+            f"data.augmentation_strengths is {_shown(data.augmentation_strengths)}: each augmentation needs one, and "
+            f"data.augmentation is {data.augmentation}; leave it out for their own."
+        )
+    if data.augmentation and not INTERVENTIONS[data.intervention].commutes:
+        commuting = ", ".join(name for name, one in INTERVENTIONS.items() if one.commutes)
+        yield (
+            f"data.augmentation is {data.augmentation}: images are augmented before the intervention, and what "
+            f"{data.intervention!r} does is done once, before training; interventions that allow it are {commuting}."
+        )
     if data.size is not None:
         if data.source not in TASKS:
             yield f"data.size is {data.size}: {data.source} has a size of its own; {', '.join(TASKS)} have none."
@@ -337,8 +353,9 @@ def _contradictions(data: Data, model: Model, training: Training) -> Iterator[st
             yield f"training.{name} is {value}: it has no effect without training.{owner}."
     if training.switch_from is not None and (training.switch_at is None or training.switch_at > training.updates):
         yield f"training.switch_at is {training.switch_at}: it must lie between 0 and training.updates, {training.updates}."
-    if len(set(training.violations)) < len(training.violations):
-        yield f"training.violations is {training.violations}: it must name each constraint once."
+    for name, values in (("data.augmentation", data.augmentation), ("training.violations", training.violations)):
+        if len(set(values)) < len(values):
+            yield f"{name} is {values}: it must name each once."
     if training.updates % training.evaluate_every:
         yield (
             f"training.updates is {training.updates}: it must be a multiple of training.evaluate_every, "

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cnn_constraints.data.augmentation import AUGMENTATIONS
 from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.data.tasks import TASKS
 from cnn_constraints.experiment import Data, Experiment, Model, Training, replace
@@ -48,6 +49,11 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
     updates, source = evaluate_every * whole(1, 9), data["source"]
     bordered = names("model", "boundary", "padding")
     padding = bordered["padding"] = bordered["padding"] if bordered["boundary"] == "zero" else "same"
+    augmentation: dict[str, Any] = {}
+    if INTERVENTIONS[data["intervention"]].commutes:
+        chosen = tuple(generator.permutation(sorted(AUGMENTATIONS))[: whole(0, 2)].tolist())
+        given = tuple(generator.random(len(chosen)).tolist())
+        augmentation = {"augmentation": chosen, "augmentation_strengths": ((), given)[whole(0, 1)]}
     has_strength = INTERVENTIONS[data["intervention"]].strength is not None
     soft = [
         {},
@@ -65,6 +71,7 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
             folder=IMAGES if source == "folder" else [None, IMAGES, "/some where/\u00e9"][whole(0, 2)],
             n_train=n_train,
             n_validation=whole(1, 999),
+            **augmentation,
             **data,
         ),
         Model(
@@ -108,6 +115,8 @@ PAIRS: dict[str, tuple[dict[str, Any], Any]] = {
     "data.size": ({"data.source": "quadratic_labels", "data.size": 4}, 5),
     "data.intervention": ({"data.intervention": "edge_noise", "data.strength": 0.5}, "translate"),
     "data.strength": ({"data.intervention": "translate"}, 0.5),
+    "data.augmentation": ({"data.augmentation": ("flip",), "data.augmentation_strengths": (0.3,)}, ("crop",)),
+    "data.augmentation_strengths": ({"data.augmentation": ("flip",)}, (0.3,)),
     "model.tile": ({"model.constraint": "tiled"}, 3),
     "model.rank": ({"model.constraint": "low_rank_local"}, 3),
     "model.network": ({"model.channels": (8, 8)}, "residual"),

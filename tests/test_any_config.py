@@ -78,6 +78,8 @@ IN_ORDER: dict[str, st.SearchStrategy] = {
     "data.reduce": st.integers(1, 2),
     "data.frame": st.none() | st.integers(3, 10),
     "data.strength": st.none() | st.floats(0, 1),
+    "data.augmentation": some(NAMES["data.augmentation"]),
+    "data.augmentation_strengths": some(st.floats(0, 1)),
     "data.n_train": st.integers(1, 30),
     "data.n_validation": st.integers(1, 25),
     "model.constraint": NAMES["model.constraint"] | some(NAMES["model.constraint"]),

@@ -116,7 +116,8 @@ def test_what_can_be_said_in_two_ways_is_one_experiment(experiments):
 
 def test_resolving_changes_nothing_else(experiments):
     two_ways = {f"model.{leaf}" for leaf in ("constraint", "delta", "tile", "rank", "padding")}
-    two_ways |= {"data.digest", "data.size", "data.strength", "training.penalty_threshold"}
+    two_ways |= {"data.digest", "data.size", "data.strength", "data.augmentation_strengths"}
+    two_ways |= {"training.penalty_threshold"}
     for experiment in experiments:
         before, after = flat(experiment), flat(resolve_one(experiment))
         assert {name for name in before if before[name] != after[name]} <= two_ways
@@ -229,6 +230,12 @@ def test_the_ends_of_the_bounds_belong_to_them():
 
 TOGETHER: list[tuple[dict[str, Any], str]] = [
     ({"data.strength": 0.5}, "data.strength is 0.5: 'none' takes no strength"),
+    ({"data.augmentation": ("flip", "flip")}, "data.augmentation is ('flip', 'flip'): it must name each once."),
+    ({"data.augmentation_strengths": (0.5,)}, "data.augmentation_strengths is (0.5,): each augmentation needs one"),
+    (
+        {"data.augmentation": ("flip",), "data.intervention": "edge_noise"},
+        "'edge_noise' does is done once, before training",
+    ),
     ({"data.size": 5}, "data.size is 5: digits has a size of its own"),
     ({"data.source": "quadratic_labels", "data.size": 10**4}, "bytes"),
     ({"model.channels": ()}, "model.channels is ()"),
@@ -247,7 +254,7 @@ TOGETHER: list[tuple[dict[str, Any], str]] = [
     ({"training.switch_at": 3}, "no effect without training.switch_from"),
     ({"training.switch_from": "conv"}, "training.switch_at is None"),
     ({"training.switch_from": "conv", "training.switch_at": 401}, "training.switch_at is 401"),
-    ({"training.violations": ("conv", "conv")}, "each constraint once"),
+    ({"training.violations": ("conv", "conv")}, "each once"),
     ({"training.updates": 399}, "training.updates is 399: it must be a multiple"),
     ({"training.batch_size": 301}, "training.batch_size is 301"),
     ({"training.updates": 40 * 10**6}, "images, each as often"),

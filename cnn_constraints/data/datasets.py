@@ -34,7 +34,7 @@ def aligned(array: np.ndarray) -> np.ndarray:
 
 def images_of(data: Data) -> Data:
     """What experiments on the same images have in common."""
-    return dataclasses.replace(data, n_train=1, n_validation=1)
+    return dataclasses.replace(data, n_train=1, n_validation=1, augmentation=(), augmentation_strengths=())
 
 
 class Datasets:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
@@ -29,10 +29,14 @@ EDGE = 5 / 32
 class Intervention(NamedTuple):
     """apply: takes the data set and the strength, and returns another data set.
     strength: what it is when the config does not say; None for an intervention that has none.
+    commutes: whether images that have been intervened upon may be augmented, as if they had been augmented before (what a
+    translation does at the edges aside). order: of the pixels of an image, by their number, where they were permuted.
     """
 
     apply: Callable[[Dataset, float], Dataset]
     strength: float | None = None
+    commutes: bool = False
+    order: Callable[[int], Int[np.ndarray, " sites"]] = np.arange
 
 
 def intervene(dataset: Dataset, name: str, strength: float | None = None) -> Dataset:
@@ -149,14 +153,14 @@ def randomise_labels(dataset: Dataset, strength: float) -> Dataset:
 
 
 INTERVENTIONS: dict[str, Intervention] = {
-    "none": Intervention(lambda dataset, _: dataset),
-    "permute_pixels": Intervention(permute_pixels),
-    "translate": Intervention(translate, 0.2),
-    "translate_test": Intervention(translate_test, 0.2),
+    "none": Intervention(lambda dataset, _: dataset, commutes=True),
+    "permute_pixels": Intervention(permute_pixels, commutes=True, order=permutation),
+    "translate": Intervention(translate, 0.2, commutes=True),
+    "translate_test": Intervention(translate_test, 0.2, commutes=True),
     "edge_noise": Intervention(edge_noise, 0.99),
     "full_noise": Intervention(full_noise, 0.7),
     "label_positions": Intervention(label_positions),
-    "randomise_labels": Intervention(randomise_labels, 1.0),
+    "randomise_labels": Intervention(randomise_labels, 1.0, commutes=True),
 }
 
 

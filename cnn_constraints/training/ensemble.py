@@ -29,7 +29,7 @@ EVALUATION_CHUNK = 500
 
 class Arrays(NamedTuple):
     """What one experiment is trained on, or with a leading axis what several are, on the host or on a device. All share the
-    images themselves.
+    images themselves. order: of their pixels, where they are augmented.
     """
 
     seed: UInt32[Array | np.ndarray, "*experiments"]
@@ -37,6 +37,7 @@ class Arrays(NamedTuple):
     batches: Int[Array | np.ndarray, "*experiments updates batch"]
     validation: Int[Array | np.ndarray, "*experiments n_validation"]
     standardisation: Standardisation
+    order: Int[Array | np.ndarray, "*experiments sites"] | None = None
 
 
 class Segment(NamedTuple):
@@ -203,11 +204,16 @@ def _start(task: Task, kind: type[Candidates], seed: Array, hyperparameters: Hyp
 def _segment(
     task: Task, candidates: Candidates, arrays: Arrays, first: Int[Array, ""], train_split: Images
 ) -> tuple[Candidates, tuple[Metrics, Metrics, Int[Array, " candidates"], dict[str, Array]]]:
-    def step(candidates: Candidates, batch: Int[Array, " batch"]) -> tuple[Candidates, Metrics]:
-        images, labels = loop.prepare(train_split, batch, arrays.standardisation)
+    key = jax.random.key(arrays.seed)
+
+    def step(candidates: Candidates, now: tuple[Array, Array]) -> tuple[Candidates, Metrics]:
+        number, batch = now
+        own = (arrays.standardisation, arrays.order)
+        images, labels = loop.prepare_batch(task, key, number, train_split, batch, *own)
         return _update(task, candidates, images, labels, arrays.hyperparameters)
 
-    candidates, of_batches = lax.scan(step, candidates, jnp.asarray(arrays.batches))
+    numbers = first + jnp.arange(len(arrays.batches))
+    candidates, of_batches = lax.scan(step, candidates, (numbers, jnp.asarray(arrays.batches)))
     variables = candidates.map(lambda one: one.variables)
     validation = _evaluate(task, variables, train_split, arrays.validation, arrays.standardisation)
     candidates = candidates.map(partial(loop.remember, first), of_batches.loss.T, validation)

@@ -3,6 +3,7 @@
 `train` is the ordinary loop that anyone would write. It is the reference that the ensemble engine is tested against.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,14 +13,15 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
+from cnn_constraints.data.augmentation import WHITE, augment
 from cnn_constraints.network import AnyNetwork
 from cnn_constraints.training import soft_constraints
 from cnn_constraints.training.metrics import Metrics, better, measure, worst
 from cnn_constraints.training.optimizer import OPTIMIZERS, SCHEDULES
 from cnn_constraints.training.soft_constraints import NONE, SoftConstraints
 
-INITIAL_WEIGHTS = 0
-"""Name of the stream of `jax.random.key(seed)` from which initial weights come."""
+INITIAL_WEIGHTS, AUGMENTATION = 0, 1
+"""Names of the streams of `jax.random.key(seed)` from which initial weights come, and what augments the images."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Task:
     schedule: str
     updates: int
     soft: SoftConstraints = NONE
+    augmentation: tuple[tuple[str, float], ...] = ()
 
 
 class Hyperparameters(NamedTuple):
@@ -107,11 +110,37 @@ def start(task: Task, key: jax.Array) -> Candidate:
 
 
 def prepare(
-    split: Images, indices: Int[Array | np.ndarray, " batch"], standardisation: Standardisation
+    split: Images,
+    indices: Int[Array | np.ndarray, " batch"],
+    standardisation: Standardisation,
+    augmented: Callable[[Array], Array] | None = None,
 ) -> tuple[Float[Array, "batch height width channels"], Int[Array, " batch"]]:
-    """(intensity - mean) / deviation, for the images at `indices`."""
-    images = jnp.asarray(split.images)[indices].astype(jnp.float32)
+    """(intensity - mean) / deviation, for the images at `indices`; augmented: of images in which white is 1."""
+    images = jnp.asarray(split.images)[indices].astype(float)
+    if augmented is not None:
+        white = WHITE if jnp.issubdtype(split.images.dtype, jnp.integer) else 1
+        images = white * augmented(images / white)
     return (images - standardisation.mean) / standardisation.deviation, jnp.asarray(split.labels)[indices]
+
+
+def prepare_batch(
+    task: Task,
+    key: jax.Array,
+    number: Int[Array, ""] | int,
+    split: Images,
+    indices: Int[Array | np.ndarray, " batch"],
+    standardisation: Standardisation,
+    order: Int[Array | np.ndarray, " sites"] | None,
+) -> tuple[Float[Array, "batch height width channels"], Int[Array, " batch"]]:
+    """`prepare` for the update that follows so many, with the augmentation of the task, drawn from the experiment's key.
+
+    order: of the pixels of augmented images; see `augment`. Mean and deviation stay those of images as they were.
+    """
+    if order is None:
+        return prepare(split, indices, standardisation)
+    own = jax.random.fold_in(jax.random.fold_in(key, AUGMENTATION), number)
+    augmented = lambda images: augment(own, images, task.augmentation, jnp.asarray(order))
+    return prepare(split, indices, standardisation, augmented)
 
 
 def update(
@@ -157,6 +186,7 @@ def evaluate(
     return measure(logits, labels)
 
 
+_jitted_prepare_batch = jax.jit(prepare_batch, static_argnums=0)
 _jitted_update = jax.jit(update, static_argnums=0)
 _jitted_evaluate = jax.jit(evaluate, static_argnums=0)
 
@@ -186,11 +216,13 @@ def train(
     validation: Int[Array | np.ndarray, " n_validation"],
     standardisation: Standardisation,
     evaluate_every: int,
+    order: Int[Array | np.ndarray, " sites"] | None = None,
 ) -> tuple[Candidate, list[Metrics]]:
     """The ordinary loop: one candidate, one jitted update at a time. Returns the candidate and its validation metrics."""
     candidate, history, losses = start(task, key), [], []
     for number, batch in enumerate(batches, start=1):
-        candidate, of_batch = _jitted_update(task, candidate, *prepare(split, batch, standardisation), hyperparameters)
+        prepared = _jitted_prepare_batch(task, key, number - 1, split, batch, standardisation, order)
+        candidate, of_batch = _jitted_update(task, candidate, *prepared, hyperparameters)
         losses.append(of_batch.loss)
         if number % evaluate_every == 0:
             examples = _jitted_evaluate(task, candidate.variables, *prepare(split, validation, standardisation))

@@ -82,9 +82,8 @@ def train_loop(experiment: Resolved, dataset: Dataset, number: int = 0, updates:
     task, arrays = build_task(experiment, dataset), widened(build_arrays(experiment, dataset))
     hyperparameters = jax.tree.map(lambda leaf: leaf[number], arrays.hyperparameters)
     data = to_device(dataset.train), arrays.batches[:updates], arrays.validation, arrays.standardisation
-    return task, *loop.train(
-        task, jax.random.key(experiment.seed), hyperparameters, *data, evaluate_every=experiment.training.evaluate_every
-    )
+    every, order = experiment.training.evaluate_every, arrays.order
+    return task, *loop.train(task, jax.random.key(experiment.seed), hyperparameters, *data, every, order)
 
 
 def require_the_ordinary_loop(
