@@ -36,13 +36,15 @@ class Data:
     """The images, and which of them are seen."""
 
     source: str = "digits"
-    """mnist, fashion_mnist, cifar10 (tensorflow-datasets), digits (no download), folder (train/<class>/*.png), or a
-    synthetic task: quadratic_labels, signal_patches.
+    """mnist, fashion_mnist, cifar10 (tensorflow-datasets), digits (no download), folder (train/<class>/*.png), arrays (an
+    .npz file), or a synthetic task: quadratic_labels, signal_patches.
     """
     folder: str | None = None
     """Where the images of `folder` lie, or the original archives (else the variable CNN_CONSTRAINTS_DATA says where)."""
+    file: str | None = None
+    """The .npz file of `arrays`: images, labels, and test_images and test_labels if there are any."""
     digest: str | None = None
-    """SHA-256 of the images of `folder`; None for that of the images that lie there now."""
+    """SHA-256 of the images of `folder` or `arrays`; None for that of the images that lie there now."""
     size: int | None = within(None, 1)
     """Side of the images of a synthetic task, or its number of patches; None for its own."""
     reduce: int = within(1, 1)
@@ -183,6 +185,11 @@ def flat(experiment: Experiment) -> dict[str, Any]:
 
 
 DEFAULTS = flat(Experiment())
+
+PLACES = ("data.folder", "data.file")
+"""Fields that say where images lie, which tells no two experiments apart: archives are verified by their checksums, and
+other images are known by their digest.
+"""
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

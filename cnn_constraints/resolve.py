@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cnn_constraints.architecture import NETWORKS, PADDINGS
-from cnn_constraints.data import sources
+from cnn_constraints.data import npz, sources
 from cnn_constraints.data.augmentation import AUGMENTATIONS
 from cnn_constraints.data.interventions import INTERVENTIONS, strength_of
 from cnn_constraints.data.subsets import MOST_POSITIONS
@@ -22,6 +22,7 @@ from cnn_constraints.data.tasks import MOST_BYTES, TASKS
 from cnn_constraints.errors import InputError, unknown_name
 from cnn_constraints.experiment import (
     DEFAULTS,
+    PLACES,
     Data,
     Experiment,
     Model,
@@ -108,7 +109,7 @@ def _resolve(experiment: Experiment, digests: dict[str, str]) -> Resolved:
 
 def name_of(values: Mapping[str, Any]) -> str:
     """The hash of the values, by dotted name, that are not at their default; the path of data is none of them."""
-    own = {name: value for name, value in values.items() if name != "data.folder" and value != DEFAULTS.get(name)}
+    own = {name: value for name, value in values.items() if name not in PLACES and value != DEFAULTS.get(name)}
     return digest(json.dumps(own, sort_keys=True).encode())[:HASH_DIGITS]
 
 
@@ -158,20 +159,20 @@ def _resolve_training(training: Training) -> Training:
 
 
 def _resolve_data(data: Data, digests: dict[str, str]) -> Data:
-    """digests: of the folders of images that were looked at already."""
-    found = None
-    if data.source == "folder" and data.folder is not None:
-        if data.folder not in digests:
-            digests[data.folder] = sources.digest(data.folder)
-        found = digests[data.folder]
+    """digests: of the folders and files of images that were looked at already."""
+    found, place = None, {"folder": data.folder, "arrays": data.file}.get(data.source)
+    if place is not None:
+        if place not in digests:
+            digests[place] = npz.digest(place) if data.source == "arrays" else sources.digest(place)
+        found = digests[place]
         if data.digest not in (None, found):
             raise InputError(
-                f"data.digest is {_shown(data.digest)}, and the images in {data.folder!r} have {found}: put back those "
-                f"that it is of, or leave it out."
+                f"data.digest is {_shown(data.digest)}, and the images in {place!r} have {found}: put back those that it "
+                f"is of, or leave it out."
             )
     elif data.digest is not None:
         raise InputError(
-            f"data.digest is {_shown(data.digest)}: only images in a folder, of the source folder, have one, so leave it "
+            f"data.digest is {_shown(data.digest)}: only the images of the sources folder and arrays have one, so leave it "
             f"out."
         )
     strength = strength_of(data.intervention, data.strength)
@@ -361,8 +362,6 @@ def _contradictions(data: Data, model: Model, training: Training) -> Iterator[st
             f"training.updates is {training.updates}: it must be a multiple of training.evaluate_every, "
             f"{training.evaluate_every}."
         )
-    if training.batch_size > data.n_train:
-        yield f"training.batch_size is {training.batch_size}: it must not exceed data.n_train, {data.n_train}."
     if training.batch_size * training.updates > MOST_POSITIONS:
         yield (
             f"training.batch_size times training.updates is {training.batch_size:,} times {training.updates:,}: an "

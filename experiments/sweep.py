@@ -31,16 +31,13 @@ import tyro
 
 from cnn_constraints.config_file import Sweep, load_config, sweep_of, try_config
 from cnn_constraints.errors import InputError
-from cnn_constraints.experiment import Axis, Experiment, axis, flat, get, replace, require_sections
+from cnn_constraints.experiment import PLACES, Axis, Experiment, axis, flat, get, replace, require_sections
 from cnn_constraints.grid import parse_axis
 from cnn_constraints.settings import import_jax, prepare_jax
 from experiments.entry import entry_point, nothing_but_errors, parse_flags
 
 if TYPE_CHECKING:
     from cnn_constraints.resolve import Resolved
-
-PLACES = ("data.folder",)
-"""Fields that may differ where a run is repeated: no result depends on where images lie."""
 
 
 @dataclass(frozen=True)

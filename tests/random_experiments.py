@@ -15,8 +15,8 @@ from cnn_constraints.lattice import constraints
 from cnn_constraints.resolve import registries
 from cnn_constraints.training.soft_constraints import BETA_LASSO
 
-IMAGES = "here"
-"""A folder of images in the working directory, if `random_experiment` is to draw the source `folder`."""
+IMAGES, ARRAYS_FILE = "here", "here.npz"
+"""A folder and a file of images in the working directory, for `random_experiment` to draw the sources of such."""
 
 
 def random_experiment(generator: np.random.Generator) -> Experiment:
@@ -44,7 +44,7 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
     def numbers() -> tuple[float, ...]:
         return tuple((10 ** generator.uniform(-9, 9, whole(1, 3))).tolist())
 
-    layers, n_train, evaluate_every = whole(1, 3), whole(1, 999), whole(1, 50)
+    layers, evaluate_every = whole(1, 3), whole(1, 50)
     data = names("data", "source", "intervention")
     updates, source = evaluate_every * whole(1, 9), data["source"]
     bordered = names("model", "boundary", "padding")
@@ -69,7 +69,8 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
             frame=[None, whole(1, 40)][whole(0, 1)],
             strength=[None, generator.random()][whole(0, 1)] if has_strength else None,
             folder=IMAGES if source == "folder" else [None, IMAGES, "/some where/\u00e9"][whole(0, 2)],
-            n_train=n_train,
+            file=ARRAYS_FILE if source == "arrays" else None,
+            n_train=whole(1, 999),
             n_validation=whole(1, 999),
             **augmentation,
             **data,
@@ -89,7 +90,7 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
         Training(
             learning_rates=numbers(),
             weight_decays=(*numbers(), 0.0)[whole(0, 1) :],
-            batch_size=whole(1, n_train),
+            batch_size=whole(1, 999),
             updates=updates,
             evaluate_every=evaluate_every,
             **names("training", "optimizer", "schedule"),
@@ -97,6 +98,12 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
         ),
         whole(0, 2**32 - 1),
     )
+
+
+def write_arrays(path: Path, generator: np.random.Generator, per_class: int = 30, side: int = 8) -> None:
+    """So many random gray images of each of two classes."""
+    labels = generator.permutation(np.repeat([0, 1], per_class))
+    np.savez(path, images=generator.integers(0, 256, (2 * per_class, side, side), np.uint8), labels=labels)
 
 
 def write_images(folder: Path, generator: np.random.Generator, per_class: int = 30, side: int = 8) -> None:

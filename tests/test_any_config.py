@@ -36,18 +36,19 @@ SMALL = Experiment(
     Training(updates=2, evaluate_every=1, batch_size=4, learning_rates=(0.01,)),
 )
 
-FOLDER = "images"
+FOLDER, FILE = "images", "images.npz"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def world(tmp_path_factory) -> Iterator[None]:
-    """A folder of images and none of archives, small tasks, and values as they come from a user."""
+    """A folder and a file of images, no folder of archives, small tasks, and values as they come from a user."""
     here = tmp_path_factory.mktemp("world")
     generator = np.random.default_rng()
     for number in range(60):
         path = here / FOLDER / ("train", "test")[number % 2] / "ab"[number // 2 % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 256, (8, 6), np.uint8)).save(path)
+    np.savez(here / FILE, images=generator.random((60, 8, 6)), labels=np.arange(60) % 2)
     (here / "nothing").mkdir()
     jaxtyping.config.update("jaxtyping_disable", True)
     with pytest.MonkeyPatch.context() as patch:
@@ -71,8 +72,9 @@ NAMES = {field: st.sampled_from(sorted(names)) for field, names in registries().
 
 IN_ORDER: dict[str, st.SearchStrategy] = {
     **NAMES,
-    "data.source": st.sampled_from(["digits", "digits", "folder", *tasks.TASKS]),
+    "data.source": st.sampled_from(["digits", "digits", "folder", "arrays", *tasks.TASKS]),
     "data.folder": st.none() | st.just(FOLDER),
+    "data.file": st.none() | st.just(FILE),
     "data.digest": st.none() | st.just("0" * 64) | st.builds(lambda: sources.digest(FOLDER)),
     "data.size": st.none() | st.integers(1, 12),
     "data.reduce": st.integers(1, 2),

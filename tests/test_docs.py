@@ -23,7 +23,7 @@ from cnn_constraints import store
 from cnn_constraints.claims import registry
 from cnn_constraints.claims.claim import Laboratory
 from cnn_constraints.config_file import load_config
-from cnn_constraints.data import interventions, sources
+from cnn_constraints.data import augmentation, interventions, sources
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.experiment import flat
 from cnn_constraints.lattice import constraints, counts, order
@@ -35,7 +35,10 @@ from experiments.entry import parse_flags
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILES = [path for path in sorted((ROOT / "cnn_constraints").rglob("*.py")) if ">>>" in path.read_text()]
-REGISTRIES: list[Any] = [constraints.CONSTRAINTS, sources.SOURCES, interventions.INTERVENTIONS, registry.CLAIMS]
+REGISTRIES: list[Any] = [
+    *(constraints.CONSTRAINTS, sources.SOURCES, interventions.INTERVENTIONS, augmentation.AUGMENTATIONS),
+    registry.CLAIMS,
+]
 
 SMALL = cc.Experiment(
     data=cc.Data(n_train=20, n_validation=20),
@@ -174,15 +177,24 @@ def test_the_new_constraint_is_a_convolution_whose_kernel_may_be_turned(extended
     assert counts.sizes("symmetric", cc.Geometry(5, 6), 1).weights == 5
 
 
-def test_new_constraint_source_and_intervention_train_by_the_lines_of_running(extended, tmp_path, monkeypatch):
+def test_new_constraint_source_intervention_and_augmentation_train_by_the_lines_of_running(
+    extended, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     experiment = cc.replace(
-        SMALL, {"data.source": "stripes", "data.intervention": "fade", "model.constraint": "symmetric"}
+        SMALL,
+        {
+            "data.source": "stripes",
+            "data.intervention": "fade",
+            "data.augmentation": ("brighten",),
+            "model.constraint": "symmetric",
+        },
     )
     _, run_it = blocks("docs/running.md")
     exec(run_it, {"get_config": lambda: experiment, "get_sweep": lambda base: []})
     row, _ = cc.read("runs/mine").to_dict("records")
     assert 0 <= row["test_accuracy"] <= 1 and row["data.strength"] == 0.5
+    assert list(row["data.augmentation_strengths"]) == [0.3]
     assert row["parameters"] == 2 * 5 + 2 + (2 * 16 + 1) * 2
 
 

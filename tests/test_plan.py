@@ -13,7 +13,7 @@ from cnn_constraints.architecture import PADDINGS, build_network, cost
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.errors import InputError
-from cnn_constraints.experiment import DEFAULTS, Data, Experiment, axis, get, product, replace
+from cnn_constraints.experiment import DEFAULTS, PLACES, Data, Experiment, axis, get, product, replace
 from cnn_constraints.lattice import low_rank
 from cnn_constraints.network import NORMALISATIONS, READOUTS
 from cnn_constraints.plan import Group, build_arrays, build_task, cost_of, plan
@@ -53,7 +53,7 @@ def random_experiments(generator: np.random.Generator) -> list[Resolved]:
 
 def as_told(one: Resolved) -> tuple:
     """What a program is told: all fields that are no arrays to it, and the number of candidates."""
-    fields = [get(one, field) for field in DEFAULTS if field not in (*ARRAYS, "data.folder")]
+    fields = [get(one, field) for field in DEFAULTS if field not in (*ARRAYS, *PLACES)]
     return *fields, len(one.candidates)
 
 

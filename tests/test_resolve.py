@@ -13,13 +13,14 @@ from typing import Any
 import jaxtyping
 import numpy as np
 import pytest
-from random_experiments import IMAGES, PAIRS, pair, random_experiment, write_images
+from random_experiments import ARRAYS_FILE, IMAGES, PAIRS, pair, random_experiment, write_arrays, write_images
 
 import cnn_constraints as cc
 from cnn_constraints.data import sources
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import (
     DEFAULTS,
+    PLACES,
     Experiment,
     axis,
     fields,
@@ -39,9 +40,12 @@ LOCAL = {name for name in low_rank.names() if constraints.find(low_rank.bank_of(
 
 @pytest.fixture(autouse=True, scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A working directory in which IMAGES is a folder of images; values come as from a user, whose shapes nobody checks."""
+    """A working directory with IMAGES, a folder of images, and ARRAYS_FILE; values come as from a user, whose shapes nobody
+    checks.
+    """
     place = tmp_path_factory.mktemp("images")
     write_images(place / IMAGES, np.random.default_rng(), per_class=2)
+    write_arrays(place / ARRAYS_FILE, np.random.default_rng())
     jaxtyping.config.update("jaxtyping_disable", True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
@@ -142,13 +146,13 @@ def test_the_candidates_are_every_combination_the_last_fastest(experiments):
 def test_a_name_is_of_the_fields_that_are_not_at_their_default_and_of_no_other(experiments):
     """So a field to come, whose default does what was done before, renames nothing; and JSON has the same name."""
     for one in resolve(experiments):
-        told = {name: value for name, value in flat(one).items() if value != DEFAULTS[name] and name != "data.folder"}
+        told = {name: value for name, value in flat(one).items() if value != DEFAULTS[name] and name not in PLACES}
         assert one.name == name_of(told) == name_of(flatten(to_json(one)))
         assert re.fullmatch(r"[0-9a-f]{12}", one.name) and re.fullmatch(r"[0-9a-f]{12}", one.group)
 
 
 def test_every_field_is_in_the_name():
-    assert set(DEFAULTS) - set(PAIRS) == {"data.folder", "data.digest"}
+    assert set(DEFAULTS) - set(PAIRS) == {*PLACES, "data.digest"}
     for field in PAIRS:
         one, other = map(resolve_one, pair(field))
         assert {name for name in DEFAULTS if get(one, name) != get(other, name)} == {field}
@@ -220,10 +224,10 @@ def test_a_misspelt_name_is_told_the_nearest(field):
 
 
 def test_the_ends_of_the_bounds_belong_to_them():
-    alone = {name for name, (changes, _) in PAIRS.items() if not changes} - {"model.channels", "training.batch_size"}
+    alone = {name for name, (changes, _) in PAIRS.items() if not changes} - {"model.channels"}
     for field in alone:
         if (bounds := fields()[field][1]) and not is_tuple(field):
-            changes = {field: bounds["least"], "training.batch_size": 1, "training.evaluate_every": 1}
+            changes = {field: bounds["least"], "training.evaluate_every": 1}
             assert get(resolve_one(replace(Experiment(), changes)), field) == bounds["least"]
     assert resolve_one(replace(Experiment(), {"seed": 2**32 - 1})).seed == 2**32 - 1
 
@@ -256,10 +260,11 @@ TOGETHER: list[tuple[dict[str, Any], str]] = [
     ({"training.switch_from": "conv", "training.switch_at": 401}, "training.switch_at is 401"),
     ({"training.violations": ("conv", "conv")}, "each once"),
     ({"training.updates": 399}, "training.updates is 399: it must be a multiple"),
-    ({"training.batch_size": 301}, "training.batch_size is 301"),
     ({"training.updates": 40 * 10**6}, "images, each as often"),
     ({"data.source": "folder", "data.folder": "nowhere"}, "There is no data folder 'nowhere'"),
-    ({"data.digest": "0"}, "data.digest is '0': only images in a folder"),
+    ({"data.digest": "0"}, "data.digest is '0': only the images of the sources folder and arrays"),
+    ({"data.source": "arrays", "data.file": "nowhere"}, "There is no data file 'nowhere'"),
+    ({"data.source": "arrays", "data.file": ARRAYS_FILE, "data.digest": "0"}, f"the images in {ARRAYS_FILE!r} have"),
     ({"data.source": "folder", "data.folder": IMAGES, "data.digest": "0"}, f"the images in {IMAGES!r} have"),
 ]
 
@@ -304,6 +309,11 @@ def test_the_same_images_are_one_experiment_wherever_they_lie(gray, monkeypatch)
     assert len(resolved) == 2 and read == places
     assert resolved[0].data.digest == whole(gray)
     assert resolve_one(of_folder(gray, **{"data.digest": whole(gray)})) == resolved[0]
+    write_arrays(gray.parent / "a.npz", np.random.default_rng(0))
+    shutil.copy(gray.parent / "a.npz", gray.parent / "b.npz")
+    write_arrays(gray.parent / "other.npz", np.random.default_rng(1))
+    files = product(Experiment(), axis("data.source", ["arrays"]), axis("data.file", ["a.npz", "b.npz", "other.npz"]))
+    assert [one.data.file for one in resolve(files)] == ["a.npz", "other.npz"]
     # Archives are verified by their checksums, wherever they lie.
     archives = product(Experiment(), axis("data.source", ["mnist"]), axis("data.folder", [None, "a", "gray"]))
     assert len(resolve(archives)) == 1

@@ -15,7 +15,8 @@ ALIGNMENT = 64
 
 def build_dataset(data: Data) -> Dataset:
     """Raises InputError for data that cannot be read."""
-    dataset = sources.reduce_images(sources.load(data.source, data.folder, data.size), data.reduce)
+    loaded = sources.load(data.source, data.folder, data.size, data.file)
+    dataset = sources.reduce_images(loaded, data.reduce)
     if data.frame is not None:
         dataset = place_in_frame(dataset, data.frame)
     dataset = intervene(dataset, data.intervention, data.strength)

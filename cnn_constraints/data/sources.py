@@ -11,6 +11,7 @@ import numpy as np
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data.archives import load_archives
+from cnn_constraints.data.npz import load_npz
 from cnn_constraints.data.tasks import TASKS
 from cnn_constraints.errors import InputError
 from cnn_constraints.files import digest_of_all
@@ -21,25 +22,35 @@ DIGITS_TEST_PER_CLASS = 40
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def load(name: str, folder: str | Path | None = None, size: int | None = None) -> Dataset:
+def load(
+    name: str, folder: str | Path | None = None, size: int | None = None, file: str | Path | None = None
+) -> Dataset:
     """The dataset of the source `name`: images (examples, height, width, channels) and int32 labels.
 
     Images are uint8, 0 to 255; those of a synthetic task (`tasks.TASKS`) of side `size` are float32.
 
     `folder` holds the original archives of mnist, fashion_mnist or cifar10, directly or in a subfolder named after the
     source; without it they are looked for in the folder that the environment variable CNN_CONSTRAINTS_DATA names, and
-    where that is not set they are downloaded. The source `folder` needs one; `digits` and tasks read none.
+    where that is not set they are downloaded. The source `folder` needs one, and `arrays` a `file`; `digits` and tasks read
+    nothing.
 
-    Raises InputError for an unknown name, for a folder that does not exist or is not read, and for whatever the source
-    finds wrong.
+    Raises InputError for an unknown name, for a folder or file that does not exist or is not read, and for whatever the
+    source finds wrong.
     """
-    if folder is not None and name in ("digits", *TASKS):
+    if file is not None and name != "arrays":
+        raise InputError(
+            f"data.file is {str(file)!r}: only the data.source arrays reads a file; leave it out, or name that."
+        )
+    if folder is not None and name in ("digits", "arrays", *TASKS):
         raise InputError(
             f"data.folder is {str(folder)!r}: {name} reads no folder; leave it out, or name its data.source."
         )
     if name in TASKS:
         return TASKS[name].draw(size or TASKS[name].size)
-    return errors.find("data source", name, SOURCES)(None if folder is None else _existing(folder))
+    source = errors.find("data source", name, SOURCES)
+    if name == "arrays":
+        return source(None if file is None else Path(file))
+    return source(None if folder is None else _existing(folder))
 
 
 def names() -> list[str]:
@@ -221,4 +232,5 @@ SOURCES: dict[str, Callable[[Path | None], Dataset]] = {
     "cifar10": partial(archives, "cifar10"),
     "digits": digits,
     "folder": image_folder,
+    "arrays": load_npz,
 }

@@ -11,7 +11,6 @@ from cnn_constraints.summaries.table import CELL as CELL
 from cnn_constraints.summaries.table import CONDITIONS as CONDITIONS
 from cnn_constraints.summaries.table import DELTA as DELTA
 from cnn_constraints.summaries.table import N_TRAIN as N_TRAIN
-from cnn_constraints.summaries.table import PLACE as PLACE
 from cnn_constraints.summaries.table import READOUT as READOUT
 from cnn_constraints.summaries.table import SIZES as SIZES
 from cnn_constraints.summaries.table import SWEEPS as SWEEPS

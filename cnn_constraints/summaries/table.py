@@ -8,15 +8,13 @@ import pandas
 
 from cnn_constraints import experiment
 from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import PLACES
 from cnn_constraints.lattice import low_rank
 
 CELL, DELTA, N_TRAIN, READOUT = "model.constraint", "model.delta", "data.n_train", "model.readout"
 
 SIZES = (DELTA, "model.tile", "model.rank")
 """Whole numbers, or one a layer, that are missing where they mean nothing to a cell; no delta is all offsets."""
-
-PLACE = "data.folder"
-"""A path, which tells no two experiments apart."""
 
 SWEEPS = {"conv": "tied weights", "shared": "tied weights", "local": "untied weights", "dense": "untied weights"}
 """The delta-sweep of each cell; shared and dense are the ends of theirs, at all offsets."""
@@ -130,4 +128,4 @@ def conditions_in_words(table: pandas.DataFrame) -> str:
 def config_fields(table: pandas.DataFrame) -> list[str]:
     """Config fields by which experiments are told apart: all but the seed, and the place of their images."""
     names = [name for name in table.columns if name.startswith(("data.", "model.", "training."))]
-    return [name for name in names if name != PLACE]
+    return [name for name in names if name not in PLACES]

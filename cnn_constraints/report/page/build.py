@@ -12,6 +12,7 @@ import pandas
 
 from cnn_constraints import settings, store, summaries
 from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import PLACES
 from cnn_constraints.files import atomic_write
 from cnn_constraints.report.answer import answer
 from cnn_constraints.report.page import rows
@@ -171,7 +172,7 @@ def _facts(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
 
 def _details(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
     """What all experiments have in common, and where they were made."""
-    words = {name: results[name].map(str).unique() for name in [*summaries.config_fields(results), summaries.PLACE]}
+    words = {name: results[name].map(str).unique() for name in [*summaries.config_fields(results), *PLACES]}
     unsaid = ("None", "nan", "<NA>", "()", "[]")
     common = {name: values[0] for name, values in words.items() if len(values) == 1 and values[0] not in unsaid}
     made = {}
