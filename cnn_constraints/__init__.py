@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from cnn_constraints.layer import Dense as Dense
     from cnn_constraints.layer import Local as Local
     from cnn_constraints.layer import Shared as Shared
+    from cnn_constraints.store import load as load
+    from cnn_constraints.store import predict as predict
     from cnn_constraints.store import read as read
     from cnn_constraints.summaries import compare as compare
     from cnn_constraints.summaries import compare_differences as compare_differences
@@ -54,7 +56,7 @@ _WHERE = {
     "lattice.order": ("join", "leq", "meet"),
     "layer": ("ConstrainedLayer", "Conv", "Dense", "Local", "Shared"),
     "sweep": ("Observer", "run"),
-    "store": ("read",),
+    "store": ("load", "predict", "read"),
     "summaries": ("compare", "compare_differences", "comparisons", "summarise"),
     "variables": ("embed", "expand", "project", "violation"),
 }

@@ -147,6 +147,10 @@ class Training:
     """Of beta_lasso, its beta: weights below beta times the strength become 0 at every update; None for 50."""
     violations: tuple[str, ...] = ()
     """Constraints stronger than the model's: how far the layers are from each is measured at every look."""
+    extend_grid: int = within(0, 0)
+    """At most so many more grids are tried, each beyond that end of those before where the best candidate stands, until it
+    stands at none.
+    """
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ class Group(NamedTuple):
         return BYTES_PER_PARAMETER * self.cost.parameters * len(self.first.candidates)
 
     @property
+    def weights_bytes(self) -> int:
+        """Of the network that an experiment chooses, where weights are kept."""
+        return 4 * self.cost.parameters
+
+    @property
     def most_memory(self) -> int:
         """Bytes that one experiment may take in all: beside its parameters, for every candidate and image evaluated at once
         what the network makes of it.
@@ -123,12 +128,17 @@ def build_arrays(experiment: Resolved, dataset: Dataset) -> Arrays:
     order = INTERVENTIONS[data.intervention].order(height * width).astype(np.int32)
     return Arrays(
         seed=np.asarray(experiment.seed, np.uint32),
-        hyperparameters=Hyperparameters(*np.asarray(experiment.candidates, np.float32).T),
+        hyperparameters=as_arrays(experiment.candidates),
         batches=subset.train[positions],
         validation=subset.validation,
         standardisation=Standardisation(subset.mean, subset.deviation),
         order=order if data.augmentation else None,
     )
+
+
+def as_arrays(candidates: Sequence[Hyperparameters]) -> Hyperparameters:
+    """The same as arrays, an entry a candidate."""
+    return Hyperparameters(*np.asarray(candidates, np.float32).T)
 
 
 def to_device(split: Split) -> Images:

@@ -204,7 +204,7 @@ def _candidates(training: Training) -> tuple[Hyperparameters, ...]:
 
 ARRAYS = (
     *("seed", "data.n_train", "data.intervention", "data.strength"),
-    *("training.learning_rates", "training.weight_decays", "training.penalty_strengths"),
+    *("training.learning_rates", "training.weight_decays", "training.penalty_strengths", "training.extend_grid"),
 )
 """Fields that are arrays to a program, so that experiments of one group may differ in them."""
 
@@ -342,6 +342,10 @@ def _contradictions(data: Data, model: Model, training: Training) -> Iterator[st
         values = getattr(training, name)
         if not values or len(set(map(np.float32, values))) < len(values):
             yield f"training.{name} is {_shown(values)}: it needs one or more numbers, all different in 32 bits."
+    if training.extend_grid and all(len(getattr(training, name)) == 1 for name in lists):
+        yield (
+            f"training.extend_grid is {training.extend_grid}: it has no effect where {' and '.join(lists)} have one value."
+        )
     if (candidates := math.prod(len(getattr(training, name)) for name in lists)) > MOST_CANDIDATES:
         named = " times ".join(f"training.{name}" for name in lists)
         yield f"{named} make {candidates:,} combinations: an experiment has at most {MOST_CANDIDATES:,}."

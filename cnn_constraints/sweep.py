@@ -65,15 +65,17 @@ def run(
     folder: str | Path,
     *,
     checkpoint_every: float = CHECKPOINT_EVERY,
+    keep_weights: bool = False,
     ray: RaySettings | None = None,
     observer: Observer | None = None,
     arguments: Sequence[str] = (),
 ) -> Ran:
     """Train and test every experiment that is not finished in the run folder, and keep what each found.
 
-    checkpoint_every: seconds of training between two checkpoints. ray: trains on a Ray cluster, and not here. observer: is
-    told of each look and each result. arguments: of a command, to be kept with the versions of everything. In the main
-    thread the first Ctrl-C or SIGTERM stops with a checkpoint, and the same call goes on from there.
+    checkpoint_every: seconds of training between two checkpoints. keep_weights: keep the chosen network of each experiment
+    too, and train those again whose weights are not there. ray: trains on a Ray cluster, and not here. observer: is told of
+    each look and each result. arguments: of a command, to be kept with the versions of everything. In the main thread the
+    first Ctrl-C or SIGTERM stops with a checkpoint, and the same call goes on from there.
 
     Raises InputError, before anything is trained or written, for what cannot be; KeyboardInterrupt where it is stopped.
     """
@@ -91,17 +93,19 @@ def run(
     load, folder = Datasets(), Path(folder)
     resolved = resolve([experiments] if isinstance(experiments, Experiment) else experiments)
     groups = plan(resolved, load)
-    left = without(groups, store.finished(folder))
+    left = without(groups, store.finished(folder, keep_weights))
     count = 0
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(Interruption()).asked
         progress = stack.enter_context(ProgressBar(left, observer.looked if observer else None))
         if ray:
-            executor = stack.enter_context(RayExecutor(progress, load, ray, stop))
+            executor = stack.enter_context(RayExecutor(progress, load, ray, stop, keep_weights))
         else:
-            executor = LocalExecutor(progress, load, store.Checkpoints(folder), checkpoint_every, stop, left)
+            checkpoints = store.Checkpoints(folder)
+            executor = LocalExecutor(progress, load, checkpoints, checkpoint_every, stop, left, keep_weights)
             stack.callback(executor.close)
-        opened = stack.enter_context(store.open_run(folder, resolved, describe_environment(list(arguments))))
+        environment = describe_environment(list(arguments))
+        opened = stack.enter_context(store.open_run(folder, resolved, environment, keep_weights))
         if observer:
             observer.opened()
         for found in work(groups, opened, executor.run, stop):

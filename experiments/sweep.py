@@ -61,6 +61,8 @@ class Command:
     """Write event files for TensorBoard into <run>/tensorboard as experiments are finished (pip install -e
     '.[tensorboard]').
     """
+    keep: tuple[Literal["weights"], ...] = ()
+    """weights: keep the chosen network of each experiment too, in <run>/weights, and train again what has none there."""
     checkpoint_every: float = 60.0
     """Seconds of training between two checkpoints of a group; 0 for one after every look at the validation data."""
     executor: Literal["local", "ray"] = "local"
@@ -94,7 +96,7 @@ def main(arguments: list[str]) -> None:
         experiments = build_sweep(request)
         folder = command.output or default_folder(command.config)
         if command.dry_run:
-            show_plan(experiments, folder, command.json)
+            show_plan(experiments, folder, command.json, "weights" in command.keep)
             return
         from cnn_constraints.executors.ray import RaySettings
         from cnn_constraints.report import outcome
@@ -110,6 +112,7 @@ def main(arguments: list[str]) -> None:
             experiments,
             folder,
             checkpoint_every=command.checkpoint_every,
+            keep_weights="weights" in command.keep,
             ray=RaySettings(*of_ray) if command.executor == "ray" else None,
             observer=observer,
             arguments=arguments,
@@ -178,7 +181,7 @@ def default_folder(config: Path | None) -> Path:
     return config if config and config.is_dir() else Path("runs") / (config.stem if config else "sweep")
 
 
-def show_plan(experiments: "list[Resolved]", folder: Path, as_json: bool) -> None:
+def show_plan(experiments: "list[Resolved]", folder: Path, as_json: bool, keep_weights: bool) -> None:
     """Print what would be trained. Refuses all that the sweep itself would refuse before it trains."""
     from cnn_constraints import store
     from cnn_constraints.data.datasets import Datasets
@@ -186,11 +189,11 @@ def show_plan(experiments: "list[Resolved]", folder: Path, as_json: bool) -> Non
     from cnn_constraints.report import plan as plans
 
     prepare_jax()
-    groups, finished = plan(experiments, Datasets()), store.finished(folder)
+    groups, finished = plan(experiments, Datasets()), store.finished(folder, keep_weights)
     if as_json:
-        print(json.dumps(plans.as_json(groups, finished, folder), allow_nan=False))
+        print(json.dumps(plans.as_json(groups, finished, folder, keep_weights), allow_nan=False))
     else:
-        plans.print_plan(groups, finished, folder)
+        plans.print_plan(groups, finished, folder, keep_weights)
 
 
 if __name__ == "__main__":

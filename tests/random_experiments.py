@@ -54,6 +54,7 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
         chosen = tuple(generator.permutation(sorted(AUGMENTATIONS))[: whole(0, 2)].tolist())
         given = tuple(generator.random(len(chosen)).tolist())
         augmentation = {"augmentation": chosen, "augmentation_strengths": ((), given)[whole(0, 1)]}
+    rates, decays = numbers(), (*numbers(), 0.0)[whole(0, 1) :]
     has_strength = INTERVENTIONS[data["intervention"]].strength is not None
     soft = [
         {},
@@ -88,11 +89,12 @@ def random_experiment(generator: np.random.Generator) -> Experiment:
             **bordered,
         ),
         Training(
-            learning_rates=numbers(),
-            weight_decays=(*numbers(), 0.0)[whole(0, 1) :],
+            learning_rates=rates,
+            weight_decays=decays,
             batch_size=whole(1, 999),
             updates=updates,
             evaluate_every=evaluate_every,
+            extend_grid=whole(0, 2) if max(len(rates), len(decays)) > 1 else 0,
             **names("training", "optimizer", "schedule"),
             **soft,
         ),
@@ -163,6 +165,7 @@ PAIRS: dict[str, tuple[dict[str, Any], Any]] = {
             "training.batch_size": 16,
             "training.updates": 800,
             "training.evaluate_every": 80,
+            "training.extend_grid": 1,
         }.items()
     },
 }

@@ -103,6 +103,7 @@ IN_ORDER: dict[str, st.SearchStrategy] = {
     "training.penalty_strengths": some(RATE),
     "training.penalty_threshold": st.none() | st.floats(0, 100),
     "training.violations": some(NAMES["training.violations"]),
+    "training.extend_grid": st.integers(0, 2),
     "seed": st.integers(0, 2**32 - 1),
 }
 """What each field may hold, if the others agree."""
@@ -175,7 +176,8 @@ def test_what_is_not_refused_runs_and_gives_one_result_an_experiment(experiment,
     assert sorted(one.experiment for one in finished) == sorted(member.name for member in members)
     for one in finished:
         looks = resolved.training.updates // resolved.training.evaluate_every
-        assert len(one.evaluations) == looks * len(resolved.candidates)
+        grids, rest = divmod(len(one.evaluations), looks * len(resolved.candidates))
+        assert 1 <= grids <= 1 + resolved.training.extend_grid and not rest
         accuracy, diverged = one.result.test_accuracy, one.result.diverged_candidates
-        assert diverged == len(resolved.candidates) if accuracy is None else 0 <= accuracy <= 1
+        assert diverged == grids * len(resolved.candidates) if accuracy is None else 0 <= accuracy <= 1
     jax.clear_caches()

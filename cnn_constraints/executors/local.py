@@ -8,7 +8,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import numpy as np
@@ -17,12 +18,13 @@ from cnn_constraints.arrays import Dataset
 from cnn_constraints.data.datasets import images_of
 from cnn_constraints.environment import device_memory, machine_memory
 from cnn_constraints.experiment import Data
-from cnn_constraints.plan import Group, build_arrays
+from cnn_constraints.plan import Group, as_arrays, build_arrays
 from cnn_constraints.resolve import Resolved
 from cnn_constraints.settings import cores
-from cnn_constraints.store import Checkpoint, Checkpoints
-from cnn_constraints.training import ensemble
+from cnn_constraints.store import Checkpoint, Checkpoints, weights
+from cnn_constraints.training import ensemble, tuning
 from cnn_constraints.training.ensemble import Arrays, Program, State
+from cnn_constraints.training.tuning import Grid
 from cnn_constraints.training.loop import Images
 from cnn_constraints.training.records import Evaluation, Finished, choose, evaluations_of, result_of
 
@@ -66,6 +68,9 @@ class Progress(Protocol):
     def looked(self, experiment: Resolved, looks: Sequence[Evaluation]) -> None:
         """This was measured of the experiment's candidates, and was not told before."""
 
+    def extended(self, updates: int) -> None:
+        """So many updates more are to be done than was thought."""
+
 
 class LocalExecutor:
     """Holds what groups have in common: data sets in memory and on the device, each loaded once.
@@ -73,7 +78,8 @@ class LocalExecutor:
     checkpoints: where groups that take long are kept in the middle, and go on from; whoever keeps what they found deletes
     them. checkpoint_every: in seconds; 0 for after every step, whatever it costs.
     stop: whether to stop, asked before experiments are trained and after every step, that is after each look at the
-    validation data. planned: the groups that will be run, as far as is known, in their order.
+    validation data. planned: the groups that will be run, as far as is known, in their order. keep_weights: whether what is
+    found comes with the chosen networks.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class LocalExecutor:
         checkpoint_every: float = CHECKPOINT_EVERY,
         stop: Callable[[], bool] = lambda: False,
         planned: Sequence[Group] = (),
+        keep_weights: bool = False,
     ) -> None:
         self._progress = progress
         self._load = load
@@ -92,6 +99,7 @@ class LocalExecutor:
         self._stop = stop
         self._on_device: dict[tuple, tuple[Images, Images]] = {}
         self._planned = planned
+        self._keep_weights = keep_weights
         self._compilers = ThreadPoolExecutor(compilers())
         self._compiled: dict[tuple[str, int], Future[Program]] = {}
         self._last: tuple[str, int] | None = None
@@ -120,57 +128,67 @@ class LocalExecutor:
 
     def _round(self, round_: "Round", program: Program, checkpoint: Checkpoint | None) -> list[Finished]:
         """What a round finds, from its checkpoint on if it has one."""
-        members = round_.members
+        members, group = round_.members, round_.group
         self._progress.running(members)
-        found, spent, before = self._resume(round_, program, checkpoint)
-        started = saved = time.perf_counter()
-        cost = seconds = 0.0
-        if before:
-            self._progress.advanced(len(members) * before.update)
-            for member in members:
-                self._progress.looked(member, found[member.name])
+        so_far = self._resume(round_, program, checkpoint)
         train, test = self._splits(members[0].data, program)
-        state = before
-        for parts, state in ensemble.train(program, round_.arrays, train, before):
-            self._progress.advanced(len(members) * program.evaluate_every)
-            now = time.perf_counter()
-            seconds = spent + now - started
-            for member, part in zip(members, parts, strict=False):
-                looks = evaluations_of(part, member.candidates)
-                found[member.name] += looks
-                self._progress.looked(member, looks)
-            if state.update == program.updates:
-                break
-            pause = max(self._checkpoint_every, cost / CHECKPOINT_SHARE) if self._checkpoint_every else 0.0
-            stop = self._stop()
-            if now - saved >= pause or stop:
-                self._save(round_, state, seconds, found)
-                saved = time.perf_counter()
-                cost = saved - now
-            if stop:
-                raise KeyboardInterrupt
-        assert state
-        chosen = [choose(found[member.name]) for member in members]
-        networks = [
-            ensemble.best_variables(state, number, best.candidate if best else 0) for number, best in enumerate(chosen)
-        ]
-        tested = ensemble.test(program, filled_up(networks, program.side_by_side), round_.arrays.standardisation, test)
-        seconds, device = spent + time.perf_counter() - started, jax.devices()[0].device_kind
+        while any(so_far.grids):
+            self._train(round_, program, train, so_far)
+            so_far = so_far.after_grid(members)
+            self._progress.extended(sum(grid is not None for grid in so_far.grids) * program.updates)
+        networks = filled_up(so_far.best, program.side_by_side)
+        tested = ensemble.test(program, networks, round_.arrays.standardisation, test)
+        device, seconds = jax.devices()[0].device_kind, so_far.seconds / len(members)
         return [
             Finished(
-                member.name,
-                result_of(found[member.name], metrics, *round_.group.cost, device),
-                found[member.name],
-                seconds / len(members),
+                one.name,
+                result_of(looks := so_far.found[one.name], metrics, *group.cost, device),
+                looks,
+                seconds,
+                self._packed(round_, number, so_far.best[number]) if self._keep_weights and choose(looks) else None,
             )
-            for member, metrics in zip(members, tested, strict=False)
+            for number, (one, metrics) in enumerate(zip(members, tested, strict=False))
         ]
 
-    def _save(self, round_: "Round", state: State, seconds: float, found: dict[str, list[Evaluation]]) -> None:
-        if self._checkpoints:
+    def _packed(self, round_: "Round", number: int, variables: Any) -> bytes:
+        """The weights of one of the experiments of a round, as a file holds them."""
+        member, scales = round_.members[number], ensemble.row(round_.arrays.standardisation, number)
+        return weights.pack(member, round_.group.task.network, variables, scales, self._load(member.data))
+
+    def _train(self, round_: "Round", program: Program, split: Images, so_far: "SoFar") -> None:
+        """Train the grids of a round to their end. Raises KeyboardInterrupt, with a checkpoint, where it is to stop."""
+        # Who has no grid left trains the first one again, and nobody looks.
+        now = [as_arrays(grid or one.candidates) for grid, one in zip(so_far.grids, round_.members, strict=True)]
+        stacked = ensemble.stack(filled_up(now, program.side_by_side))
+        arrays = round_.arrays._replace(hyperparameters=stacked)
+        spent, started = so_far.seconds, time.perf_counter()
+        for parts, state in ensemble.train(program, arrays, split, so_far.state):
+            now = time.perf_counter()
+            so_far.state, so_far.seconds = state, spent + now - started
+            for member, grid, part in zip(round_.members, so_far.grids, parts, strict=False):
+                if grid:
+                    looks = evaluations_of(part, grid, so_far.number * len(grid))
+                    so_far.found[member.name] += looks
+                    self._progress.looked(member, looks)
+                    self._progress.advanced(program.evaluate_every)
+            if state.update == program.updates and not any(so_far.next_grids(round_.members)):
+                return
+            pause = max(self._checkpoint_every, so_far.cost / CHECKPOINT_SHARE) if self._checkpoint_every else 0.0
+            stop = self._stop()
+            if now - so_far.saved >= pause or stop:
+                self._save(round_, so_far)
+                so_far.saved = time.perf_counter()
+                so_far.cost = so_far.saved - now
+            if stop:
+                raise KeyboardInterrupt
+
+    def _save(self, round_: "Round", so_far: "SoFar") -> None:
+        if self._checkpoints and so_far.state:
             count = len(round_.members)
-            own = [np.array(array[:count]) for array in jax.tree.leaves(state.candidates)]
-            self._checkpoints.save(round_.group.name, Checkpoint(state.update, seconds, found, own))
+            own = [np.array(array[:count]) for array in jax.tree.leaves(so_far.state.candidates)]
+            best = [np.stack(leaves) for leaves in zip(*map(jax.tree.leaves, so_far.best), strict=True)]
+            of_state = (so_far.state.update, so_far.seconds, so_far.found, [*own, *best])
+            self._checkpoints.save(round_.group.name, Checkpoint(*of_state))
 
     def _load_checkpoint(self, group: Group, width: int) -> Checkpoint | None:
         """The checkpoint of a group, if its experiments are not finished and fit side by side."""
@@ -179,18 +197,28 @@ class LocalExecutor:
             return None
         return checkpoint if checkpoint.found.keys() <= {one.name for one in group.experiments} else None
 
-    def _resume(
-        self, round_: "Round", program: Program, checkpoint: Checkpoint | None
-    ) -> tuple[dict[str, list[Evaluation]], float, State | None]:
-        """Evaluations so far, seconds so far, and the state to go on from: of a checkpoint, or those of a start."""
-        anew: dict[str, list[Evaluation]] = {member.name: [] for member in round_.members}
+    def _resume(self, round_: "Round", program: Program, checkpoint: Checkpoint | None) -> "SoFar":
+        """Where a round begins: at its checkpoint, or at the start."""
+        members, count = round_.members, len(jax.tree.leaves(program.candidates))
+        anew = SoFar({member.name: [] for member in members}, [member.candidates for member in members])
         if checkpoint is None:
-            return anew, 0.0, None
-        state = ensemble.load_state(program, checkpoint.update, checkpoint.state)
+            return anew
+        state = ensemble.load_state(program, checkpoint.update, checkpoint.state[:count])
         if state is None:
             warnings.warn("A checkpoint is of another program, so its experiments start anew.", stacklevel=2)
-            return anew, 0.0, None
-        return {name: list(found) for name, found in checkpoint.found.items()}, checkpoint.seconds, state
+            return anew
+        found = {name: list(looks) for name, looks in checkpoint.found.items()}
+        tried = [tuning.tried(found[member.name], len(member.candidates)) for member in members]
+        number = max(map(len, tried)) - 1
+        self._progress.extended(sum(len(each) - 1 for each in tried) * program.updates)
+        for member in members:
+            self._progress.looked(member, looks := found[member.name])
+            self._progress.advanced(len(looks) // len(member.candidates) * program.evaluate_every)
+        structure = jax.tree.structure(ensemble.best_variables(state, 0, 0))
+        rows = zip(*checkpoint.state[count:], strict=True)
+        best = [jax.tree.unflatten(structure, row) for row in rows]
+        now = [each[number] if len(each) > number else None for each in tried]
+        return SoFar(found, now, number, best, state, checkpoint.seconds)
 
     def _splits(self, data: Data, program: Program) -> tuple[Images, Images]:
         """One data set at a time stays on the devices: their memory is for models."""
@@ -250,6 +278,43 @@ class Round(NamedTuple):
     arrays: Arrays
 
 
+@dataclass
+class SoFar:
+    """A round in the middle. found: evaluations by experiment. grids: what each experiment is trained with, None for one
+    that is done; the `number`-th, from 0 on. best: the network of the best candidate of the grids before. state: to go on
+    from, None at the start of a grid. seconds: of training. saved, cost: when, and how long it took.
+    """
+
+    found: dict[str, list[Evaluation]]
+    grids: Sequence[Grid | None]
+    number: int = 0
+    best: list[Any] = field(default_factory=list)
+    state: State | None = None
+    seconds: float = 0.0
+    saved: float = field(default_factory=time.perf_counter)
+    cost: float = 0.0
+
+    def next_grids(self, members: Sequence[Resolved]) -> list[Grid | None]:
+        """What the experiments are trained with once the grids of now are at their end."""
+        return [
+            tuning.beyond(one.candidates, self.found[one.name])
+            if grid and self.number < one.training.extend_grid
+            else None
+            for one, grid in zip(members, self.grids, strict=True)
+        ]
+
+    def after_grid(self, members: Sequence[Resolved]) -> "SoFar":
+        """At the start of the next grids. Called at the end of these."""
+        assert self.state
+        best = []
+        for place, one in enumerate(members):
+            chosen = choose(self.found[one.name])
+            grid, candidate = divmod(chosen.candidate if chosen else 0, len(one.candidates))
+            now = grid == self.number
+            best.append(ensemble.best_variables(self.state, place, candidate) if now else self.best[place])
+        return replace(self, grids=self.next_grids(members), number=self.number + 1, best=best, state=None)
+
+
 def side_by_side(group: Group) -> int:
     """How many experiments of a group are trained at once on this machine: by the group and the device, whatever else its
     memory holds, since bits and checkpoints depend on it on accelerators.
@@ -276,7 +341,7 @@ def experiments_at_once(group: Group, on_cpu: bool, devices: int, fit: int) -> i
     return devices * min(wanted, fit, math.ceil(count / devices))
 
 
-def filled_up(members: Sequence[T], width: int) -> list[T]:
+def filled_up(members: list[T], width: int) -> list[T]:
     """A program takes so many: in a round with fewer, the last counts several times over."""
     return [*members, *members[-1:] * (width - len(members))]
 

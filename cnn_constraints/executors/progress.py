@@ -74,6 +74,9 @@ class ProgressBar:
         if self._looked:
             self._looked(experiment, looks)
 
+    def extended(self, updates: int) -> None:
+        self._bar.update(self._task.id, total=(self._task.total or 0) + updates)
+
     def _show(self) -> None:
         compiling = [f"compiling {', '.join(self._compiling)}"] * bool(self._compiling)
         self._bar.update(self._task.id, description="; ".join([self._running] * bool(self._running) + compiling))

@@ -50,8 +50,8 @@ class RayExecutor:
     """A context manager that joins or starts a cluster, hands out tasks with their data sets, and says nothing on standard
     output meanwhile. JAX should compute on the CPU of this process: accelerators belong to the workers.
 
-    stop: whether to stop, asked every second. Raises InputError where Ray is not installed, where there is no such cluster,
-    and where no machine of it has room for a task.
+    stop: whether to stop, asked every second. keep_weights: as of LocalExecutor. Raises InputError where Ray is not
+    installed, where there is no such cluster, and where no machine of it has room for a task.
     """
 
     def __init__(
@@ -60,11 +60,13 @@ class RayExecutor:
         load: Callable[[Data], Dataset],
         settings: RaySettings,
         stop: Callable[[], bool] = lambda: False,
+        keep_weights: bool = False,
     ) -> None:
         self._progress = progress
         self._load = load
         self._settings = settings
         self._stop = stop
+        self._keep_weights = keep_weights
         self._stack = contextlib.ExitStack()
         self._stored: dict[Data, Any] = {}
         self.programs = 0
@@ -101,7 +103,8 @@ class RayExecutor:
             while True:
                 # One more than there is room for tells a cluster that can grow that it should.
                 for group, dataset in itertools.islice(tasks, max(0, self._slots() + 1 - len(running))):
-                    running[remote.remote(group, dataset, versions(), self._gpus > 0)] = group
+                    task = remote.remote(group, dataset, versions(), self._gpus > 0, self._keep_weights)
+                    running[task] = group
                     self._progress.running(group.experiments)
                 if not running:
                     return
@@ -171,7 +174,9 @@ class RayExecutor:
         return min(by_cpus, int(whole.get("GPU", 0) / self._gpus)) if self._gpus else by_cpus
 
 
-def train(group: Group, dataset: Dataset, driver: dict[str, str | None], on_gpu: bool) -> tuple[list[Finished], int]:
+def train(
+    group: Group, dataset: Dataset, driver: dict[str, str | None], on_gpu: bool, keep_weights: bool
+) -> tuple[list[Finished], int]:
     """The task: what these experiments of one group and one data set found, and how many programs were compiled for it.
 
     Raises InputError where this machine has other versions than the driver's, or no GPU for JAX.
@@ -188,7 +193,7 @@ def train(group: Group, dataset: Dataset, driver: dict[str, str | None], on_gpu:
         raise InputError(
             f"{host} has GPUs for Ray and none for JAX: install the extra `gpu` there, or give a worker no GPU."
         )
-    data, executor = _in_worker()
+    data, executor = _in_worker(keep_weights)
     data.clear()
     data[images_of(group.first.data)] = dataset
     before = executor.programs
@@ -197,10 +202,10 @@ def train(group: Group, dataset: Dataset, driver: dict[str, str | None], on_gpu:
 
 
 @functools.cache
-def _in_worker() -> tuple[dict[Data, Dataset], LocalExecutor]:
+def _in_worker(keep_weights: bool) -> tuple[dict[Data, Dataset], LocalExecutor]:
     """The data of this process, and an executor that keeps its last program: the next task is often of the same group."""
     data: dict[Data, Dataset] = {}
-    return data, LocalExecutor(Silent(), lambda one: data[images_of(one)])
+    return data, LocalExecutor(Silent(), lambda one: data[images_of(one)], keep_weights=keep_weights)
 
 
 class Silent(Progress):

@@ -18,8 +18,10 @@ from cnn_constraints.summaries import CELL, DELTA, READOUT
 from cnn_constraints.sweep import counted
 
 
-def as_json(groups: Sequence[Group], finished: Collection[str], folder: Path) -> dict[str, Any]:
-    """Bytes and counts, of each program and in all."""
+def as_json(
+    groups: Sequence[Group], finished: Collection[str], folder: Path, keep_weights: bool = False
+) -> dict[str, Any]:
+    """Bytes and counts, of each program and in all. keep_weights: whether they include the weights that will be kept."""
     rows = []
     for group in groups:
         config = {name: value for name, value in flat(group.first).items() if name not in ARRAYS}
@@ -32,14 +34,17 @@ def as_json(groups: Sequence[Group], finished: Collection[str], folder: Path) ->
             "least_memory_bytes": side_by_side(group) * group.least_memory,
             "updates": sum(experiment.training.updates for experiment in group.experiments),
         }
+        if keep_weights:
+            counts["weights_bytes"] = len(group.experiments) * group.weights_bytes
         rows.append(config | {"multiply_adds": group.cost.multiply_adds} | counts)
-    total = {name: sum(row[name] for row in rows) for name in ("experiments", "experiments_finished")}
+    in_all = ["experiments", "experiments_finished"] + ["weights_bytes"] * keep_weights
+    total = {name: sum(row[name] for row in rows) for name in in_all}
     return {"run": str(folder), "programs": len(rows), **total, "groups": rows}
 
 
-def print_plan(groups: Sequence[Group], finished: Collection[str], folder: Path) -> None:
+def print_plan(groups: Sequence[Group], finished: Collection[str], folder: Path, keep_weights: bool = False) -> None:
     """A row a program, and the totals."""
-    plan = as_json(groups, finished, folder)
+    plan = as_json(groups, finished, folder, keep_weights)
     rows = pandas.DataFrame(plan["groups"], dtype=object)
     always = [CELL, DELTA, READOUT]
     telling = always + summaries.telling_fields(rows, always, summaries.config_fields(rows))
@@ -48,13 +53,14 @@ def print_plan(groups: Sequence[Group], finished: Collection[str], folder: Path)
     names = list(rows)[list(rows).index("experiments") :]
     counts = {name.removeprefix("experiments_").removesuffix("_bytes").replace("_", " "): rows[name] for name in names}
     for name, numbers in counts.items():
-        columns[name] = [decimal(n) if name == "least memory" else f"{n:,}" for n in numbers]
+        columns[name] = [decimal(n) if name in ("least memory", "weights") else f"{n:,}" for n in numbers]
     title = f"The plan: {counted(len(rows), 'program')}, each compiled once"
     print_whole(TextTable(title, columns, right=counts), Console(highlight=False))
     print(
         f"{counted(plan['experiments'], 'experiment')} of {counted(len(rows), 'program')} and "
         f"{counted(sum(rows['updates']), 'update')}; finished in {folder}: {plan['experiments_finished']:,}. "
         f"At most {decimal(max(rows['least_memory_bytes']))} of parameters at once."
+        + (f" Their weights take {decimal(plan['weights_bytes'])} on the disk." if keep_weights else "")
     )
     if plan["experiments_finished"] == plan["experiments"]:
         print("Nothing is left to train.")

@@ -1,6 +1,7 @@
 """A run folder, open to be added to: by several processes at once, each of which works on groups of its own."""
 
 import contextlib
+import itertools
 import json
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ T = TypeVar("T")
 FORMAT = 4
 """Of a run folder; this version reads no other."""
 
-FOLDERS = ("metrics", "checkpoints", "locks")
+FOLDERS = ("metrics", "checkpoints", "weights", "locks")
 
 ENTRIES = ("config.json", "environment.json", "parts.json", *FOLDERS, "figures", "report.html", "tensorboard")
 """All that may lie in a run folder."""
@@ -37,9 +38,14 @@ SHOWN = 8
 class RunFolder:
     """Groups are held by this process until it ends, however it does; what they found is committed part by part."""
 
-    def __init__(self, folder: Path, known: Mapping[str, frozenset[str]] = MappingProxyType({})) -> None:
-        """known: the experiments of parts that were read already, by the names of these."""
+    def __init__(
+        self, folder: Path, with_weights: bool = False, known: Mapping[str, frozenset[str]] = MappingProxyType({})
+    ) -> None:
+        """with_weights: whether only experiments whose weights are kept are finished. known: the experiments of parts that
+        were read already, by the names of these.
+        """
         self.folder = folder
+        self._with_weights = with_weights
         self._held: dict[str, FileLock] = {}
         self._known = dict(known)
 
@@ -59,7 +65,7 @@ class RunFolder:
         """The names of the experiments that have a result by now, whoever found it."""
         for path in parts.present(self.folder):
             if path.name not in self._known:
-                self._known[path.name] = parts.experiments(path)
+                self._known[path.name] = parts.experiments(path, self._with_weights) or frozenset()
         return set().union(*self._known.values())
 
     def commit(self, group: str, found: Collection[Finished]) -> None:
@@ -86,8 +92,10 @@ class RunFolder:
         self.close()
 
 
-def open_run(folder: Path, experiments: Iterable[Resolved], environment: Mapping[str, Any]) -> RunFolder:
-    """Create the run folder, or add to it.
+def open_run(
+    folder: Path, experiments: Iterable[Resolved], environment: Mapping[str, Any], with_weights: bool = False
+) -> RunFolder:
+    """Create the run folder, or add to it. with_weights: whether experiments without weights are not finished.
 
     Experiments of earlier attempts stay. A part that is damaged is put aside and a part that is missing is forgotten, both
     with a warning: their experiments are not finished any more. Raises InputError where the folder holds something else, or
@@ -103,16 +111,16 @@ def open_run(folder: Path, experiments: Iterable[Resolved], environment: Mapping
         attempts = [*read_attempts(folder), dict(environment)]
         _write(folder / "config.json", {"format": FORMAT, "experiments": known})
         _write(folder / "environment.json", attempts)
-        return RunFolder(folder, _mend(folder))
+        return RunFolder(folder, with_weights, _mend(folder, with_weights))
 
 
-def finished(folder: Path) -> set[str]:
-    """The names of the experiments that have a result; those of damaged parts have none. Raises InputError for a run that
-    cannot be read.
+def finished(folder: Path, with_weights: bool = False) -> set[str]:
+    """The names of the experiments that have a result, and weights if these are asked for; those of damaged parts have
+    none. Raises InputError for a run that cannot be read.
     """
     if (folder / "config.json").exists():
         read_config(folder)
-    return RunFolder(folder).finished()
+    return RunFolder(folder, with_weights).finished()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -176,11 +184,11 @@ def _write_parts(folder: Path, names: Iterable[str]) -> None:
     _write(folder / "parts.json", {"parts": listed, "digest": digest(json.dumps(listed).encode())})
 
 
-def _mend(folder: Path) -> dict[str, frozenset[str]]:
+def _mend(folder: Path, with_weights: bool) -> dict[str, frozenset[str]]:
     """Put damaged parts aside, list those that are there, and return their experiments by name."""
     listed, whole = _read_parts(folder), {}
     for path in parts.present(folder):
-        if experiments := parts.experiments(path):
+        if (experiments := parts.experiments(path, with_weights)) is not None:
             whole[path.name] = experiments
         else:
             warnings.warn(f"{path} was damaged or altered: its experiments are computed again.", stacklevel=3)
@@ -190,7 +198,9 @@ def _mend(folder: Path) -> dict[str, frozenset[str]]:
         if not (folder / "metrics" / f"{name}.damaged").exists():
             warnings.warn(f"{folder / 'metrics' / name} is missing: its experiments are computed again.", stacklevel=3)
     _write_parts(folder, whole)
-    for torn in [*folder.glob("*" + PARTIAL), *(folder / "metrics").glob("*" + PARTIAL)]:
+    for torn in itertools.chain(
+        *(place.glob("*" + PARTIAL) for place in (folder, folder / "metrics", folder / "weights"))
+    ):
         torn.unlink(missing_ok=True)
     return whole
 

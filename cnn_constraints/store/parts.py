@@ -1,11 +1,13 @@
 """What was found, on the disk: Parquet files that are named by their content, a row a finished experiment.
 
-A row is the record `Finished`: its name, its result, its evaluations, its seconds. Their types are those of the records.
+A row is the record `Finished`: its name, its result, its evaluations, its seconds, and the name of the file of its weights.
+Their types are those of the records.
 """
 
 import io
 import types
 import typing
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ SCHEMA = pyarrow.schema(
         ("result", _struct(Result)),
         ("evaluations", pyarrow.list_(_struct(Evaluation))),
         ("seconds", pyarrow.float64()),
+        ("weights", pyarrow.string()),
     ]
 )
 
@@ -66,20 +69,24 @@ def whole_content(path: Path) -> bytes | None:
 
 
 def write(folder: Path, group: str, found: Iterable[Finished]) -> str:
-    """Commit what experiments found, whole or not at all, and return the name of the part.
-
-    Raises InputError where the file system refuses.
+    """Commit what experiments found, whole or not at all and weights before what names them, and return the name of the
+    part. Raises InputError where the file system refuses.
     """
     rows = [
         one._asdict()
         | {"result": one.result._asdict(), "evaluations": [evaluation._asdict() for evaluation in one.evaluations]}
+        | {"weights": one.weights and _write(folder / "weights", one.experiment, one.weights, ".safetensors")}
         for one in found
     ]
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, SCHEMA), buffer)
-    path = folder / "metrics" / name_of(group, buffer.getvalue(), ".parquet")
+    return _write(folder / "metrics", group, buffer.getvalue(), ".parquet")
+
+
+def _write(folder: Path, of: str, content: bytes, suffix: str) -> str:
+    path = folder / name_of(of, content, suffix)
     with input_error(f"{path} cannot be written", ROOM), atomic_write(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+        temporary.write_bytes(content)
     return path.name
 
 
@@ -97,12 +104,33 @@ def read(path: Path) -> pyarrow.Table:
     return _table(content)
 
 
-def experiments(path: Path) -> frozenset[str]:
-    """The experiments of a part; none where it is not what was written, and some where it is."""
+def experiments(path: Path, with_weights: bool = False) -> frozenset[str] | None:
+    """The experiments of a part; None where it is not what was written. with_weights: without those whose weights were not
+    kept or are lost, unless all candidates diverged.
+    """
     content = whole_content(path)
-    return frozenset() if content is None else frozenset(_table(content)["experiment"].to_pylist())
+    if content is None:
+        return None
+    rows = _table(content).select(["experiment", "result", "weights"]).to_pylist()
+    return frozenset(row["experiment"] for row in rows if not with_weights or _has_weights(path, row))
+
+
+def _has_weights(part: Path, row: dict[str, Any]) -> bool:
+    if row["result"]["candidate"] is None:
+        return True
+    if row["weights"] is None:
+        return False
+    path = part.parents[1] / "weights" / row["weights"]
+    if whole_content(path) is None:
+        warnings.warn(f"{path} is missing, or was damaged or altered: its experiment is computed again.", stacklevel=2)
+        return False
+    return True
 
 
 def _table(content: bytes) -> pyarrow.Table:
     # In this thread alone: a process that ends soon after those of Arrow have started is aborted by them at times.
-    return pyarrow.parquet.ParquetFile(io.BytesIO(content), pre_buffer=False).read(use_threads=False)
+    found = pyarrow.parquet.ParquetFile(io.BytesIO(content), pre_buffer=False).read(use_threads=False)
+    if "weights" not in found.column_names:
+        # Before weights were kept, no part told of them.
+        return found.append_column(SCHEMA.field("weights"), pyarrow.nulls(len(found), pyarrow.string()))
+    return found

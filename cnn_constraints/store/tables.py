@@ -27,7 +27,7 @@ def read(folder: str | Path, event: str = "result") -> pandas.DataFrame:
     columns = find("event", event, EVENTS)
     folder = Path(folder)
     configs = read_config(folder)["experiments"]
-    found = _rows(folder, list(configs))
+    found = rows(folder, list(configs))
     table = _numbers(columns(found))
     fields = {name: flatten(configs[name]) for name in found["experiment"].to_pylist()}
     names = table.pop("experiment")
@@ -44,7 +44,7 @@ def read_finished(folder: Path) -> list[Finished]:
             [Evaluation(**look | {"violations": dict(look["violations"] or ())}) for look in row["evaluations"]],
             row["seconds"],
         )
-        for row in _rows(folder, list(read_config(folder)["experiments"])).to_pylist()
+        for row in rows(folder, list(read_config(folder)["experiments"])).to_pylist()
     ]
 
 
@@ -87,8 +87,8 @@ def _numbers(table: pyarrow.Table) -> pandas.DataFrame:
     return whole.astype(plain).assign(**added)
 
 
-def _rows(folder: Path, order: list[str]) -> pyarrow.Table:
-    """Finished experiments in the order of the sweep. One that was finished twice counts once."""
+def rows(folder: Path, order: list[str]) -> pyarrow.Table:
+    """Finished experiments in the order of the sweep. One that was finished twice counts once, if possible with weights."""
     found = pyarrow.concat_tables([parts.SCHEMA.empty_table(), *_parts(folder)])
     place = {name: number for number, name in enumerate(order)}
     names = found["experiment"].to_pylist()
@@ -97,9 +97,10 @@ def _rows(folder: Path, order: list[str]) -> pyarrow.Table:
         raise InputError(
             f"{path} lacks the experiment {min(unknown)}, which has metrics: repeat the sweep that it is of."
         )
-    first = {name: row for row, name in reversed(list(enumerate(names)))}
-    rows = [first[name] for name in sorted(first, key=lambda name: place[name])]
-    return found.take(pyarrow.array(rows, pyarrow.int64()))
+    weights = [bool(name) and (folder / "weights" / name).exists() for name in found["weights"].to_pylist()]
+    first = {names[row]: row for row in sorted(range(len(names)), key=lambda row: (weights[row], -row))}
+    chosen = [first[name] for name in sorted(first, key=lambda name: place[name])]
+    return found.take(pyarrow.array(chosen, pyarrow.int64()))
 
 
 def _parts(folder: Path) -> list[pyarrow.Table]:

@@ -8,7 +8,7 @@ experiment's seed, training-set size, learning rates and weight decays are.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ from cnn_constraints.training import loop, soft_constraints
 from cnn_constraints.training.candidates import Candidates, Unrolled
 from cnn_constraints.training.loop import Hyperparameters, Images, Standardisation, Task
 from cnn_constraints.training.metrics import Metrics, measure
+
+T = TypeVar("T")
 
 EVALUATION_CHUNK = 500
 """Images evaluated at once: bounds the memory of activations, and does not change the result."""
@@ -81,9 +83,14 @@ class Program(NamedTuple):
         return len(jax.tree.leaves(self.candidates)[0])
 
 
-def stack(experiments: Sequence[Arrays]) -> Arrays:
-    """Experiments of one shape, to be trained side by side."""
+def stack(experiments: Sequence[T]) -> T:
+    """Arrays of experiments of one shape, to be trained side by side."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *experiments)
+
+
+def row(stacked: T, number: int) -> T:
+    """Those of one of several experiments."""
+    return jax.tree.map(lambda leaf: leaf[number], stacked)
 
 
 def compile_program(
@@ -145,7 +152,7 @@ def train(program: Program, arrays: Arrays, train_split: Images, state: State | 
         candidates, history = program.segment(candidates, on_devices(program, part, SPREAD), here, train_split)
         history = jax.tree.map(np.asarray, history)
         state = State(first + program.evaluate_every, candidates)
-        each = [jax.tree.map(lambda leaf, i=i: leaf[i], history) for i in range(program.side_by_side)]
+        each = [row(history, number) for number in range(program.side_by_side)]
         yield [Segment(state.update, *one) for one in each], state
 
 
@@ -163,10 +170,9 @@ def test(
     program: Program, variables: Sequence[Any], standardisation: Standardisation, test_split: Images
 ) -> list[Metrics]:
     """What the test set says of one network of each of the program's experiments, given by their variables."""
-    each = jax.tree.map(lambda *leaves: np.stack(leaves), *variables)
-    given = (on_devices(program, one, SPREAD) for one in (each, standardisation))
+    given = (on_devices(program, one, SPREAD) for one in (stack(variables), standardisation))
     found = jax.tree.map(np.asarray, program.test(*given, on_devices(program, test_split)))
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(program.side_by_side)]
+    return [row(found, number) for number in range(program.side_by_side)]
 
 
 def load_state(program: Program, update: int, arrays: Sequence[np.ndarray]) -> State | None:

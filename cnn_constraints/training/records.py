@@ -61,19 +61,23 @@ class Result(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """All that an experiment found. seconds: its share of the time that those trained beside it took together."""
+    """All that an experiment found. seconds: its share of the time that those trained beside it took together.
+
+    weights: the chosen network, as `store.weights` packs it: on the way to the run folder alone, and where they are kept.
+    """
 
     experiment: str
     result: Result
     evaluations: list[Evaluation]
     seconds: float
+    weights: bytes | None = None
 
 
-def evaluations_of(segment: Segment, candidates: Sequence[Hyperparameters]) -> list[Evaluation]:
-    """A record for each candidate, from what happened up to a look."""
+def evaluations_of(segment: Segment, candidates: Sequence[Hyperparameters], before: int = 0) -> list[Evaluation]:
+    """A record for each candidate, from what happened up to a look. before: how many candidates other grids had."""
     return [
         Evaluation(
-            candidate=number,
+            candidate=before + number,
             update=segment.update,
             diverged_update=None if segment.diverged[number] == NEVER else int(segment.diverged[number]),
             violations=_violations(segment, number),

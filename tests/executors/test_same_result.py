@@ -8,6 +8,7 @@ import pytest
 from sweep_process import attempts, finish, start, tables, wait_until
 
 from cnn_constraints import store
+from cnn_constraints.data.datasets import Datasets
 
 pytestmark = pytest.mark.slow
 
@@ -17,15 +18,24 @@ KILLS = 20
 def test_a_sweep_that_is_killed_at_random_moments(place, undisturbed, seed):
     generator, run = random.Random(seed), place / "killed"
     for kill in range(KILLS):
-        with start(place, "killed", "--checkpoint-every", "0") as process:
+        with start(place, "killed", "--checkpoint-every", "0", "--keep", "weights") as process:
             if kill % 2:
                 # In the middle of its work, and not while it starts.
                 before = attempts(run)
                 wait_until(lambda before=before: attempts(run) > before, process)
             time.sleep(generator.uniform(0, 2))
             process.kill()
-    finish(start(place, "killed"))
+        if (run / "parts.json").exists():
+            # What is finished has its weights, whenever it was killed.
+            assert all(store.load(run, name) for name in store.finished(run))
+    finish(start(place, "killed", "--keep", "weights"))
     assert tables(run) == undisturbed
+    load = Datasets()
+    for row in store.read(run).itertuples():
+        trained = store.load(run, row.experiment)
+        test = load(trained.experiment.data).test
+        right = (store.predict(trained, test.images).classes == test.labels).sum()
+        assert right == round(row.test_accuracy * len(test.labels))
     assert not list((run / "checkpoints").iterdir())
 
 
