@@ -5,18 +5,23 @@ Examples:
         All of them, in the folder pictures, of networks trained on digits.
     python -m experiments.pictures tie_tables kernels --source mnist
         These two, of networks trained on MNIST.
+    python -m experiments.pictures receptive_fields mistakes --run runs/mnist_ladder
+        Of the networks that a sweep has kept (--keep weights): what they look at, and what the best of them gets wrong.
 """
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import tyro
 
+from cnn_constraints.errors import InputError
 from experiments.entry import entry_point, parse_flags
 
-Picture = Literal["receptive_fields", "kernels", "tie_tables", "megapixel_ladder", "drift", "effective_receptive_field"]
+Picture = Literal[
+    "receptive_fields", "kernels", "tie_tables", "megapixel_ladder", "drift", "effective_receptive_field", "mistakes"
+]
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,11 @@ class Command:
     """What to draw."""
 
     names: tyro.conf.Positional[tuple[Picture, ...]] = ()
-    """The pictures; all of them if none is named."""
+    """The pictures; all of them if none is named, but mistakes, which needs a run."""
     source: Literal["digits", "mnist", "fashion_mnist", "cifar10"] = "digits"
     """Images to train on, small enough for a dense layer."""
+    run: Path | None = None
+    """A run folder whose sweep has kept weights: receptive_fields and mistakes are of its networks."""
     output: Path = Path("pictures")
     """A folder for the PNG files."""
 
@@ -37,17 +44,21 @@ def main(arguments: list[str]) -> None:
     from cnn_constraints.settings import prepare_jax
 
     prepare_jax()
-    from cnn_constraints.report.pictures import LEARNED, draw
+    from cnn_constraints.report.pictures import EXACT, LEARNED, OF_RUN, draw, of_run
     from cnn_constraints.report.terminal import make_folder, save
     from cnn_constraints.report.trained_cells import train_cells
 
-    names = list(dict.fromkeys(command.names)) or get_args(Picture)
+    possible = OF_RUN if command.run else [*LEARNED, *EXACT]
+    names = list(dict.fromkeys(command.names)) or possible
+    if others := set(names) - set(possible):
+        needed = "without --run" if command.run else "with --run alone"
+        raise InputError(f"{', '.join(sorted(others))} can be drawn {needed}: choose from {', '.join(possible)}.")
     make_folder("--output", command.output)
     say = lambda sentence: print(sentence, file=sys.stderr, flush=True)
-    learned = train_cells(command.source, say) if set(names) & set(LEARNED) else None
+    learned = train_cells(command.source, say) if set(names) & set(LEARNED) and not command.run else None
     for name in names:
         path = command.output / f"{name}.png"
-        save(draw(name, learned), path)
+        save(of_run(name, command.run) if command.run else draw(name, learned), path)
         print(path)
 
 

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -12,13 +14,15 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cnn_constraints import summaries
+from cnn_constraints import store, summaries
 from cnn_constraints.claims.reach import felt
+from cnn_constraints.data.datasets import build_dataset
 from cnn_constraints.lattice.constraints import CONSTRAINTS, ties
 from cnn_constraints.lattice.counts import count
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.report.figures import RULES, STYLES, error_bars
-from cnn_constraints.report.trained_cells import CHANNELS, DELTA, STRONGER, TrainedCells, field
+from cnn_constraints.report.mistakes import plot_mistakes
+from cnn_constraints.report.trained_cells import CHANNELS, DELTA, STRONGER, Learned, TrainedCells, field, layers_of_run
 from cnn_constraints.statistics import mean_interval
 
 CELLS = tuple(STRONGER)
@@ -31,21 +35,28 @@ OWN_SCALE = "blue is negative, white 0, red positive"
 
 
 def receptive_fields(learned: TrainedCells) -> Figure:
-    """W[i, j, :, :] of D2L 7.1.1 at three sites (i, j) on the diagonal, a row a cell."""
-    note = f"{OWN_SCALE}, each channel of a cell on its own scale; the frame is the site"
-    trained = f"trained on {learned.source}, delta {DELTA}"
+    """See `fields_of`; a row a cell."""
+    return fields_of(learned.layers, f"trained on {learned.source}, delta {DELTA}")
+
+
+def fields_of(layers: Mapping[str, Learned], trained: str) -> Figure:
+    """W[i, j, :, :] of D2L 7.1.1 at three sites (i, j) on the diagonal, a row a layer. trained: how, in words."""
+    note = f"{OWN_SCALE}, each channel of a row on its own scale; the frame is the site"
     title = f"With which weights a site (i, j) looks at the image: W[i, j, :, :], {trained}"
-    figure = _figure(9.2, 1.5 * len(CELLS) + 0.9, title, note)
-    for row, cell in zip(figure.subplots(len(CELLS), SHOWN_CHANNELS * len(PLACES)), CELLS, strict=True):
-        seen = np.stack([field(learned.layers[cell], place) for place in PLACES])
-        columns = itertools.product(range(SHOWN_CHANNELS), range(len(PLACES)))
+    figure = _figure(9.2, 1.5 * len(layers) + 0.9, title, note)
+    channels = min(SHOWN_CHANNELS, *(layer.out_channels for layer, _ in layers.values()))
+    grid = figure.subplots(len(layers), channels * len(PLACES), squeeze=False)
+    for number, (row, (name, learned)) in enumerate(zip(grid, layers.items(), strict=True)):
+        seen = np.stack([field(learned, place) for place in PLACES])
+        columns = itertools.product(range(channels), range(len(PLACES)))
         for axes, (channel, site) in zip(row, columns, strict=True):
             _image(axes, seen[site, channel], float(np.abs(seen[:, channel]).max()))
             i, j = (int(PLACES[site] * size) for size in seen.shape[-2:])
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=1))
-            if cell == CELLS[0]:
+            if number == 0:
                 axes.set_title(f"channel {channel + 1}, site ({i}, {j})", fontsize=9)
-        row[0].set_ylabel(cell, color=STYLES[cell][0], fontsize=12)
+        color, _ = STYLES.get(name, ("black", None))
+        row[0].set_ylabel(name, color=color, fontsize=12 if len(name) < 8 else 8)
     return figure
 
 
@@ -149,6 +160,23 @@ LEARNED = {picture.__name__: picture for picture in (receptive_fields, kernels, 
 
 EXACT = {picture.__name__: picture for picture in (tie_tables, megapixel_ladder, effective_receptive_field)}
 """The others."""
+
+
+def of_run(name: str, folder: Path) -> Figure:
+    """A picture of networks that a run has kept: receptive_fields, or the mistakes of the one that is best on validation
+    data. Raises InputError as `store.load`.
+    """
+    if name == "mistakes":
+        results = store.read(folder)
+        best = results.loc[results["validation_accuracy"].fillna(-1).idxmax(), "experiment"]
+        trained = store.load(folder, str(best))
+        return plot_mistakes(trained, build_dataset(trained.experiment.data).test)
+    with matplotlib.rc_context(RULES):
+        return fields_of(layers_of_run(folder), f"first layers of {folder}")
+
+
+OF_RUN = ("receptive_fields", "mistakes")
+"""Pictures of the networks of a run."""
 
 
 def draw(name: str, learned: TrainedCells | None) -> Figure:

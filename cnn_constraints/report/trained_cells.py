@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +11,11 @@ import numpy as np
 import pandas
 from jaxtyping import Float
 
+from cnn_constraints import store
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.data.datasets import Datasets
+from cnn_constraints.errors import InputError
+from cnn_constraints.executors.progress import describe
 from cnn_constraints.experiment import Data, Experiment, Model, Training
 from cnn_constraints.functional import Layer, canonical_parameters
 from cnn_constraints.network import layer_name
@@ -68,6 +72,26 @@ def train_cells(
         stored = jax.tree.map(jnp.asarray, now[0][layer_name(0)])
         layers[cell] = layer, np.asarray(canonical_parameters(layer, stored)["kernel"])[..., 0, :]
     return TrainedCells(source, layers, pandas.DataFrame(rows))
+
+
+def layers_of_run(folder: Path) -> dict[str, Learned]:
+    """The first layers of a run's own networks: of each arm, that of the most training images at the first seed. Those of
+    `low_rank_local` are left out, whose sites combine several kernels. Raises InputError as `store.load`, and where no
+    layer is left.
+    """
+    results = store.read(folder)
+    results = results[results["candidate"].notna() & results["model.rank"].isna()]
+    found: dict[str, Learned] = {}
+    arms = [f"model.{field}" for field in ("constraint", "delta", "tile", "readout")]
+    order = np.lexsort((results["seed"], -results["data.n_train"]))
+    first = results.iloc[order].drop_duplicates(arms)
+    for name in first["experiment"]:
+        trained = store.load(folder, name)
+        kernel = trained.variables["params"][layer_name(0)]["kernel"]
+        found.setdefault(describe(trained.experiment), (trained.network.layers[0], np.asarray(kernel)[..., 0, :]))
+    if not found:
+        raise InputError(f"{folder} has no network whose receptive fields could be drawn.")
+    return dict(sorted(found.items()))
 
 
 def _moments(group: Group, dataset: Dataset) -> Iterator[tuple[int, list[Any]]]:

@@ -16,7 +16,7 @@ LAYERS = {cell: Layer(cell, Geometry(6, 8), 1, 2, 1 if cell in ("local", "conv")
 
 
 def test_every_picture_has_a_name() -> None:
-    assert set(get_args(Picture)) == pictures.LEARNED.keys() | pictures.EXACT.keys()
+    assert set(get_args(Picture)) == pictures.LEARNED.keys() | pictures.EXACT.keys() | {*pictures.OF_RUN}
 
 
 @pytest.mark.parametrize("cell", pictures.CELLS)
@@ -48,7 +48,7 @@ def test_a_unit_feels_all_that_it_can_see_and_nothing_else():
 def test_every_picture_is_drawn_and_distances_begin_where_independent_weights_are(seed):
     seeds = np.random.default_rng(seed).integers(2**31, size=3).tolist()
     learned = trained_cells.train_cells("digits", lambda _: None, seeds=seeds, updates=10)
-    assert all(pictures.draw(name, learned).axes for name in get_args(Picture))
+    assert all(pictures.draw(name, learned).axes for name in [*pictures.LEARNED, *pictures.EXACT])
     distances = learned.distances
     assert distances["distance"].between(0, 1 + 1e-6).all()
     assert set(distances.query("update == 0")["of"]) == {"weights"}
