@@ -24,9 +24,9 @@ from cnn_constraints.settings import cores
 from cnn_constraints.store import Checkpoint, Checkpoints, weights
 from cnn_constraints.training import ensemble, tuning
 from cnn_constraints.training.ensemble import Arrays, Program, State
-from cnn_constraints.training.tuning import Grid
 from cnn_constraints.training.loop import Images
 from cnn_constraints.training.records import Evaluation, Finished, choose, evaluations_of, result_of
+from cnn_constraints.training.tuning import Grid
 
 T = TypeVar("T")
 

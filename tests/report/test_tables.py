@@ -18,7 +18,9 @@ def as_text(results: pandas.DataFrame, width: int | None = None, encoding: str =
     """What is printed: on a terminal of that width, or into a file."""
     content = io.BytesIO()
     file = io.TextIOWrapper(content, encoding=encoding, newline="")
-    tables.print_tables(results, console=Console(file=file, force_terminal=width is not None, width=width, color_system=None))
+    tables.print_tables(
+        results, console=Console(file=file, force_terminal=width is not None, width=width, color_system=None)
+    )
     file.flush()
     return content.getvalue().decode(encoding)
 
