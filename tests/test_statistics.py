@@ -106,6 +106,48 @@ def test_verdict_is_whether_the_adjusted_p_is_below_5_percent() -> None:
         assert statistics.verdict(difference, p) == word
 
 
+def test_p_is_that_of_scipy(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(0.5, 1, 5)
+    assert statistics.p_value(values) == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
+    assert [statistics.p_value(given) for given in ([0.0, 0.0], [0.25, 0.25])] == [1, 0]
+    assert np.isnan([statistics.p_value(given) for given in ([], [0.3])]).all()
+
+
+@given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=8), level=st.floats(0.001, 0.999))
+def test_holm_decides_what_his_procedure_decides_step_by_step(p_values: list[float], level: float) -> None:
+    """Holm 1979: from the smallest on, each against the level divided by how many are left, until one is above."""
+    adjusted, decided = statistics.holm(p_values), set()
+    for left, test in zip(range(len(p_values), 0, -1), np.argsort(p_values, kind="stable"), strict=True):
+        if p_values[test] * left > level:
+            break
+        decided.add(int(test))
+    assert set(np.flatnonzero(adjusted <= level)) == decided
+    assert (adjusted >= p_values).all() and (adjusted <= 1).all()
+    order = np.argsort(p_values, kind="stable")
+    assert (np.diff(adjusted[order]) >= 0).all()
+    # What is no test costs the others nothing.
+    np.testing.assert_array_equal(statistics.holm([*p_values, NAN]), [*adjusted, NAN])
+
+
+@pytest.mark.parametrize(("effect", "level"), [(3.0, 0.05), (0.8, 0.05), (0.8, 0.005), (0.3, 0.05)])
+def test_as_many_fresh_seeds_as_needed_decide_it_in_four_of_five_cases(effect: float, level: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    seen = np.array([-1, 1, -1, 1]) * np.sqrt(3 / 4) + effect
+    power = []
+    for seeds in (needed := statistics.seeds_needed(seen, level), needed - 1):
+        fresh = generator.normal(effect, 1, (4000, seeds))
+        power.append(np.mean([statistics.p_value(values) < level for values in fresh]) if seeds > 1 else 0)
+    # Five standard deviations of a share of 4,000.
+    assert power[0] > 0.8 - 0.032 and power[1] < 0.8 + 0.032
+
+
+def test_seeds_that_no_one_has_are_not_named() -> None:
+    assert statistics.seeds_needed([0.1]) is None
+    for nothing in ([0.0, 0.0], [-0.1, 0.1], [1e-9, 1.0, -1.0]):
+        assert statistics.seeds_needed(nothing) == statistics.MOST_SEEDS + 1
+    assert statistics.seeds_needed([1.0, 1.0 + 1e-12], 1e-9) >= 2
+
+
 def test_ratios_are_paired_and_turn_with_their_ends(seed: int) -> None:
     numerator, denominator = np.random.default_rng(seed).lognormal(5, 1, (2, 6))
     there, back = ratio_interval(numerator, denominator), ratio_interval(denominator, numerator)

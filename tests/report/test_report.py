@@ -1,5 +1,6 @@
 """The report ends up on standard output and on disk, whoever leaves early and whatever is in the way."""
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import Mock
@@ -9,9 +10,11 @@ import pytest
 from made_up_results import CELLS, experiments_of, write_run
 from PIL import Image
 
-from cnn_constraints import store
+from cnn_constraints import store, summaries
 from cnn_constraints.experiment import axis
+from cnn_constraints.report import outcome, tables
 from cnn_constraints.report.terminal import report_run
+from cnn_constraints.sweep import Ran
 from experiments import report
 from experiments.entry import entry_point
 
@@ -54,6 +57,23 @@ def test_what_the_tables_do_not_show_is_told(run: Path, capsys: pytest.CaptureFi
     assert "Every experiment diverged" in printed and not (run.parent / "other" / "figures").exists()
 
 
+@pytest.mark.parametrize("form", ["csv", "markdown", "latex"])
+def test_tables_for_others_are_all_that_is_printed_and_nothing_is_written(run: Path, form: str, capsys) -> None:
+    before = sorted(run.rglob("*"))
+    report.main([str(run), "--tables", form])
+    looks = store.read(run, "evaluation")
+    assert capsys.readouterr().out == tables.FORMS[form](store.read(run), looks) + "\n"
+    assert sorted(run.rglob("*")) == before
+
+
+def test_the_outcome_for_programs_has_what_the_tables_have(run: Path) -> None:
+    results = store.read(run)
+    told = json.loads(json.dumps(outcome.as_json(run, Ran(results, 12, 0, 4, 1.0)), allow_nan=False))
+    pairs = summaries.comparisons(results)
+    assert [row["verdict"] for row in told["comparisons"]] == pairs["verdict"].tolist() == ["better"] * 3
+    assert len(told["arms"]) == 4 and told["at_edge"]["last_look"] == 1.0 and "last look" in told["tuning"][0]
+
+
 def test_who_reads_tables_and_leaves_early_has_the_files(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cnn_constraints.report.terminal.print_tables", Mock(side_effect=BrokenPipeError))
     with pytest.raises(BrokenPipeError):
@@ -72,6 +92,8 @@ def test_who_reads_tables_and_leaves_early_has_the_files(run: Path, monkeypatch:
         (["run", "other/run", "--figures", "paper"], "two have one name"),
         (["run", "claims"], "claims holds claims"),
         (["claims", "--figures", "paper"], "claims holds claims"),
+        (["claims", "--tables", "csv"], "claims holds claims"),
+        (["run", "--tables", "csv", "--page", "page.html"], "--tables writes no file"),
         (["blocked"], "blocked/figures/cells.png cannot be written"),
     ],
 )

@@ -1,14 +1,17 @@
 """Tables show the numbers of the analysis, all of them and nothing cut off."""
 
 import io
+import itertools
 
 import pandas
 import pytest
-from made_up_results import CELLS, experiments_of, make_results
+from made_up_results import CELLS, experiments_of, make_results, noisy
 from rich.console import Console
 
+from cnn_constraints import summaries
 from cnn_constraints.experiment import axis
 from cnn_constraints.report import tables
+from cnn_constraints.summaries.tuning import TUNED
 
 ALL_CELLS, SEEDS = axis("model.constraint", CELLS), axis("seed", range(3))
 READOUTS = axis("model.readout", ["flatten", "global_average"])
@@ -64,6 +67,33 @@ def test_interventions_have_tables_of_their_own_and_rows_are_told_apart() -> Non
     for row in ("conv 2 300 1,234 90.0 ± 0.0 3", "tiled 2 4 300 4,321 85.0 ± 0.0 3"):
         assert row.split() in words
     assert ["tiled,", "delta", "2,", "tile", "4", *["+5.0", "±", "0.0", "3", "<0.001", "better"]] in words
+
+
+def test_tables_as_csv_have_all_digits_and_as_markdown_and_latex_every_row(seed: int) -> None:
+    results = make_results(experiments_of(READOUTS, ALL_CELLS, SEEDS), noisy(seed))
+    looks = pandas.DataFrame({name: [] for name in ("experiment", *TUNED)})
+    parts = tables.FORMS["csv"](results, looks).split("\n\n")
+    for part, table in zip(parts, (summaries.summarise(results), summaries.comparisons(results)), strict=True):
+        back = pandas.read_csv(io.StringIO(part), keep_default_na=False, na_values=[""])
+        plain = table.astype(object).where(table.notna(), None)
+        pandas.testing.assert_frame_equal(
+            back.astype(object).where(back.notna(), None), plain, check_exact=False, rtol=1e-15
+        )
+    rows = sum(len(text.rows()) for text in tables.tables_of(results))
+    markdown, latex = (tables.FORMS[form](results, looks) for form in ("markdown", "latex"))
+    assert sum(line.startswith("|") for line in markdown.splitlines()) == rows + 2 * 3
+    assert latex.count(r" \\" + "\n") == rows + 3 and latex.count(r"\toprule") == 3
+    for mark in "_%&":
+        assert all(before == "\\" for before, letter in itertools.pairwise(latex) if letter == mark and before != " ")
+    assert latex.count("{") == latex.count("}")
+
+
+def test_nothing_in_a_name_has_a_meaning_to_latex_or_markdown() -> None:
+    text = tables.TextTable("50% of a_b & c", {"a|b": ["{x}^2 ~ #1 \\ $"]})
+    written = tables.as_latex(text)
+    assert r"50\% of a\_b \& c" in written
+    assert r"\{x\}\textasciicircum{}2 \textasciitilde{} \#1 \textbackslash{} \$" in written
+    assert r"| a\|b |" in tables.as_markdown(text)
 
 
 def test_what_diverged_is_said_and_a_single_cell_is_compared_with_none() -> None:
