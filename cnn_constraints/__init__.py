@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cnn_constraints.store import load as load
     from cnn_constraints.store import predict as predict
     from cnn_constraints.store import read as read
+    from cnn_constraints.summaries import at_edge as at_edge
     from cnn_constraints.summaries import compare as compare
     from cnn_constraints.summaries import compare_differences as compare_differences
     from cnn_constraints.summaries import comparisons as comparisons
@@ -57,7 +58,7 @@ _WHERE = {
     "layer": ("ConstrainedLayer", "Conv", "Dense", "Local", "Shared"),
     "sweep": ("Observer", "run"),
     "store": ("load", "predict", "read"),
-    "summaries": ("compare", "compare_differences", "comparisons", "summarise"),
+    "summaries": ("at_edge", "compare", "compare_differences", "comparisons", "summarise"),
     "variables": ("embed", "expand", "project", "violation"),
 }
 __all__ = sorted(name for names in _WHERE.values() for name in names)  # pyright: ignore[reportUnsupportedDunderAll]

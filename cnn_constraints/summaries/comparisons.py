@@ -45,8 +45,15 @@ ENDS = {"shared": "conv", "dense": "local"}
 LAYER = (CELL, *SIZES)
 """What tells one layer from another."""
 
-HEEDED = (*SIZES, "data.size", "data.strength", "training.switch_at", "training.penalty_threshold")
-"""Fields that mean nothing to an experiment where they are missing."""
+HEEDED = (
+    *SIZES,
+    "data.size",
+    "data.strength",
+    "data.augmentation_strengths",
+    "training.switch_at",
+    "training.penalty_threshold",
+)
+"""Fields that mean nothing to an experiment where they are missing, or empty."""
 
 GRIDS = ("training.learning_rates", "training.weight_decays", "training.penalty_strengths", "training.extend_grid")
 """Where tuning has looked: what is compared is what it chose."""
@@ -162,9 +169,7 @@ def comparisons(results: pandas.DataFrame) -> pandas.DataFrame:
     contrasts = [Contrast([CELL], _of_cells(rows, key))]
     for name in (name for name in key if name not in UNCOMPARED):
         in_sweep = rows if name in SIZES else plain_rows(table)
-        values = [
-            value for value in dict.fromkeys(row[name] for row in in_sweep) if value is not None or name not in HEEDED
-        ]
+        values = [value for value in dict.fromkeys(row[name] for row in in_sweep) if _heeded(name, value)]
         values = sorted(values, key=size_rank) if name in SIZES else values
         sides = [[row for row in rows if row[name] == value] for value in values]
         contrasts.append(
@@ -205,7 +210,7 @@ def _names(fields: str | Sequence[str], table: pandas.DataFrame) -> list[str]:
     names = [fields] if isinstance(fields, str) else list(fields)
     for name in names:
         if name not in table or name not in experiment.fields():
-            raise unknown_name("field to compare", name, [one for one in config_fields(table)])
+            raise unknown_name("field to compare", name, config_fields(table))
     return names
 
 
@@ -297,7 +302,11 @@ def _agree(one: Any, other: Any, name: str) -> bool:
         layers = max(len(_each(one)), len(_each(other)))
         ones, others = _of_layers(_each(one), layers), _of_layers(_each(other), layers)
         return all(_agree(*pair, name) for pair in zip(ones, others, strict=True))
-    return one == other or (name in HEEDED and (one is None or other is None))
+    return one == other or not (_heeded(name, one) and _heeded(name, other))
+
+
+def _heeded(name: str, value: Any) -> bool:
+    return name not in HEEDED or value not in (None, ())
 
 
 def _each(size: Any) -> tuple[Any, ...]:
@@ -335,12 +344,12 @@ def _measure(table: pandas.DataFrame, key: Sequence[str], contrasts: Sequence[Co
             measured = dict(zip(MEASURED, (seeds, len(of_arms) - seeds, mean, low, high), strict=True))
             found.append(_described(contrast, of_arms[0], key, varied) | measured | {"p": p_value(differences[-1])})
     columns = [name for name in key if any(name in row for row in found)]
-    told = [name for name in ("field", "first", "second", "between", "between_first", "between_second")]
-    columns += [name for name in told if name in (found[0] if found else told[:3])]
+    columns += ["field", "first", "second"]
+    columns += ["between", "between_first", "between_second"] if any(contrast.between for contrast in contrasts) else []
     pairs = nullable(pandas.DataFrame(found, columns=[*columns, *MEASURED, "p"]))
     pairs = pairs.assign(p_adjusted=holm(pairs["p"].to_numpy(float)))
     verdicts = list(map(verdict, pairs["difference"], pairs["p_adjusted"]))
-    undecided = [row for row, decided in enumerate(verdicts) if decided == "undecided"]
+    undecided = [row for row, decided in enumerate(verdicts) if decided == "undecided" and len(differences[row]) > 1]
     needed = {row: seeds_needed(differences[row], (1 - CONFIDENCE) / len(undecided)) for row in undecided}
     seeds = pandas.array([needed.get(row) for row in range(len(pairs))], dtype="Int64")
     return pairs.assign(verdict=pandas.Series(verdicts, dtype=object), seeds_needed=seeds)
@@ -373,7 +382,7 @@ def _told(fields: Sequence[str], one: Row, other: Row, varied: Iterable[str]) ->
     for row in (one, other):
         said = [_layer_in_words(row)] if of_layer else []
         said += [_in_words(name, row[name], bare=True) for name in fields if name not in of_layer]
-        said += [_in_words(name, row[name]) for name in more if row[name] is not None or name not in HEEDED]
+        said += [_in_words(name, row[name]) for name in more if _heeded(name, row[name])]
         words.append(", ".join(said))
     return words
 
