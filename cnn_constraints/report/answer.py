@@ -83,10 +83,11 @@ def _verdict(first: str, part: pandas.DataFrame) -> str:
 def _counts(part: pandas.DataFrame) -> str:
     """`12 better by 35.2 to 54.3 points, 2 undecided, of 14 comparisons`"""
     counts = []
-    for verdict, found in part.groupby("verdict", sort=False):
+    for verdict in ("better", "worse", "undecided"):
+        found = part.loc[part["verdict"] == verdict]
         ends = [f"{100 * end:.1f}" for end in found["difference"].abs().agg(["min", "max"])]
         by = "" if verdict == "undecided" else f" by {' to '.join(dict.fromkeys(ends))} points"
-        counts.append(f"{len(found)} {verdict}{by}")
+        counts += [f"{len(found)} {verdict}{by}"] if len(found) else []
     return f"{', '.join(counts)}, of {len(part)} comparison{'s' * (len(part) > 1)}"
 
 

@@ -214,7 +214,7 @@ def _style(cell: str, variant: int = 0) -> tuple[tuple[float, float, float], str
     return lighter(color, variant), marker
 
 
-def lighter(color: str, variant: float) -> tuple[float, float, float]:
+def lighter(color: str, variant: int | float) -> tuple[float, float, float]:
     """The colour of a variant, the lighter the higher."""
     white = min(1 - 0.75**variant, 0.6)
     red, green, blue = (channel + white * (1 - channel) for channel in to_rgb(color))

@@ -63,9 +63,13 @@ def print_as(form: str, folders: Sequence[Path]) -> None:
 
 def report_claims(folder: Path, page: Path | None = None) -> None:
     """Write the page of a folder of claims and print its path. Raises InputError where it cannot be read or written."""
-    from cnn_constraints.report.page.claims import claims_page  # which imports every claim
 
-    for path in _write_page(lambda: claims_page(folder), page or folder / PAGE):
+    def make() -> str:
+        from cnn_constraints.report.page.claims import claims_page  # which imports every claim, and Altair
+
+        return claims_page(folder)
+
+    for path in _write_page(make, page or folder / PAGE):
         print(path)
 
 
@@ -83,7 +87,7 @@ def _write(runs: Sequence[build.Run], page: Path, paper: Path | None) -> Iterato
 
 def _write_page(make: Callable[[], str], path: Path) -> Iterator[Path]:
     """Without the extra `report` say how to have it."""
-    if importlib.util.find_spec("vl_convert") is None:
+    if not all(map(importlib.util.find_spec, ("altair", "vl_convert"))):
         print("The page needs the extra `report`: pip install -e '.[report]'.", file=sys.stderr)
         return
     content = make()

@@ -1,4 +1,4 @@
-"""The page holds every experiment and asks for nothing."""
+"""The page holds every experiment, draws what statistics say, and asks for nothing."""
 
 import json
 import re
@@ -7,20 +7,33 @@ import numpy as np
 import pandas
 import pytest
 from made_up_records import write_random_run
-from made_up_results import DELTA_SWEEP, LADDER, make_results
+from made_up_results import DELTA_SWEEP, LADDER, experiments_of, make_results
 
 from cnn_constraints import store, summaries
-from cnn_constraints.experiment import replace
-from cnn_constraints.report.page import charts
+from cnn_constraints.experiment import axis, replace
+from cnn_constraints.report.page import build, rows
 from cnn_constraints.report.page.build import page, read_run
-from cnn_constraints.report.page.experiments import describe, differences, sample_ratios, training_curves
 from cnn_constraints.resolve import Resolved, resolve
 
 vl_convert = pytest.importorskip("vl_convert", reason="needs the extra `report`")
+pytest.importorskip("altair", reason="needs the extra `report`")
+
+NETWORKS = experiments_of(
+    axis("model.constraint", ["dense", "local", "conv"]),
+    axis("model.delta", [1, 2]),
+    axis("model.channels", [(2, 2), (4, 4)]),
+    axis("training.schedule", ["constant", "cosine"]),
+    axis("seed", range(2)),
+)
+SWEEPS = pytest.mark.parametrize("experiments", [LADDER, DELTA_SWEEP, NETWORKS], ids=["ladder", "deltas", "networks"])
 
 
 def data_of(text: str) -> dict:
     return json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[0])
+
+
+def marks_of(text: str, kind: str) -> list[dict]:
+    return [row for row in data_of(text)["rows"]["marks"] if row["kind"] == kind]
 
 
 @pytest.fixture
@@ -29,22 +42,56 @@ def folder(tmp_path, seed):
     return tmp_path / "run"
 
 
-def rows_of(experiments: list[Resolved], scale: dict[str, float]) -> pandas.DataFrame:
-    """What is drawn of errors that fall as the root of the training-set size, in units of a scale for each cell."""
-    accuracy = lambda one: 1 - (one.data.n_train / scale.get(one.model.constraint, 1.0)) ** -0.5
-    return describe(make_results(experiments, accuracy).assign(run="run"), {})
+def described(results: pandas.DataFrame) -> pandas.DataFrame:
+    return rows.describe(results.assign(seconds=0.0, **{rows.RUN: "run"}))
+
+
+def falling(experiments: list[Resolved], scale: dict[str, float]) -> pandas.DataFrame:
+    """Errors that fall as the root of the training-set size, in units of a scale for each cell."""
+    return make_results(experiments, lambda one: 1 - (one.data.n_train / scale.get(one.model.constraint, 1.0)) ** -0.5)
 
 
 def test_every_experiment_is_on_the_page_with_its_numbers(folder):
     results = store.read(folder).set_index("experiment")
-    rows = {row["experiment"]: row for row in data_of(page([read_run(folder)]))["experiments"]}
-    assert set(rows) == set(results.index)
-    for experiment, row in rows.items():
+    found = {row["experiment"]: row for row in marks_of(page([read_run(folder)]), "experiment")}
+    assert set(found) == set(results.index)
+    for experiment, row in found.items():
         assert row["accuracy"] == pytest.approx(100 * results.loc[experiment, "test_accuracy"], abs=1e-3)
-        assert row["error"] + row["accuracy"] == pytest.approx(100, abs=1e-3)
         assert (row["seed"], row["n"]) == tuple(results.loc[experiment, ["seed", "data.n_train"]])
-    some = list(rows)[:5]
-    assert {row["experiment"] for row in data_of(page([read_run(folder, some)]))["experiments"]} == set(some)
+    some = list(found)[:5]
+    assert {row["experiment"] for row in marks_of(page([read_run(folder, some)]), "experiment")} == set(some)
+
+
+@SWEEPS
+def test_arms_are_those_of_the_summary_each_with_a_name_of_its_own(experiments, generator):
+    results = make_results(experiments, lambda one: float(generator.random()))
+    marks, arms = described(results), summaries.summarise(results)
+    marks = marks.loc[marks["kind"] == "arm"]
+    assert len(marks[["arm", "panel_n"]].drop_duplicates()) == len(marks) == len(arms)
+    for name, column in {"accuracy": "", "accuracy_low": "_low", "accuracy_high": "_high"}.items():
+        assert sorted(marks[name]) == pytest.approx(sorted(100 * arms[f"test_accuracy{column}"]))
+
+
+@SWEEPS
+def test_what_varies_and_nothing_else_tells_arms_apart(experiments):
+    table = summaries.prepare(make_results(experiments))
+    fields = rows.axes(table)
+    assert all(summaries.varies(table, name) for name in fields)
+    assert len(table[fields].drop_duplicates()) == len(summaries.summarise(table))
+
+
+def test_curves_are_those_of_the_chosen_candidate_and_verdicts_those_of_the_comparison(folder):
+    content = data_of(page([read_run(folder)]))["rows"]
+    results, looks = store.read(folder), store.read(folder, "evaluation")
+    chosen = looks.merge(results[["experiment", "candidate"]])
+    keys = ["model.constraint", "model.readout", "data.n_train", "update"]
+    expected = (100 * (1 - chosen.groupby(keys)["validation_accuracy"].mean())).tolist()
+    drawn = [row["error"] for row in content["looks"] if row["images"] == "validation"]
+    assert sorted(drawn) == pytest.approx(sorted(expected), abs=1e-3)
+    pairs = summaries.comparisons(results)
+    assert [row["verdict"] for row in content["comparisons"]] == pairs["verdict"].tolist()
+    differences = [row["difference"] for row in content["comparisons"]]
+    assert differences == pytest.approx((100 * pairs["difference"]).tolist(), abs=1e-3)
 
 
 def test_nothing_is_loaded_from_outside_and_a_name_cannot_break_out(folder):
@@ -54,46 +101,79 @@ def test_nothing_is_loaded_from_outside_and_a_name_cannot_break_out(folder):
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[^>]*//", whole)
     assert "default-src 'none'" in whole
     assert wild.count("<script") == whole.count("<script") and wild.count("</script>") == whole.count("</script>")
-    assert {row["run"] for row in data_of(wild)["experiments"]} == {name}
+    assert {row["run"] for row in marks_of(wild, "experiment")} == {name}
 
 
-def test_curves_are_those_of_the_chosen_candidate_and_differences_those_of_the_comparison(folder):
-    results, looks = store.read(folder).assign(run="run"), store.read(folder, "evaluation")
-    curves = training_curves(looks, results)
-    for experiment, rows in looks.merge(results[["experiment", "candidate"]]).groupby("experiment"):
-        assert curves[experiment][0] == rows["update"].tolist()
-        assert curves[experiment][2] == pytest.approx((100 * (1 - rows["validation_accuracy"])).tolist(), abs=0.01)
-    rows, pairs = differences(results), summaries.comparisons(results)
-    assert [row["difference"] for row in rows] == pytest.approx((100 * pairs["difference"]).tolist(), abs=1e-3)
-    assert [row["verdict"] for row in rows] == pairs["verdict"].tolist()
+def test_runs_are_told_apart_only_where_one_experiment_lies_in_several(folder, tmp_path, seed):
+    write_random_run(tmp_path / "same", LADDER, np.random.default_rng(seed))
+    other = resolve(replace(one, {"data.intervention": "permute_pixels"}) for one in LADDER)
+    write_random_run(tmp_path / "other", other, np.random.default_rng(seed))
+    for name, apart in (("same", True), ("other", False)):
+        content = data_of(page([read_run(folder), read_run(tmp_path / name)]))
+        assert (rows.RUN in [field for field, *_ in content["filters"]]) == apart
+        assert len([row for row in content["rows"]["marks"] if row["kind"] == "experiment"]) == 2 * len(LADDER)
 
 
-@pytest.mark.parametrize("experiments", [LADDER, DELTA_SWEEP], ids=["ladder", "delta_sweep"])
+def test_the_library_is_made_once(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("CNN_CONSTRAINTS_CACHE", str(tmp_path / "cache"))
+    whole = page([read_run(folder)])
+    monkeypatch.setattr(vl_convert, "javascript_bundle", None)
+    assert page([read_run(folder)]) == whole
+
+
+@SWEEPS
 def test_only_means_and_experiments_have_marks(experiments):
-    rows = rows_of(experiments, {"dense": 2.0})
-    for name, chart in charts.specifications(rows, sample_ratios(rows), True).items():
-        drawn = json.dumps(vl_convert.vegalite_to_vega(chart)).count('"style": ["point"]')
-        assert drawn == json.dumps(chart).count('"type": "point"'), name
+    from cnn_constraints.report.page.charts import charts
+
+    results = falling(experiments, {"dense": 2.0})
+    marks, pairs = described(results), summaries.comparisons(results)
+    looks = marks.loc[marks["kind"] == "arm"].assign(update=1, images="training")
+    for name, chart in charts(marks, looks, rows.ratios(marks, pairs)).items():
+        drawn = json.dumps(vl_convert.vegalite_to_vega(chart.to_dict())).count('"style": ["point"]')
+        assert drawn == json.dumps(chart.to_dict()).count('"type": "point"'), name
 
 
 def test_a_line_of_the_delta_sweep_is_one_arm_at_each_delta():
     sizes = [{"model.channels": size} for size in ((2, 2), (4, 4))]
-    rows = rows_of(resolve(replace(one, size) for one in DELTA_SWEEP for size in sizes), {})
-    assert (rows.groupby(["line", "delta"])["arm"].nunique() == 1).all()
-    assert (rows.groupby("line")["leading"].nunique() == 1).all() and rows["line"].nunique() == 4
+    marks = described(make_results(resolve(replace(one, size) for one in DELTA_SWEEP for size in sizes)))
+    assert (marks.groupby(["line", "delta"])["arm"].nunique() == 1).all() and marks["line"].nunique() == 4
 
 
 def test_what_needs_twice_as_many_images_has_the_ratio_two():
-    ratios = sample_ratios(rows_of(LADDER, {"dense": 2, "shared": 2, "local": 2}))
-    assert {row["arm"] for row in ratios} == {"dense", "shared", "local"}
-    assert {row["against"] for row in ratios} == {"conv"}
-    assert [row["ratio"] for row in ratios] == pytest.approx([2.0] * len(ratios), rel=1e-3)
+    results = falling(LADDER, {"dense": 2, "shared": 2, "local": 2})
+    ratios = rows.ratios(described(results), summaries.comparisons(results))
+    known = ratios.dropna(subset="ratio")
+    assert set(known["cell"]) == {"dense", "shared", "local"} and set(ratios["against"]) == {"conv, delta 2"}
+    assert known["ratio"].tolist() == pytest.approx([2.0] * len(known), rel=1e-3)
+    assert set(ratios.loc[ratios["ratio"].isna(), "told"]) == {"not with 1,000 images"}
+
+
+def test_every_mark_of_a_logarithmic_axis_is_at_least_half_a_test_image_above_zero(tmp_path, generator):
+    images = int(generator.integers(50, 20_000))
+    wrong = iter([0, 1, 2, *generator.integers(0, images, len(LADDER))])
+    results = make_results(LADDER, lambda one: 1 - next(wrong) / images)
+    assert rows.floor(results) == (pytest.approx(50 / images, abs=1e-6), True)
+    assert rows.floor(make_results(LADDER, lambda one: 1.0))[0] > 0
+    write_random_run(tmp_path / "run", LADDER, generator)
+    content = data_of(page([read_run(tmp_path / "run")._replace(results=results)]))["rows"]
+    drawn = [
+        row[name] for row in content["marks"] + content["looks"] for name in ("error", "low", "high") if row.get(name)
+    ]
+    assert min(drawn) == pytest.approx(50 / images, abs=1e-4)
+    assert all(row["error"] > 0 for row in content["marks"] if row["accuracy"] == 100)
 
 
 def test_what_diverged_has_no_error_and_where_all_did_there_are_tables_alone(folder):
     run = read_run(folder)
-    results = run.results.assign(run="run", test_accuracy=run.results["test_accuracy"].where(run.results.index > 0))
-    rows = describe(results, {})
-    assert rows.loc[rows["error"].isna(), "experiment"].tolist() == [results["experiment"][0]]
+    marks = described(run.results.assign(test_accuracy=run.results["test_accuracy"].where(run.results.index > 0)))
+    experiments = marks.loc[marks["kind"] == "experiment"]
+    assert experiments.loc[experiments["error"].isna(), "experiment"].tolist() == [run.results["experiment"][0]]
     text = page([run._replace(results=run.results.assign(test_accuracy=np.nan))])
     assert data_of(text)["charts"] == {} and 'id="experiments"' in text and "diverged at every learning rate" in text
+
+
+def test_every_table_has_the_columns_that_it_names(folder):
+    content = data_of(page([read_run(folder)]))["rows"]
+    for name, (_, _, columns) in build.TABLES.items():
+        table = content.get(name) or [row for row in content["marks"] if row["kind"] == name.removesuffix("s")]
+        assert set(columns.split()) <= set(table[0])

@@ -41,7 +41,7 @@ IS_ARM = "datum.kind == 'arm'"
 def charts(marks: pandas.DataFrame, looks: pandas.DataFrame, ratios: pandas.DataFrame) -> dict[str, alt.FacetChart]:
     """All that the rows allow, by name, in the order of the page. None where every experiment diverged."""
     arms = marks.loc[marks["kind"] == "arm"]
-    if all(arms["error"].isna()):
+    if all(arms["error"].isna().tolist()):
         return {}
     found: dict[str, alt.FacetChart] = {}
     if len(set(arms["n"])) > 1:

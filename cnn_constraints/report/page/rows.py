@@ -43,10 +43,13 @@ Rows = list[dict[str, Any]]
 
 def axes(table: pandas.DataFrame) -> list[str]:
     """The config fields that tell arms apart, each of them arms that agree in those before it."""
+    names = dict.fromkeys((*CONDITIONS, N_TRAIN, CELL, *SIZES, *summaries.config_fields(table)))
+    columns = {name: table[name].map(str).tolist() for name in names if name in table}
     found: list[str] = []
-    for name in (*CONDITIONS, N_TRAIN, CELL, *SIZES, *summaries.config_fields(table)):
-        if name in table and summaries.telling_fields(table, found, [name]):
-            found.append(name)
+    told_apart = 1
+    for name in columns:
+        if (apart := len(set(zip(*(columns[one] for one in [*found, name]), strict=True)))) > told_apart:
+            found, told_apart = [*found, name], apart
     return found
 
 
@@ -108,10 +111,12 @@ def describe(results: pandas.DataFrame) -> pandas.DataFrame:
     fields = axes(table)
     panel, sizes = [name for name in fields if name in (RUN, *CONDITIONS)], [name for name in fields if name == N_TRAIN]
     deltas, own = values_in_words(DELTA, table), arm_fields(fields)
+    rest = [name for name in own if name not in (CELL, DELTA)]
+    members: dict[tuple[Any, ...], Rows] = {}
+    for row in plain_rows(table):
+        members.setdefault(tuple(row[name] for name in fields), []).append(row)
     rows: Rows = []
-    for _, members in summaries.groups(table, fields):
-        experiments = plain_rows(members)
-        first, rest = experiments[0], [name for name in own if name not in (CELL, DELTA)]
+    for first, *others in members.values():
         line = {CELL: summaries.sweep_of(first[CELL])}
         shared = {name: value_in_words(name, first[name]) for name in fields}
         shared |= {
@@ -123,30 +128,27 @@ def describe(results: pandas.DataFrame) -> pandas.DataFrame:
         shared |= {"arm": settings_in_words(first, own), "line": settings_in_words(first | line, [CELL, *rest])}
         shared |= {"panel": settings_in_words(first, panel), "panel_n": settings_in_words(first, [*panel, *sizes])}
         shared |= {name: first[name] for name in ("parameters", "multiply_adds")}
-        done = members.loc[~members["diverged"]]
-        found = mean_interval(100 * done["test_accuracy"])
-        mean = {
-            "accuracy": found.estimate,
-            "accuracy_low": found.low,
-            "accuracy_high": found.high,
-            "seeds": found.seeds,
-        }
-        mean |= {"error": 100 - found.estimate, "low": 100 - found.high, "high": 100 - found.low}
-        mean |= {"told": interval_in_words(Interval(mean["error"], mean["low"], mean["high"], found.seeds), 2)}
-        mean |= {
-            "training_accuracy": 100 * done["train_accuracy"].mean(),
-            "learning_rate": done["learning_rate"].median(),
-        }
-        mean |= {"diverged": len(members) - found.seeds or None, "seconds": members["seconds"].sum()}
+        experiments: Rows = [{name: one[name] for name in EXPERIMENT} | _percent(one) for one in (first, *others)]
+        done = [one for one in experiments if one["error"] is not None]
+        found = mean_interval(one["error"] for one in done)
+        mean = {"error": found.estimate, "low": found.low, "high": found.high, "told": interval_in_words(found, 2)}
+        mean |= {"accuracy": 100 - found.estimate, "accuracy_low": 100 - found.high, "accuracy_high": 100 - found.low}
+        mean |= {"seeds": found.seeds, "diverged": len(experiments) - len(done) or None}
+        mean |= {"training_accuracy": np.mean([one["training_accuracy"] for one in done]) if done else None}
+        mean |= {"learning_rate": np.median([one["learning_rate"] for one in done]) if done else None}
+        mean |= {"seconds": sum(one["seconds"] for one in experiments)}
         rows.append({"kind": "arm"} | shared | mean)
-        for one in members.to_dict("records"):
-            accuracies = {"accuracy": 100 * one["test_accuracy"], "training_accuracy": 100 * one["train_accuracy"]}
-            accuracies |= {"error": 100 - accuracies["accuracy"]}
-            rows.append({"kind": "experiment"} | shared | accuracies | {name: one[name] for name in EXPERIMENT})
+        rows += [{"kind": "experiment"} | shared | one for one in experiments]
     marks = pandas.DataFrame(rows)
     span, apart = marks["n"].max() / marks["n"].min(), min(0.012, 0.06 / marks["arm"].nunique())
     place = marks["n"] * span ** (apart * _steps(marks["arm"]))
     return marks.assign(place=place, delta_place=marks["delta"].map(deltas.index) + 0.05 * _steps(marks["line"]))
+
+
+def _percent(row: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"test_accuracy": "accuracy", "train_accuracy": "training_accuracy"}
+    found = {to: None if row[name] is None else 100 * row[name] for name, to in names.items()}
+    return found | {"error": None if found["accuracy"] is None else 100 - found["accuracy"]}
 
 
 def _steps(names: Any) -> np.ndarray:
@@ -170,14 +172,15 @@ def floor(results: pandas.DataFrame) -> tuple[float, bool]:
 
 def looks(evaluations: pandas.DataFrame, results: pandas.DataFrame, marks: pandas.DataFrame) -> pandas.DataFrame:
     """A row an arm, update and kind of `images`: the mean error over seeds of the chosen candidate, in percent."""
-    keys, own = [RUN, "experiment", "candidate"], ["arm", "panel_n", "cell", "n", *axes(results)]
-    splits = {"train_accuracy": "training", "validation_accuracy": "validation"}
-    chosen = evaluations.merge(results[keys], on=keys).rename(columns=splits | {RUN: "run"})
-    chosen = chosen.melt(["run", "experiment", "update"], [*splits.values()], "images", "accuracy").dropna()
-    experiments = marks.loc[marks["kind"] == "experiment", ["run", "experiment", *own]]
-    grouped = experiments.merge(chosen, on=["run", "experiment"]).groupby([*own, "images", "update"], sort=False)
-    means = grouped["accuracy"].agg(["mean", "size"]).reset_index()
-    return means.assign(error=100 * (1 - means["mean"]), seeds=means["size"]).drop(columns=["mean", "size"])
+    keys, splits = [RUN, "experiment", "candidate"], {"train_accuracy": "training", "validation_accuracy": "validation"}
+    chosen: Any = evaluations.merge(results[keys], on=keys).rename(columns=splits | {RUN: "run"})
+    experiments = marks.loc[marks["kind"] == "experiment", ["run", "experiment", "arm", "panel_n"]]
+    chosen = chosen.merge(experiments, on=["run", "experiment"])
+    chosen = chosen.melt(["arm", "panel_n", "update"], [*splits.values()], "images", "accuracy").dropna()
+    grouped = chosen.groupby(["arm", "panel_n", "images", "update"], sort=False)["accuracy"]
+    means = grouped.agg(mean="mean", seeds="size").reset_index()
+    arms = marks.loc[marks["kind"] == "arm", ["arm", "panel_n", "cell", "n", *axes(results)]]
+    return arms.merge(means.assign(error=100 * (1 - means["mean"])).drop(columns="mean"), on=["arm", "panel_n"])
 
 
 def ratios(marks: pandas.DataFrame, comparisons: pandas.DataFrame) -> pandas.DataFrame:

@@ -1,0 +1,50 @@
+"""What the numbers of a sweep say stands in sentences."""
+
+import pytest
+from made_up_results import DELTA_SWEEP, LADDER, experiments_of, make_results, noisy
+
+from cnn_constraints import summaries
+from cnn_constraints.experiment import axis
+from cnn_constraints.report.answer import answer
+
+CELLS = experiments_of(axis("model.constraint", ["dense", "conv"]), axis("seed", range(5)))
+
+
+def said(results) -> list[str]:
+    return answer(results, summaries.comparisons(results))
+
+
+def test_who_beats_whom_is_said_with_the_interval(seed):
+    for sign, winner, loser in ((1, "conv (delta 2)", "dense"), (-1, "dense", "conv (delta 2)")):
+        results = make_results(CELLS, noisy(seed, 0.02, {"dense": 0.5 - 0.2 * sign, "conv": 0.5 + 0.2 * sign}))
+        [pair] = summaries.comparisons(results).to_dict("records")
+        low, high = sorted(100 * sign * pair[f"difference_{end}"] for end in ("low", "high"))
+        told = (
+            f"{winner} beats {loser} by {100 * abs(pair['difference']):.1f} [{low:.1f}, {high:.1f}] points (5 seeds)."
+        )
+        question, verdict, _ = said(results)
+        assert question.endswith("?") and verdict == told[0].upper() + told[1:]
+
+
+def test_what_is_undecided_is_called_so():
+    _, verdict, best = said(make_results(CELLS, lambda one: 0.5))
+    assert verdict == "Conv (delta 2) against dense is undecided (5 seeds)."
+    assert best == "Fewest errors: dense and 1 more with 50.0 [50.0, 50.0]%."
+
+
+@pytest.mark.parametrize("experiments", [LADDER, DELTA_SWEEP], ids=["ladder", "deltas"])
+def test_every_comparison_is_told_or_counted(experiments, seed):
+    results = make_results(experiments, noisy(seed))
+    pairs = summaries.comparisons(results)
+    counted = [sentence.rsplit(" of ", 1)[1] for sentence in said(results) if sentence.endswith("comparisons.")]
+    total = sum(int(words.split()[0]) for words in counted)
+    alone = pairs["field"] == "model.constraint"
+    if "data.n_train" in pairs:
+        alone &= pairs["data.n_train"] == pairs["data.n_train"].max()
+    assert total == len(pairs) - sum(alone)
+
+
+def test_a_sweep_of_one_arm_has_a_question_too():
+    question, error = said(make_results([one for one in CELLS if one.model.constraint == "conv"]))
+    assert question == "How good is conv (delta 2) on digits, readout flatten?"
+    assert error == "Test error: conv (delta 2) with 10.0 [10.0, 10.0]%."
