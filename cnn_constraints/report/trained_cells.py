@@ -18,7 +18,7 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.executors.progress import describe
 from cnn_constraints.experiment import Data, Experiment, Model, Training
 from cnn_constraints.functional import Layer, canonical_parameters
-from cnn_constraints.network import layer_name
+from cnn_constraints.network import layer_name, stored_layers
 from cnn_constraints.plan import Group, build_arrays, plan, to_device
 from cnn_constraints.resolve import resolve
 from cnn_constraints.training import ensemble, loop
@@ -87,8 +87,9 @@ def layers_of_run(folder: Path) -> dict[str, Learned]:
     first = results.iloc[order].drop_duplicates(arms)
     for name in first["experiment"]:
         trained = store.load(folder, name)
-        kernel = trained.variables["params"][layer_name(0)]["kernel"]
-        found.setdefault(describe(trained.experiment), (trained.network.layers[0], np.asarray(kernel)[..., 0, :]))
+        for layer in stored_layers(trained.network)[:1]:
+            kernel = trained.variables["params"][layer_name(0)]["kernel"]
+            found.setdefault(describe(trained.experiment), (layer, np.asarray(kernel)[..., 0, :]))
     if not found:
         raise InputError(f"{folder} has no network whose receptive fields could be drawn.")
     return dict(sorted(found.items()))

@@ -9,7 +9,7 @@ the classes.
 import json
 import math
 from collections.abc import Mapping
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int, UInt8
 
 from cnn_constraints.architecture import build_network
@@ -66,8 +65,8 @@ def pack(
 ) -> bytes:
     """A file of the network with these variables, as the engine stores them."""
     own = jax.tree.map(jnp.asarray, dict(variables))
-    tree = canonical_network(network, own.pop("params")) | {SCALES: standardisation._asdict()}
-    leaves = flatten_dict(tree | ({STATISTICS: own} if own else {}), sep="/")
+    tree = canonical_network(network, own.pop("params")) | {SCALES: standardisation._asdict(), STATISTICS: own}
+    leaves = {"/".join(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
     described = {
         "experiment": to_json(experiment),
         "image_shape": dataset.train.images.shape[1:],
@@ -138,11 +137,14 @@ def _logits(network: AnyNetwork, variables: Any, scales: Standardisation, images
 def _read(path: Path) -> Trained:
     with safetensors.safe_open(path, "numpy") as file:
         described: dict[str, Any] = json.loads(file.metadata()["network"])
-        leaves = {tuple(name.split("/")): jnp.asarray(file.get_tensor(name)) for name in sorted(file.keys())}
+        leaves = {name: jnp.asarray(file.get_tensor(name)) for name in sorted(file.keys())}
     experiment = replace(Experiment(), flatten(described["experiment"]))
     shape, classes = tuple(described["image_shape"]), tuple(described["classes"])
     network = build_network(experiment.model, shape, len(classes))
-    tree = unflatten_dict(leaves)
+    tree: dict[str, Any] = {}
+    for name, leaf in leaves.items():
+        *parents, last = name.split("/")
+        reduce(lambda inner, parent: inner.setdefault(parent, {}), parents, tree)[last] = leaf
     scales, statistics = Standardisation(**tree.pop(SCALES)), tree.pop(STATISTICS, {})
     canonical = network.clone(stored=False) if isinstance(network, Network) else network
     return Trained(experiment, canonical, {"params": tree, **statistics}, scales, classes, shape)

@@ -21,7 +21,7 @@ from cnn_constraints.training.records import Evaluation, Finished, choose
 LOAD, RATES = Datasets(), (1e-5, 2e-5)
 BASE = Experiment(
     Data(n_train=20, n_validation=40),
-    Model(delta=1, channels=(2,), pool_sizes=(2,), strides=(1,)),
+    Model(delta=1, channels=(2,), pool_sizes=(2,), strides=(1,), normalisation="batch"),
     Training(updates=4, evaluate_every=2, batch_size=8, learning_rates=RATES, weight_decays=(0.0, 0.1), extend_grid=2),
 )
 """Its rates are so low that the highest one is best, or any other by chance."""

@@ -35,14 +35,15 @@ def kept(folder: Path) -> list[Path]:
     return sorted((folder / "weights").iterdir())
 
 
-@pytest.mark.parametrize(
-    "constraint",
-    ["local", *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(set(low_rank.names()) - {"local"}))],
-)
+NORMALISED = {"constraint": ("local", "conv"), "normalisation": "batch", "hidden": 5, "readout": "global_max"}
+SLOW = [{"constraint": name} for name in low_rank.names()] + [{"network": "residual", "channels": (3, 3)}]
+
+
+@pytest.mark.parametrize("model", [NORMALISED, *(pytest.param(model, marks=pytest.mark.slow) for model in SLOW)])
 def test_the_accuracy_of_loaded_weights_is_the_recorded_one_and_asking_for_them_changes_no_number(
-    constraint, tmp_path, seed
+    model, tmp_path, seed
 ):
-    changes = {"model.constraint": constraint, "model.readout": ["flatten", "global_average"][seed % 2]}
+    changes = {f"model.{field}": value for field, value in model.items()}
     experiments = product(replace(BASE, changes), axis("seed", [seed, seed // 2]))
     without = cc.run(experiments, tmp_path).results
     found = cc.run(experiments, tmp_path, keep_weights=True)
@@ -58,7 +59,7 @@ def test_the_accuracy_of_loaded_weights_is_the_recorded_one_and_asking_for_them_
         losses = -jax.nn.log_softmax(logits)[np.arange(len(test.labels)), test.labels]
         assert float(losses.mean()) == pytest.approx(row.test_loss, rel=1e-5)
         np.testing.assert_array_equal(cc.predict(trained, test.images[:7]).classes, classes[:7])
-    # What the plan says, and at most a page about the network.
+    # What the plan says, statistics and a page about the network.
     size = 4 * cost_of(experiments[0], LOAD(BASE.data)).parameters
     assert all(size < path.stat().st_size < size + 4096 for path in kept(tmp_path))
 
@@ -68,7 +69,7 @@ def test_what_is_packed_is_unpacked_and_equal_networks_are_equal_files(folder, s
     experiment = resolve([replace(BASE, {"model.constraint": "low_rank_local", "seed": seed})])[0]
     dataset = LOAD(experiment.data)
     network = build_task(experiment, dataset).network
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     stored = jax.tree.map(lambda leaf: generator.normal(size=leaf.shape).astype(np.float32), shapes)
     scales = build_arrays(experiment, dataset).standardisation
     files = {packed.pack(experiment, network, stored, Standardisation(*scales), dataset) for _ in range(3)}
@@ -77,7 +78,7 @@ def test_what_is_packed_is_unpacked_and_equal_networks_are_equal_files(folder, s
     trained = cc.load(folder, experiment)
     images = dataset.test.images[:20]
     prepared = (images - trained.standardisation.mean) / trained.standardisation.deviation
-    expected = network.apply({"params": stored}, prepared)
+    expected = network.apply(stored, prepared)
     np.testing.assert_allclose(cc.predict(trained, images).logits, expected, rtol=1e-4, atol=1e-4)
     assert trained.variables["params"]["layer_0"]["kernel"].shape[0] == 2
     for wrong in (images[0], images[:, :7], images.repeat(3, axis=3)):
