@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.compute as compute
 
 from cnn_constraints.errors import InputError, find
-from cnn_constraints.experiment import flatten
+from cnn_constraints.experiment import DEFAULTS, flatten
 from cnn_constraints.store import parts
 from cnn_constraints.store.folder import read_config, read_parts
 from cnn_constraints.training.records import Evaluation, Finished, Result
@@ -29,7 +29,7 @@ def read(folder: str | Path, event: str = "result") -> pandas.DataFrame:
     configs = read_config(folder)["experiments"]
     found = rows(folder, list(configs))
     table = _numbers(columns(found))
-    fields = {name: flatten(configs[name]) for name in found["experiment"].to_pylist()}
+    fields = {name: DEFAULTS | flatten(configs[name]) for name in found["experiment"].to_pylist()}
     names = table.pop("experiment")
     described = pandas.DataFrame([fields[name] for name in names], index=table.index)
     return pandas.concat([names, described, table], axis=1)
