@@ -211,7 +211,7 @@ def _style(cell: str, variant: int = 0) -> tuple[tuple[float, float, float], str
     """Colour, the lighter the higher the variant, and marker."""
     place, _ = summaries.cell_rank(cell)
     color, marker = STYLES.get(cell, OTHER_STYLES[(place - len(STYLES)) % len(OTHER_STYLES)])
-    return lighter(color, float(variant)), marker
+    return lighter(color, variant), marker
 
 
 def lighter(color: str, variant: int | float) -> tuple[float, float, float]:
