@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pandas
 import pytest
-from cnn_constraints.report.page.experiments import describe, differences, sample_ratios, training_curves
 from made_up_records import write_random_run
 from made_up_results import DELTA_SWEEP, LADDER, experiments_of, make_results
 

@@ -387,3 +387,14 @@ def test_a_damaged_checkpoint_is_told_by_name_and_deleted(folder, checkpoints, g
     with pytest.warns(UserWarning, match=f"{path.name} was damaged or altered: the group starts anew"):
         assert checkpoints.load("group") is None
     assert not path.exists()
+
+
+def test_a_field_that_came_after_a_run_has_its_default_in_the_tables(tmp_path, generator):
+    found = [finished(generator, name) for name in NAMES]
+    write_run(tmp_path, found)
+    before, path = store.read(tmp_path), tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    for experiment in config["experiments"].values():
+        del experiment["data"]["frame"], experiment["model"]["hidden"]
+    path.write_text(json.dumps(config))
+    pandas.testing.assert_frame_equal(store.read(tmp_path), before)
