@@ -65,10 +65,12 @@ def check_sizes(split: Split, n_train: int, n_validation: int) -> None:
 def draw_batches(n_train: int, batch_size: int, updates: int, seed: int) -> Int32[np.ndarray, "updates batch"]:
     """Positions in a training subset for every update: shuffled epochs end to end, cut into batches.
 
-    A batch may straddle two epochs; after any number of updates no image has been seen twice as often more than another.
+    A batch may straddle epochs; after any number of updates no image has been seen twice as often more than another.
     """
-    epochs = -(-updates * batch_size // n_train)
-    orders = [np.random.default_rng((seed, ORDER, epoch)).permutation(n_train) for epoch in range(epochs)]
+    # So many epochs from one generator, which takes longer to make than a few images take to shuffle.
+    epochs = np.tile(np.arange(n_train), (max(1, batch_size // n_train), 1))
+    generators = [np.random.default_rng((seed, ORDER, i)) for i in range(-(-updates * batch_size // epochs.size))]
+    orders = [generator.permuted(epochs, axis=1).ravel() for generator in generators]
     return np.concatenate(orders)[: updates * batch_size].reshape(updates, batch_size).astype(np.int32)
 
 
