@@ -270,6 +270,17 @@ def test_a_network_of_ones_own_goes_from_a_convolution_to_a_local_layer_and_back
     assert said == [line[:22].strip() for line in capsys.readouterr().out.splitlines() if "away from" in line]
 
 
+@pytest.mark.slow
+def test_a_kept_convolution_is_loaded_and_freed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = run_blocks("docs/weights.md")
+    wrong = names["predicted"].classes != names["dataset"].test.labels
+    assert len(names["wrong"]) == wrong.sum() == names["table"].to_numpy().sum() - np.trace(names["table"])
+    assert names["wrong"]["probability"].is_monotonic_decreasing and (tmp_path / "mistakes.png").exists()
+    share = re.match(r"([\d.]+)% away from a convolution", capsys.readouterr().out)
+    assert share and float(share[1]) > 1
+
+
 def test_the_reference_has_every_name():
     directives = r"^\.\. (?:auto\w+|py:data):: cnn_constraints\.(\w+)$"
     assert sorted(re.findall(directives, page("docs/reference.md"), re.MULTILINE)) == cc.__all__
