@@ -187,13 +187,14 @@ def _write_parts(folder: Path, names: Iterable[str]) -> None:
 def _mend(folder: Path, with_weights: bool) -> dict[str, frozenset[str]]:
     """Put damaged parts aside, list those that are there, and return their experiments by name."""
     listed, whole = _read_parts(folder), {}
+    for path in sorted((folder / "weights").glob("*.safetensors")) if with_weights else ():
+        if parts.whole_content(path) is None:
+            _put_aside(path, "its experiment is computed again")
     for path in parts.present(folder):
         if (experiments := parts.experiments(path, with_weights)) is not None:
             whole[path.name] = experiments
         else:
-            warnings.warn(f"{path} was damaged or altered: its experiments are computed again.", stacklevel=3)
-            with input_error(f"{path} cannot be moved", parts.ROOM):
-                path.replace(path.with_name(path.name + ".damaged"))
+            _put_aside(path, "its experiments are computed again")
     for name in sorted({*listed} - {*whole}):
         if not (folder / "metrics" / f"{name}.damaged").exists():
             warnings.warn(f"{folder / 'metrics' / name} is missing: its experiments are computed again.", stacklevel=3)
@@ -203,6 +204,12 @@ def _mend(folder: Path, with_weights: bool) -> dict[str, frozenset[str]]:
     ):
         torn.unlink(missing_ok=True)
     return whole
+
+
+def _put_aside(path: Path, then: str) -> None:
+    warnings.warn(f"{path} was damaged or altered: {then}.", stacklevel=4)
+    with input_error(f"{path} cannot be moved", parts.ROOM):
+        path.replace(path.with_name(path.name + ".damaged"))
 
 
 def _read(path: Path, kind: type[T]) -> T:

@@ -7,7 +7,6 @@ Their types are those of the records.
 import io
 import types
 import typing
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -121,10 +120,7 @@ def _has_weights(part: Path, row: dict[str, Any]) -> bool:
     if row["weights"] is None:
         return False
     path = part.parents[1] / "weights" / row["weights"]
-    if whole_content(path) is None:
-        warnings.warn(f"{path} is missing, or was damaged or altered: its experiment is computed again.", stacklevel=2)
-        return False
-    return True
+    return whole_content(path) is not None
 
 
 def _table(content: bytes) -> pyarrow.Table:

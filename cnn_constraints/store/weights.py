@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from cnn_constraints.architecture import build_network
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.errors import InputError, nearest_name
-from cnn_constraints.experiment import Experiment, flatten, replace, to_json
+from cnn_constraints.experiment import DEFAULTS, Experiment, flat, flatten, replace
 from cnn_constraints.network import AnyNetwork, Network, canonical_network
 from cnn_constraints.resolve import resolve
 from cnn_constraints.store import parts
@@ -67,8 +67,10 @@ def pack(
     own = jax.tree.map(jnp.asarray, dict(variables))
     tree = canonical_network(network, own.pop("params")) | {SCALES: standardisation._asdict(), STATISTICS: own}
     leaves = {"/".join(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    # A field to come has a default that does what is done now: it changes no file.
+    fields = {name: value for name, value in flat(experiment).items() if value != DEFAULTS[name]}
     described = {
-        "experiment": to_json(experiment),
+        "experiment": fields,
         "image_shape": dataset.train.images.shape[1:],
         "classes": dataset.classes,
     }
