@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -41,8 +42,7 @@ def build_network(model: Model, image_shape: ImageShape, classes: int) -> AnyNet
         network = make(model, image_shape, classes)
         if isinstance(network, Network):
             return network
-        answer: Any = lambda key: network.init_with_output(key, *_images(image_shape))[0]
-        found = jnp.shape(jax.eval_shape(answer, jax.random.key(0)))
+        found = jnp.shape(jax.eval_shape(partial(_answer, network, image_shape), jax.random.key(0)))
     except InputError:
         raise
     except Exception as error:
@@ -82,6 +82,9 @@ def plain(model: Model, image_shape: ImageShape, classes: int) -> Network:
             raise InputError(f"model.padding is {model.padding}: in layer {number} {error}") from None
         tied = constraints.find(low_rank.bank_of(constraint))
         bias = {"own": "site" if tied.bias_per_site else "channel", "none": None}.get(model.bias, model.bias)
+        if bias == "channel" and model.normalisation == "batch":
+            # It goes away with the mean: its gradient would be rounding, which Adam would follow.
+            bias = None
         of_constraint = (delta, model.tile, low_rank.rank_of(constraint, model.rank))
         layer = Layer(constraint, geometry, in_channels, channels, *of_constraint, bias, gain, model.precision)
         if layer.tied_by not in choose.FORMULATIONS:
@@ -167,6 +170,7 @@ def cost(network: AnyNetwork, image_shape: ImageShape) -> Cost:
     pooled = jax.ShapeDtypeStruct((last.out_channels, *(side // pool for side in last.sites), 1), jnp.float32)
     widths = [jax.eval_shape(READOUTS[network.readout], pooled).shape[1]]
     widths += [] if network.hidden is None else [network.hidden]
+    biases = [] if network.normalisation == "batch" else widths[1:]
     products = [one * other for one, other in zip(widths, [*widths[1:], network.classes], strict=True)]
     normalised = (
         [layer.out_channels for layer in network.layers] + widths[1:] if network.normalisation != "none" else []
@@ -174,7 +178,7 @@ def cost(network: AnyNetwork, image_shape: ImageShape) -> Cost:
     return Cost(
         sum(count.parameters for count in counted)
         + sum(products)
-        + sum([*widths[1:], network.classes])
+        + sum([*biases, network.classes])
         + 2 * sum(normalised),
         sum(count.multiply_adds for count in counted) + sum(products),
     )
@@ -193,6 +197,14 @@ def activations(network: AnyNetwork, image_shape: ImageShape) -> int:
     seen: Any = lambda key: network.init_with_output(key, *_images(image_shape), capture_intermediates=True)[1]
     outputs = jax.eval_shape(seen, jax.random.key(0)).get("intermediates", {})
     return math.prod(image_shape) + 2 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(outputs))
+
+
+def _answer(network: AnyNetwork, image_shape: ImageShape, key: jax.Array) -> jax.Array:
+    """Logits of one image, as training asks for them."""
+    logits, variables = network.init_with_output(key, *_images(image_shape))
+    if moved := [name for name in variables if name != "params"]:
+        return network.apply(variables, *_images(image_shape), train=True, mutable=moved)[0]
+    return logits
 
 
 def _windows(layer: Layer) -> int:

@@ -111,7 +111,7 @@ class Model:
     """plain; residual: what a layer is given is added to what it gives, where both have one shape; or one of your own."""
     normalisation: str = "none"
     """none; layer: over a layer's units, image by image; batch: over sites and batch, with running statistics (momentum
-    0.9) for validation and test. Before the activation, with a gain and a bias a channel.
+    0.9) for validation and test. Before the activation, with a gain and a bias a channel; after batch, layers have none.
     """
     hidden: int | None = within(None, 1)
     """Width of a dense layer, with normalisation and activation, between readout and classifier; None for no such layer."""

@@ -161,7 +161,8 @@ class Network(nn.Module):
         if self.hidden is not None:
             activation = errors.find("activation", self.activation, ACTIVATIONS)
             kernel_init = lambda *given: math.sqrt(activation.gain) * lecun_normal(*given)
-            h = nn.Dense(self.hidden, kernel_init=kernel_init, name="hidden")(features)
+            use_bias = self.normalisation != "batch"
+            h = nn.Dense(self.hidden, use_bias, kernel_init=kernel_init, name="hidden")(features)
             features = activation.apply(normalise(h.T[:, None, None], "hidden")[:, 0, 0].T)
         return nn.Dense(self.classes, kernel_init=lecun_normal, name="classifier")(features)
 

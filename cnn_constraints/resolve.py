@@ -130,6 +130,8 @@ def _resolve_model(model: Model, stronger: frozenset[str]) -> Model:
         delta=_one(itertools.compress(deltas, local), tuple(heeded)),
         tile=constraints.tile_of("tiled", model.tile) if "tiled" in set().union(*named) else None,
         rank=_one((rank for rank in ranks if rank is not None), None),
+        # Batch normalisation takes the mean of a channel away, and a constant with it.
+        bias="none" if (model.bias, model.normalisation) == ("channel", "batch") else model.bias,
         padding=padding,
     )
 

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILES = [path for path in sorted((ROOT / "cnn_constraints").rglob("*.py")) if ">>>" in path.read_text()]
 REGISTRIES: list[Any] = [
-    *(constraints.CONSTRAINTS, sources.SOURCES, interventions.INTERVENTIONS, augmentation.AUGMENTATIONS),
+    *(constraints.CONSTRAINTS, cc.NETWORKS, sources.SOURCES, interventions.INTERVENTIONS, augmentation.AUGMENTATIONS),
     registry.CLAIMS,
 ]
 

@@ -116,11 +116,12 @@ def in_flax(model: Model, in_channels: int) -> nn.Module:
 
             for number, channels in enumerate(model.channels):
                 size = (2 * model.delta + 1,) * 2
-                h = nn.Conv(channels, size, padding=[(reach, reach)] * 2, name=f"layer_{number}")(x)
+                padded = {"padding": [(reach, reach)] * 2, "use_bias": model.normalisation != "batch"}
+                h = nn.Conv(channels, size, **padded, name=f"layer_{number}")(x)
                 h = normalise(h, number)
                 x = nn.relu(h + x if model.network == "residual" and h.shape == x.shape else h)
             x = x.max(axis=(1, 2)) if model.readout == "global_max" else x.transpose(0, 3, 1, 2).reshape(len(x), -1)
-            x = nn.relu(normalise(nn.Dense(model.hidden, name="hidden")(x), "hidden"))
+            x = nn.relu(normalise(nn.Dense(model.hidden, model.normalisation != "batch", name="hidden")(x), "hidden"))
             return nn.Dense(3, name="classifier")(x)
 
     return Peer()

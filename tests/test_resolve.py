@@ -99,6 +99,7 @@ def test_what_can_be_said_in_two_ways_is_one_experiment(experiments):
               for field, name in (("tile", "tiled"), ("rank", "low_rank_local"))],
             ({"constraint": "local", "delta": 3}, {"constraint": ("local",) * count, "delta": (3,) * count}),
             ({"delta": 0}, {"delta": 0, "boundary": "zero", "padding": "full"}),
+            ({"normalisation": "batch", "bias": "none"}, {"normalisation": "batch", "bias": "channel"}),
         ]  # fmt: skip
         if not heeds:
             ways.append(({"constraint": "dense", "delta": 7}, {"constraint": "dense", "delta": 9}))
@@ -119,7 +120,7 @@ def test_what_can_be_said_in_two_ways_is_one_experiment(experiments):
 
 
 def test_resolving_changes_nothing_else(experiments):
-    two_ways = {f"model.{leaf}" for leaf in ("constraint", "delta", "tile", "rank", "padding")}
+    two_ways = {f"model.{leaf}" for leaf in ("constraint", "delta", "tile", "rank", "padding", "bias")}
     two_ways |= {"data.digest", "data.size", "data.strength", "data.augmentation_strengths"}
     two_ways |= {"training.penalty_threshold"}
     for experiment in experiments:

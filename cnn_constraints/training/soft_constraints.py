@@ -106,6 +106,9 @@ def hold(network: AnyNetwork, stronger: str, until: int, own_bias: bool = True) 
         tied = gradient | {"weights": projection.spread(projection.class_sums(gradient["weights"], classes), classes)}
         if _bias_is_tied(layer, stronger, own_bias):
             total = gradient["bias"].sum(axis=(1, 2), keepdims=True)
+            if network.normalisation == "batch":
+                # It takes a constant of each channel away, so that the stronger layer has none.
+                total = jnp.zeros_like(total)
             tied |= {"bias": jnp.broadcast_to(total, gradient["bias"].shape)}
         return tied
 

@@ -24,10 +24,12 @@ class Own(nn.Module):
     """As anyone writes it, with running statistics and a layer of its own."""
 
     classes: int
+    dropout: bool = False
 
     @nn.compact
     def __call__(self, images, train: bool = False):
         x = nn.BatchNorm(use_running_average=not train)(nn.Conv(3, (3, 3))(images))
+        x = nn.Dropout(0.5, deterministic=not train)(x) if self.dropout else x
         return nn.Dense(self.classes)(nn.relu(x).mean(axis=(1, 2)))
 
 
@@ -70,5 +72,8 @@ def test_what_a_network_of_ones_own_cannot_be_is_told(own, seed, monkeypatch):
     assert refused() == "model.network own gives logits of shape (1, 4): it must be (1, 3)."
     monkeypatch.setitem(NETWORKS, own, lambda model, image_shape, classes: nn.Conv(3, (9, 9, 9, 9)))
     assert refused().startswith("model.network own fails, ")
+    dropped = lambda model, image_shape, classes: Own(classes, dropout=True)
+    monkeypatch.setitem(NETWORKS, own, dropped)
+    assert refused().startswith("model.network own fails, InvalidRngError: ")
     monkeypatch.setitem(NETWORKS, own, lambda model, image_shape, classes: 1 / 0)
     assert refused().startswith("model.network own fails, ZeroDivisionError: ")
