@@ -19,6 +19,7 @@ from cnn_constraints.lattice import constraints, low_rank
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.network import Network, canonical_network, stored_network
 from cnn_constraints.resolve import BIASES
+from cnn_constraints.variables import embed
 
 EXACTLY = pytest.mark.usefixtures("float64")
 GEOMETRY = Geometry(4, 5)
@@ -181,6 +182,18 @@ def test_a_network_says_the_same_in_canonical_order_and_beside_others(constraint
     alone, joined, by_users = every_way(lanes, of_users, images)
     jax.tree.map(close, joined, alone)
     close(by_users, alone[0])
+
+
+@pytest.mark.usefixtures("in_64_bits")
+def test_a_network_is_embedded_layer_by_layer_in_one_that_is_freer_in_some(draw):
+    conv, mixed = (
+        build_network(Model(constraint, 1, (3, 2), (2, 1), (1, 1), normalisation="batch", hidden=3), (5, 4, 2), 3)
+        for constraint in ("conv", ("conv", "local"))
+    )
+    conv, mixed, images = conv.clone(stored=False), mixed.clone(stored=False), draw.normal(4, 5, 4, 2)
+    variables = with_variances(random_variables(conv, images, draw))
+    embedded = embed(variables, conv, mixed, images)
+    close(jax.jit(mixed.apply)(embedded, images), jax.jit(conv.apply)(variables, images))
 
 
 def test_both_kinds_of_networks_start_from_the_same_draw(seed):

@@ -28,7 +28,7 @@ class Own(nn.Module):
 
     @nn.compact
     def __call__(self, images, train: bool = False):
-        x = nn.BatchNorm(use_running_average=not train)(nn.Conv(3, (3, 3))(images))
+        x = nn.BatchNorm(use_running_average=not train)(nn.Conv(3, (3, 3), use_bias=False)(images))
         x = nn.Dropout(0.5, deterministic=not train)(x) if self.dropout else x
         return nn.Dense(self.classes)(nn.relu(x).mean(axis=(1, 2)))
 
@@ -47,15 +47,16 @@ def test_a_network_of_ones_own_is_the_ordinary_loop_and_is_counted_by_its_shapes
     dataset, base = random_dataset(seed), small_experiment("conv", seed, **settings)
     [experiment] = resolve([replace(base, {"model.network": own})])
     task = build_task(experiment, dataset)
-    segments, candidates = require_the_ordinary_loop(experiment, dataset, kind)
-    chosen = candidates[int(segments[-1].test.candidate)].best
+    trained, candidates = require_the_ordinary_loop(experiment, dataset, kind)
+    assert trained.best
+    chosen = candidates[trained.best.candidate].best
     assert not np.array_equal(*(jax.tree.leaves(one.best.statistics)[0] for one in candidates))
     standardisation = widened(build_arrays(experiment, dataset).standardisation)
     images, labels = loop.prepare(to_device(dataset.test), jnp.arange(37), standardisation)
     expected = loop.measure(task.network.apply(chosen.variables, images), labels).loss.mean()
-    np.testing.assert_allclose(segments[-1].test.metrics.loss, expected, rtol=1e-10)
+    np.testing.assert_allclose(trained.test.loss, expected, rtol=1e-10)
     counted = cost(task.network, task.image_shape)
-    assert counted == (3 * 3 * 2 * 3 + 3 + 2 * 3 + 3 * 3 + 3, None)
+    assert counted == (3 * 3 * 2 * 3 + 2 * 3 + 3 * 3 + 3, None)
     assert activations(task.network, task.image_shape) >= math.prod(task.image_shape) + 2 * (6 * 6 * 3 * 2 + 3)
     assert canonical_network(task.network, chosen.parameters) == chosen.parameters
 
