@@ -43,7 +43,7 @@ def folder(tmp_path, seed):
 
 
 def described(results: pandas.DataFrame) -> pandas.DataFrame:
-    return rows.describe(results.assign(seconds=0.0, **{rows.RUN: "run"}))
+    return rows.describe(results.assign(seconds=0.0, at_edge="", **{rows.RUN: "run"}))
 
 
 def falling(experiments: list[Resolved], scale: dict[str, float]) -> pandas.DataFrame:

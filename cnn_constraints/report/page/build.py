@@ -17,6 +17,7 @@ from cnn_constraints.files import atomic_write
 from cnn_constraints.report.answer import answer
 from cnn_constraints.report.page import rows
 from cnn_constraints.report.page.rows import RUN
+from cnn_constraints.summaries.tuning import tuning_in_words
 
 MEANS = "Means over seeds with 95% intervals of Student's t; a small dot is one experiment. {cut}"
 CUT = "Intervals are cut at half of the lowest error."
@@ -56,14 +57,14 @@ TABLES = {
     "arms": (
         "Every arm",
         "Means over seeds with 95% intervals.",
-        "arm panel n accuracy accuracy_low accuracy_high seeds diverged training_accuracy learning_rate seconds parameters "
-        "multiply_adds",
+        "arm panel n accuracy accuracy_low accuracy_high seeds diverged training_accuracy learning_rate at_edge seconds "
+        "parameters multiply_adds",
     ),
     "experiments": (
         "Every experiment",
         "Of the learning rate and weight decay that were chosen on validation images.",
-        "arm panel n seed accuracy training_accuracy update learning_rate weight_decay diverged_candidates seconds "
-        "experiment",
+        "arm panel n seed accuracy training_accuracy update learning_rate weight_decay at_edge "
+        "diverged_candidates seconds experiment",
     ),
 }
 """Heading, caption, and columns."""
@@ -96,16 +97,15 @@ def page(runs: Sequence[Run]) -> str:
     """The page of one run or of several side by side, with the extra `report`."""
     from cnn_constraints.report.page.charts import charts
 
-    found = [
-        run.results.merge(run.seconds[["experiment", "seconds"]], how="left").assign(**{RUN: run.name}) for run in runs
-    ]
+    found = [rows.with_costs(run.name, run.results, run.evaluations, run.seconds) for run in runs]
     results = summaries.prepare(pandas.concat(found, ignore_index=True))
     evaluations = pandas.concat([run.evaluations.assign(**{RUN: run.name}) for run in runs], ignore_index=True)
     fields, marks = rows.axes(results), rows.describe(results)
     # Runs are compared with each other only where one experiment lies in several.
     comparisons = summaries.comparisons(results if RUN in fields else results.drop(columns=RUN))
     ratios, looks = rows.ratios(marks, comparisons), rows.looks(evaluations, results, marks)
-    question, *said = map(html.escape, answer(results, comparisons, ratios))
+    watched = [sentence for run in runs for sentence in tuning_in_words(run.results, run.evaluations)]
+    question, *said = map(html.escape, [*answer(results, comparisons, ratios), *watched])
     floor, has_zero = rows.floor(results)
     marks, looks = (table.assign(**_above(floor, table)) for table in (marks, looks))
     drawn = {name: chart.to_dict() for name, chart in charts(marks, looks, ratios).items()}

@@ -32,8 +32,8 @@ FORMATS = (
     | {"seconds": ",.1f"}
 )
 
-ARM = ("arm", "panel", "n", "told", "seeds", "learning_rate")
-EXPERIMENT = ("arm", "panel", "n", "seed", "accuracy", "learning_rate", "experiment")
+ARM = ("arm", "panel", "n", "told", "seeds", "learning_rate", "at_edge")
+EXPERIMENT = ("arm", "panel", "n", "seed", "accuracy", "learning_rate", "at_edge", "experiment")
 
 IS_ARM = "datum.kind == 'arm'"
 
@@ -41,7 +41,7 @@ IS_ARM = "datum.kind == 'arm'"
 def charts(marks: pandas.DataFrame, looks: pandas.DataFrame, ratios: pandas.DataFrame) -> dict[str, alt.FacetChart]:
     """All that the rows allow, by name, in the order of the page. None where every experiment diverged."""
     arms = marks.loc[marks["kind"] == "arm"]
-    if all(arms["error"].isna().tolist()):
+    if not any(seeds > 0 for seeds in arms["seeds"]):
         return {}
     found: dict[str, alt.FacetChart] = {}
     if len(set(arms["n"])) > 1:
@@ -51,8 +51,9 @@ def charts(marks: pandas.DataFrame, looks: pandas.DataFrame, ratios: pandas.Data
         found["delta_curve"] = _errors(arms, _delta(arms), "line", "panel_n")
     if not found:
         found["cells"] = _cells(arms)
-    if len(ratios) and ratios["ratio"].notna().any():
-        found["samples"] = _samples(ratios.dropna(subset="ratio"), arms)
+    known = ratios.dropna(subset=[name for name in ratios if name == "ratio"])
+    if len(known):
+        found["samples"] = _samples(known, arms)
     if len(looks):
         found["training"] = _training(looks)
     return found | {"cost": _cost(arms), "time": _time(arms)}

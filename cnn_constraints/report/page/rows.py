@@ -17,7 +17,16 @@ RUN = "data.run"
 UNKNOWN_STEP = 0.1
 """Percent: that of test errors of which all are 0."""
 
-EXPERIMENT = ("seed", "learning_rate", "weight_decay", "update", "diverged_candidates", "seconds", "experiment")
+EXPERIMENT = (
+    "at_edge",
+    "seed",
+    "learning_rate",
+    "weight_decay",
+    "update",
+    "diverged_candidates",
+    "seconds",
+    "experiment",
+)
 
 WORDS = {
     "where": "with",
@@ -36,6 +45,7 @@ WORDS |= {
     "target": "error to reach, %",
     "multiply_adds": "multiply-adds of an image",
 }
+WORDS |= {"at_edge": "at an end of what was tried"}
 """Headings of columns."""
 
 Rows = list[dict[str, Any]]
@@ -100,8 +110,19 @@ def interval_in_words(found: Interval, digits: int = 1) -> str:
     return f"{found.estimate:.{digits}f}" + (f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if known else "")
 
 
+def with_costs(
+    name: str, results: pandas.DataFrame, looks: pandas.DataFrame, times: pandas.DataFrame
+) -> pandas.DataFrame:
+    """The table of a run with its name as RUN, `seconds`, and in words what was chosen `at_edge` of what was tried."""
+    edges = summaries.at_edge(results, looks).fillna(False).to_dict("records")
+    told = [", ".join(field_in_words(str(one).removesuffix("_at_edge")) for one in edge if edge[one]) for edge in edges]
+    own = dict(zip(times["experiment"], times["seconds"], strict=True))
+    seconds = [own.get(experiment, 0.0) for experiment in results["experiment"]]
+    return results.assign(at_edge=told, seconds=seconds, **{RUN: name})
+
+
 def describe(results: pandas.DataFrame) -> pandas.DataFrame:
-    """A row an arm and a row an experiment, as `kind` says, of a table of `store.read` with `seconds` and RUN.
+    """A row an arm and a row an experiment, as `kind` says, of a table of `with_costs`.
 
     Columns: the `axes` in words; `arm`; its condition, as `panel` and, with n, `panel_n`; `line`, with its delta-sweep for
     cell and delta; `cell`, `n`, `delta` in words; errors and accuracies in percent, with the interval of a mean; what
@@ -137,6 +158,7 @@ def describe(results: pandas.DataFrame) -> pandas.DataFrame:
         mean |= {"training_accuracy": np.mean([one["training_accuracy"] for one in done]) if done else None}
         mean |= {"learning_rate": np.median([one["learning_rate"] for one in done]) if done else None}
         mean |= {"seconds": sum(one["seconds"] for one in experiments)}
+        mean |= {"at_edge": len([one for one in experiments if one["at_edge"]]) or None}
         rows.append({"kind": "arm"} | shared | mean)
         rows += [{"kind": "experiment"} | shared | one for one in experiments]
     marks = pandas.DataFrame(rows)
