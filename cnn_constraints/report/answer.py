@@ -140,11 +140,11 @@ def _arm(table: pandas.DataFrame, fields: list[str]) -> str:
 
 
 def _spoken(arm: str) -> str:
-    """`conv (delta 2)`, `conv, local (delta 2)`: of a name with commas, within a sentence with commas."""
+    """`conv (delta 2)`, `conv then local (delta 2)`: a name with commas, within a sentence with commas."""
     parts = arm.split(", ")
     cell = list(itertools.takewhile(lambda part: " " not in part, parts))
     settings = ", ".join(parts[len(cell) :])
-    return f"{', '.join(cell)} ({settings})" if cell and settings else arm
+    return " then ".join(cell) + f" ({settings})" * bool(settings) if cell else arm
 
 
 def _common(names: Sequence[str]) -> str:

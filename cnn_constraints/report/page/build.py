@@ -20,13 +20,13 @@ from cnn_constraints.report.page.rows import RUN
 from cnn_constraints.summaries.tuning import tuning_in_words
 
 MEANS = "Means over seeds with 95% intervals of Student's t; a small dot is one experiment. {cut}"
-CUT = "Intervals are cut at half of the lowest error."
+CUT = "What is below half of the lowest test error stands there, and intervals are cut there."
 ZERO = "Errors of 0% stand at {floor:.2g}%, half of one test image, where intervals are cut too."
 
 CHARTS = {
     "learning_curves": ("Test error against training images", MEANS),
     "delta_curve": ("Test error against delta", f"With all offsets conv has become shared, and local dense. {MEANS}"),
-    "cells": ("Test error", MEANS.removesuffix(" {cut}")),
+    "cells": ("Test error", MEANS),
     "samples": (
         "How many times as many images",
         "How many another arm needs to reach the mean error of {first}, the most constrained. Mean ratios paired "
@@ -105,7 +105,7 @@ def page(runs: Sequence[Run]) -> str:
     comparisons = summaries.comparisons(results if RUN in fields else results.drop(columns=RUN))
     ratios, looks = rows.ratios(marks, comparisons), rows.looks(evaluations, results, marks)
     watched = [sentence for run in runs for sentence in tuning_in_words(run.results, run.evaluations)]
-    question, *said = map(html.escape, [*answer(results, comparisons, ratios), *watched])
+    question, *said = map(html.escape, answer(results, comparisons, ratios))
     floor, has_zero = rows.floor(results)
     marks, looks = (table.assign(**_above(floor, table)) for table in (marks, looks))
     drawn = {name: chart.to_dict() for name, chart in charts(marks, looks, ratios).items()}
@@ -121,7 +121,8 @@ def page(runs: Sequence[Run]) -> str:
         "filters": [(name, rows.field_in_words(name), rows.values_in_words(name, results)) for name in fields],
         "names": list(dict.fromkeys(marks["arm"])),
     }
-    told = f'<div id="answer"><p>{question}</p><ul>{"".join(f"<li>{sentence}</li>" for sentence in said)}</ul></div>'
+    told = f'<div id="answer"><p>{question}</p><ul>{"".join(f"<li>{sentence}</li>" for sentence in said)}</ul>'
+    told += f"<small>{html.escape(' '.join(watched))}</small></div>"
     title, body = ", ".join(dict.fromkeys(run.name for run in runs)), "".join([verdicts, *figures, *others])
     return assemble(title, _facts(results, runs), told, body, _details(results, runs), data)
 

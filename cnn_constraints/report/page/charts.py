@@ -173,8 +173,8 @@ def styles(rows: pandas.DataFrame, field: str) -> tuple[alt.Color, alt.Shape]:
 
 
 def nominal(field: str, found: Mapping[str, tuple[str, str]]) -> tuple[alt.Color, alt.Shape]:
-    """found: colour and Matplotlib's marker by name. One name needs no legend."""
-    legend = alt.Legend(labelLimit=0) if len(found) > 1 else None
+    """found: colour and Matplotlib's marker by name."""
+    legend = alt.Legend(labelLimit=0)
     # Black is the colour of the page's text, which may be white.
     colours = [colour.replace("#000000", "currentColor") for colour, _ in found.values()]
     shapes = [SHAPES.get(marker, "cross") for _, marker in found.values()]

@@ -8,6 +8,7 @@ const NARROWEST = 330; // pixels of a panel and its axis
 const LETTER = 7; // pixels
 const ERRORS_ONLY = 1; // of the levels of Vega's log
 const MOST_ROWS = 300; // of a table; the CSV has all
+const SMALL = new Set(["learning_rate", "weight_decay", "p_adjusted"]); // numbers
 const KINDS = { arms: "arm", experiments: "experiment" };
 
 // A row that knows nothing of a field is not hidden by it.
@@ -83,11 +84,9 @@ async function redraw() {
   }
 }
 
-// A column of numbers with as many digits as its numbers need, but of percentages and the like two are enough.
-function formatOf(values) {
-  const numbers = values.filter((value) => typeof value === "number");
-  if (Math.max(...numbers) <= 1) return (value) => String(Number(value.toPrecision(3)));
-  const digits = numbers.every(Number.isInteger) ? 0 : 2;
+function formatOf(field, values) {
+  if (SMALL.has(field)) return (value) => String(Number(value.toPrecision(3)));
+  const digits = values.every((value) => typeof value !== "number" || Number.isInteger(value)) ? 0 : 2;
   return (value) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
@@ -101,7 +100,7 @@ function fill(name) {
   const lines = rows.slice(0, MOST_ROWS).map(() => body.insertRow());
   for (const [field, heading] of columns) {
     const values = rows.map((row) => row[field]);
-    const format = formatOf(values);
+    const format = formatOf(field, values);
     const className = values.some((value) => typeof value === "string") ? "words" : "";
     head.append(element("th", { textContent: heading, className }));
     lines.forEach((line, place) => {

@@ -17,35 +17,26 @@ RUN = "data.run"
 UNKNOWN_STEP = 0.1
 """Percent: that of test errors of which all are 0."""
 
-EXPERIMENT = (
-    "at_edge",
+EXPERIMENT = [
     "seed",
     "learning_rate",
     "weight_decay",
     "update",
+    "at_edge",
     "diverged_candidates",
     "seconds",
     "experiment",
-)
+]
 
-WORDS = {
-    "where": "with",
-    "first": "this",
-    "second": "against",
-    "verdict": "this is",
-    "p_adjusted": "p",
-    "told": "test error, %",
-}
-WORDS |= {"difference": "difference, points"} | {f"{name}_low": "from" for name in ("difference", "accuracy")}
-WORDS |= {f"{name}_high": "to" for name in ("difference", "accuracy")} | {"panel": "condition", "n": "training images"}
-WORDS |= {"accuracy": "test accuracy, %", "training_accuracy": "training accuracy, %", "seconds": "seconds of training"}
+WORDS = {"where": "with", "first": "this", "second": "against", "verdict": "this is", "p_adjusted": "p"}
+WORDS |= {"difference": "points", "difference_low": "from", "difference_high": "to", "panel": "condition"}
+WORDS |= {"accuracy": "test accuracy, %", "accuracy_low": "from", "accuracy_high": "to", "told": "test error, %"}
+WORDS |= {"training_accuracy": "training accuracy, %", "error": "error, %", "target": "error to reach, %"}
 WORDS |= {
-    "update": "updates",
-    "error": "error, %",
-    "target": "error to reach, %",
     "multiply_adds": "multiply-adds of an image",
+    "at_edge": "at an end of what was tried",
+    "n": "training images",
 }
-WORDS |= {"at_edge": "at an end of what was tried"}
 """Headings of columns."""
 
 Rows = list[dict[str, Any]]
@@ -155,10 +146,11 @@ def describe(results: pandas.DataFrame) -> pandas.DataFrame:
         mean = {"error": found.estimate, "low": found.low, "high": found.high, "told": interval_in_words(found, 2)}
         mean |= {"accuracy": 100 - found.estimate, "accuracy_low": 100 - found.high, "accuracy_high": 100 - found.low}
         mean |= {"seeds": found.seeds, "diverged": len(experiments) - len(done) or None}
-        mean |= {"training_accuracy": np.mean([one["training_accuracy"] for one in done]) if done else None}
-        mean |= {"learning_rate": np.median([one["learning_rate"] for one in done]) if done else None}
-        mean |= {"seconds": sum(one["seconds"] for one in experiments)}
-        mean |= {"at_edge": len([one for one in experiments if one["at_edge"]]) or None}
+        if done:
+            mean["training_accuracy"] = np.mean([one["training_accuracy"] for one in done])
+            mean["learning_rate"] = np.median([one["learning_rate"] for one in done])
+        mean["seconds"] = sum(one["seconds"] for one in experiments)
+        mean["at_edge"] = sum(1 for one in experiments if one["at_edge"]) or None
         rows.append({"kind": "arm"} | shared | mean)
         rows += [{"kind": "experiment"} | shared | one for one in experiments]
     marks = pandas.DataFrame(rows)
