@@ -34,7 +34,7 @@ WORDS |= {"accuracy": "test accuracy, %", "accuracy_low": "from", "accuracy_high
 WORDS |= {"training_accuracy": "training accuracy, %", "error": "error, %", "target": "error to reach, %"}
 WORDS |= {
     "multiply_adds": "multiply-adds of an image",
-    "at_edge": "at an end of what was tried",
+    "at_edge": "chosen at an end",
     "n": "training images",
 }
 """Headings of columns."""
