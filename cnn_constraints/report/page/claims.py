@@ -38,6 +38,7 @@ def claims_page(folder: Path) -> str:
     data = {
         "rows": {name: summaries.plain_rows(rows) for name, rows in means.items()},
         "charts": {name: claim_curves(name, CLAIMS[name].picture, rows).to_dict() for name, rows in means.items()},
+        "names": list(dict.fromkeys(line for rows in means.values() for line in rows["line"])),
         "filters": [("verdict", "verdict", list(counts))] if len(counts) > 1 else [],
     }
     body = "".join(_section(name, record, name in curves) for name, record in found.items())

@@ -42,7 +42,7 @@ function theme(width, spec) {
 // Names of arms are broken into lines where the page is narrow, in rows and charts alike.
 function broken(value, width) {
   const lines = new RegExp(`(.{1,${lettersOfLine(width)}})(?: +|$)`, "g");
-  const names = new Map((content.names ?? []).map((name) => [name, name.replace(lines, "$1\n").trimEnd()]));
+  const names = new Map(content.names.map((name) => [name, name.replace(lines, "$1\n").trimEnd()]));
   return JSON.parse(JSON.stringify(value), (key, one) => names.get(one) ?? one);
 }
 
