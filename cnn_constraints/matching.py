@@ -16,7 +16,8 @@ WIDEST = 2**16
 def match_width(experiment: Experiment, dataset: Dataset, quantity: Quantity, target: int) -> Experiment:
     """The experiment with all channels multiplied by the factor with which its network's cost is nearest to the target.
 
-    Raises InputError where even one channel a layer costs more than twice the target.
+    Raises InputError where even one channel a layer costs more than twice the target, and for multiply-adds that are not
+    known.
     """
 
     def widened(first: int) -> Experiment:
@@ -26,7 +27,10 @@ def match_width(experiment: Experiment, dataset: Dataset, quantity: Quantity, ta
         return replace(experiment, {"model.channels": channels})
 
     def cost(first: int) -> int:
-        return getattr(cost_of(widened(first), dataset), quantity)
+        found = getattr(cost_of(widened(first), dataset), quantity)
+        if found is None:
+            raise InputError(f"The {quantity} of a network of your own are not known: match its parameters.")
+        return found
 
     enough = 1 + bisect_left(range(1, WIDEST), target, key=cost)
     best = min((max(1, enough - 1), enough), key=lambda first: abs(cost(first) - target))

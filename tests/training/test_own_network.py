@@ -13,8 +13,9 @@ from small_runs import random_dataset, require_the_ordinary_loop, small_experime
 from cnn_constraints.architecture import NETWORKS, activations, cost
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import replace
+from cnn_constraints.matching import match_width
 from cnn_constraints.network import canonical_network
-from cnn_constraints.plan import build_arrays, build_task, to_device
+from cnn_constraints.plan import build_arrays, build_task, cost_of, to_device
 from cnn_constraints.resolve import resolve
 from cnn_constraints.training import loop
 from cnn_constraints.training.candidates import Stacked, Unrolled
@@ -59,6 +60,14 @@ def test_a_network_of_ones_own_is_the_ordinary_loop_and_is_counted_by_its_shapes
     assert counted == (3 * 3 * 2 * 3 + 2 * 3 + 3 * 3 + 3, None)
     assert activations(task.network, task.image_shape) >= math.prod(task.image_shape) + 2 * (6 * 6 * 3 * 2 + 3)
     assert canonical_network(task.network, chosen.parameters) == chosen.parameters
+
+
+def test_a_network_of_ones_own_is_matched_by_its_parameters_alone(own, seed):
+    experiment, dataset = replace(small_experiment("conv", seed), {"model.network": own}), random_dataset(seed)
+    parameters = cost_of(experiment, dataset).parameters
+    assert match_width(experiment, dataset, "parameters", parameters).model.network == own
+    with pytest.raises(InputError, match="The multiply_adds of a network of your own are not known"):
+        match_width(experiment, dataset, "multiply_adds", parameters)
 
 
 def test_what_a_network_of_ones_own_cannot_be_is_told(own, seed, monkeypatch):
