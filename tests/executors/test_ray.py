@@ -15,6 +15,7 @@ import pytest
 from ray_cluster import tasks_on, two_machines
 from sweep_process import attempts, finish, start, tables, wait_until
 
+from cnn_constraints import store
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.errors import InputError
 from cnn_constraints.executors import ray as ray_module
@@ -62,8 +63,9 @@ def group_of(seeds: int) -> Group:
 
 
 def test_a_cluster_that_the_sweep_starts_itself(place, undisturbed):
-    finish(start(place, "own", "--executor", "ray"))
+    finish(start(place, "own", "--executor", "ray", "--keep", "weights"))
     assert tables(place / "own") == undisturbed
+    assert len([store.load(place / "own", name) for name in store.finished(place / "own")]) == 9
 
 
 def test_a_worker_is_killed_and_standard_output_stays_clean(place, long, cluster):

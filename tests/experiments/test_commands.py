@@ -415,6 +415,9 @@ BAD_COMMANDS = {
     "sweep config.py --data.source mnist --data.folder nowhere": "'nowhere'",
     "report runs/none": "There is no run folder runs/none",
     "report .": "is not a run folder",
+    "pictures mistakes": "mistakes can be drawn with --run alone",
+    "pictures drift --run runs/none": "drift can be drawn without --run: choose from receptive_fields, mistakes",
+    "sweep config.py --training.extend-grid 2": "it has no effect where learning_rates and weight_decays have one value",
     "count --height 5000": "--height is 5,000",
     "count --height 0": "height",
     "count --delta 1000": "delta is 1000",
@@ -432,7 +435,15 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(here, line, words):
 BAD_FLAGS = [
     *(f"{name} --nonsense 3" for name in COMMANDS),
     *("sweep config.py --training.updates", "sweep config.py --seed x", "sweep config.py --executor r"),
-    *("report", "count --boundary open", "claims --tier tpu", "claims reech", "benchmark", "pictures kernel"),
+    *(
+        "report",
+        "count --boundary open",
+        "claims --tier tpu",
+        "claims reech",
+        "benchmark",
+        "pictures kernel",
+        "pictures mistakes",
+    ),
 ]
 
 

@@ -6,6 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import cnn_constraints as cc
+from cnn_constraints import report
+from cnn_constraints.data.datasets import build_dataset
+from cnn_constraints.experiment import Data, Experiment, Model, Training
 from cnn_constraints.functional import Layer, kernel_shape
 from cnn_constraints.lattice import constraints, projection
 from cnn_constraints.lattice.geometry import Geometry
@@ -56,3 +60,24 @@ def test_every_picture_is_drawn_and_distances_begin_where_independent_weights_ar
     start = distances.query("update == 0 and cell == 'dense' and stronger == 'local'")["distance"]
     beyond = (constraints.ties("local", Geometry(8, 8), trained_cells.DELTA) < 0).mean()
     assert len(start) == 3 and (start**2).mean() == pytest.approx(beyond, rel=0.05)
+
+
+@pytest.mark.slow
+def test_the_networks_of_a_run_are_drawn_with_what_they_get_wrong(tmp_path, seed):
+    training = Training(updates=20, evaluate_every=10, learning_rates=(1e-2,))
+    base = Experiment(Data(n_train=40, n_validation=40), Model(delta=1), training, seed)
+    several = cc.product(base, cc.axis("model.constraint", ["conv", "dense", "low_rank_local"]))
+    results = cc.run([*several, cc.replace(base, {"seed": seed // 2})], tmp_path, keep_weights=True).results
+    layers = trained_cells.layers_of_run(tmp_path)
+    assert list(layers) == ["conv delta 1, flatten", "dense, flatten"]
+    both = [cc.load(tmp_path, name) for name in results["experiment"][[0, 3]]]
+    trained = min(both, key=lambda one: one.experiment.seed)
+    kernel = np.asarray(trained.variables["params"]["layer_0"]["kernel"])
+    np.testing.assert_array_equal(layers["conv delta 1, flatten"][1], kernel[:, :, 0])
+    assert all(pictures.of_run(name, tmp_path).axes or name == "mistakes" for name in pictures.OF_RUN)
+    test = build_dataset(base.data).test
+    counts, wrong = report.confusion(trained, test), report.wrong_images(trained, test)
+    classes = cc.predict(trained, test.images).classes
+    for (real, taken), count in np.ndenumerate(counts.to_numpy()):
+        assert count == ((test.labels == real) & (classes == taken)).sum()
+    assert sorted(wrong["image"]) == np.flatnonzero(classes != test.labels).tolist()
