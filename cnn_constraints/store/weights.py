@@ -91,19 +91,17 @@ def load(folder: str | Path, experiment: str | Experiment) -> Trained:
     if name not in known:
         near = nearest_name(name, known)
         raise InputError(f"{folder} has no experiment {name!r}{f': did you mean {near}?' if near else '.'}")
-    found = next((row["weights"] for row in rows(folder, [*known]).to_pylist() if row["experiment"] == name), None)
-    if found is None:
+    table = rows(folder, [*known])
+    kept = dict(zip(table["experiment"].to_pylist(), table["weights"].to_pylist(), strict=True))
+    if not (found := kept.get(name)):
         raise InputError(
             f"{folder} has no weights of the experiment {name}: repeat the sweep with --keep weights, which trains it "
             f"again, or take another if it diverged."
         )
     path = folder / "weights" / found
     if parts.whole_content(path) is None:
-        what = (
-            "was truncated or altered, since its content has not the digest in its name"
-            if path.exists()
-            else "is missing"
-        )
+        altered = "was truncated or altered, since its digest is not the one in its name"
+        what = altered if path.exists() else "is missing"
         raise InputError(f"{path} {what}: restore it, or repeat the sweep with --keep weights, which trains it again.")
     return _read(path)
 
