@@ -19,9 +19,9 @@ MOST = 6
 def answer(
     results: pandas.DataFrame, comparisons: pandas.DataFrame, ratios: pandas.DataFrame | None = None
 ) -> list[str]:
-    """The question of a sweep; and what came out: the verdicts of `summaries.comparisons`, undecided being one, with the
-    largest number of images, and the arm with the fewest errors; and, of `page.rows.ratios`, how many images others need to
-    be as good as the most constrained arm with the smallest number.
+    """The question of a sweep; and what came out: the verdicts of `summaries.comparisons`, undecided being one, and the arm
+    with the fewest errors; and, of `page.rows.ratios`, how many images others need to be as good as the most constrained
+    arm with the smallest number.
     """
     table = summaries.in_order(summaries.prepare(results))
     fields = rows.axes(table)
@@ -39,56 +39,66 @@ def answer(
     return [question, *(sentence[0].upper() + sentence[1:] for sentence in sentences)]
 
 
+def headlines(comparisons: pandas.DataFrame) -> list[str]:
+    """For each condition under which cells are compared, the most constrained arm against the least: the clearest verdict
+    over the numbers of training images.
+    """
+    return [f"{where}{_headline(part)}" for where, part in _conditions(comparisons)]
+
+
 def _verdicts(comparisons: pandas.DataFrame) -> list[str]:
-    """A sentence for each condition under which cells are compared; for other fields, and where these are many, a count."""
-    equal = [name for name in comparisons if "." in str(name) and name != N_TRAIN]
+    """The headlines, and how the other comparisons of cells, and those of other fields, came out."""
     found = []
-    for field, of_field in comparisons.groupby("field", sort=False):
-        conditions = list(summaries.groups(of_field, [*equal, "first"]))
-        if field == CELL and len(conditions) <= MOST:
-            for shared, part in conditions:
-                known = plain_rows(part[equal].iloc[:1])[0] if equal else {}
-                where = settings_in_words(known, [name for name in equal if known[name] is not None])
-                found.append(f"{where}: {_verdict(shared['first'], part)}".removeprefix(": "))
-        else:
-            first, second = (_common(list(dict.fromkeys(of_field[side]))) for side in ("first", "second"))
+    for where, part in _conditions(comparisons):
+        seeds = " to ".join(map(str, sorted({*part["seeds"].agg(["min", "max"])})))
+        over, others = f"({seeds} seed{'s' * (seeds != '1')})", f"; {_counts(part)}" if len(part) > 1 else ""
+        found.append(f"{where}{_headline(part)} {over}{others}.")
+    for field, part in comparisons.groupby("field", sort=False):
+        if field != CELL or not found:
+            first, second = (_common(list(dict.fromkeys(part[side]))) for side in ("first", "second"))
             against = f", {first} against {second}" if first != "others" else ""
             names = ", ".join(map(field_in_words, str(field).split(", ")))
-            found.append(f"{names}{against}: {_counts(of_field)}.")
+            found.append(f"{names}{against}: {_counts(part)}.")
     return found
 
 
-def _verdict(first: str, part: pandas.DataFrame) -> str:
-    """`with 1,000 images conv beats dense by 26.7 [17.0, 36.4] points (3 seeds); with fewer images, ...`"""
-    sizes = part[N_TRAIN] if N_TRAIN in part else pandas.Series(0, part.index)
-    largest, others = part.loc[sizes == sizes.max()], part.loc[sizes < sizes.max()]
-    found: dict[str, list[str]] = {kind: [] for kind in ("better", "worse", "undecided", "diverged")}
-    for row in largest.to_dict("records"):
-        kind = row["verdict"] if row["seeds"] else "diverged"
-        sign = -1 if kind == "worse" else 1
-        low, high = sorted(100 * sign * row[f"difference_{end}"] for end in ("low", "high"))
-        told = interval_in_words(Interval(100 * sign * row["difference"], low, high, row["seeds"]))
-        by = f" by {told}" if kind in ("better", "worse") else ""
-        found[kind].append(f"{_spoken(row['second'])}{f' beats {_spoken(first)}' if kind == 'worse' else ''}{by}")
-    forms = {"better": f"{_spoken(first)} beats {{}} points", "worse": "{} points"}
-    forms |= {"undecided": f"{_spoken(first)} against {{}} is undecided", "diverged": "{} diverged"}
-    clauses = [forms[kind].format(_listed(arms)) for kind, arms in found.items() if 0 < len(arms) <= MOST]
-    clauses += [f"{len(arms)} others: {kind}" for kind, arms in found.items() if len(arms) > MOST]
-    seeds = " to ".join(map(str, sorted({*largest["seeds"].agg(["min", "max"])})))
-    with_size = f"with {sizes.max():,} images " if N_TRAIN in part else ""
-    fewer = f"; with fewer images, {_counts(others)}" if len(others) else ""
-    return f"{with_size}{'; '.join(clauses)} ({seeds} seed{'s' * (seeds != '1')}){fewer}."
+def _conditions(comparisons: pandas.DataFrame) -> list[tuple[str, pandas.DataFrame]]:
+    """What cells are compared under, in words, and the comparisons; none where these are many."""
+    cells = comparisons.loc[comparisons["field"] == CELL]
+    equal = [name for name in cells if "." in str(name) and name != N_TRAIN and cells[name].notna().any()]
+    found = []
+    for _, part in summaries.groups(cells, [*equal, "first"]):
+        known = plain_rows(part[equal].iloc[:1])[0] if equal else {}
+        where = settings_in_words(known, [name for name in equal if known[name] is not None])
+        found.append((f"{where}: " if where else "", part))
+    return found if len(found) <= MOST else []
+
+
+def _headline(part: pandas.DataFrame) -> str:
+    """`with 1,000 images conv beats dense by 26.7 [17.0, 36.4] points`"""
+    # Arms are in order: the first that the most constrained is compared with is the least constrained.
+    ends = part.loc[part["second"] == part["second"].iloc[0]]
+    decided = ends.loc[(ends["seeds"] > 0) & (ends["verdict"] != "undecided")]
+    row = (ends if decided.empty else decided.loc[decided["difference"].abs().sort_values().index]).iloc[-1]
+    size = f"with {row[N_TRAIN]:,} images " if N_TRAIN in part else ""
+    first, second, seeds = _spoken(row["first"]), _spoken(row["second"]), int(row["seeds"])
+    if decided.empty:
+        return f"{size}{first} against {second} is undecided" if seeds else f"{size}{first} or {second} diverged"
+    sign, pair = (1, (first, second)) if row["verdict"] == "better" else (-1, (second, first))
+    low, high = sorted(100 * sign * row[f"difference_{end}"] for end in ("low", "high"))
+    by = interval_in_words(Interval(100 * sign * row["difference"], low, high, seeds))
+    return f"{size}{' beats '.join(pair)} by {by} points"
 
 
 def _counts(part: pandas.DataFrame) -> str:
-    """`12 better by 35.2 to 54.3 points, 2 undecided, of 14 comparisons`"""
+    """`of 14 comparisons 12 better by 35.2 to 54.3 points, 2 undecided`"""
     counts = []
     for verdict in ("better", "worse", "undecided"):
         found = part.loc[part["verdict"] == verdict]
         ends = [f"{100 * end:.1f}" for end in found["difference"].abs().agg(["min", "max"])]
         by = "" if verdict == "undecided" else f" by {' to '.join(dict.fromkeys(ends))} points"
         counts += [f"{len(found)} {verdict}{by}"] if len(found) else []
-    return f"{', '.join(counts)}, of {len(part)} comparison{'s' * (len(part) > 1)}"
+    return f"of {len(part)} comparison{'s' * (len(part) > 1)} {', '.join(counts)}"
 
 
 def _needed(ratios: pandas.DataFrame) -> list[str]:

@@ -20,6 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from cnn_constraints import summaries
+from cnn_constraints.report.answer import headlines
 from cnn_constraints.statistics import Interval
 from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES, SWEEPS
 
@@ -97,7 +98,9 @@ def plot_learning_curves(results: pandas.DataFrame) -> Figure:
         _error_axis(axes, limits)
 
     lines = _lines(arms, [CELL, DELTA])
-    return _figure(arms, lines, "Test error against training images", CONDITIONS, draw, note=_cut(arms, limits))
+    return _figure(
+        results, arms, lines, "Test error against training images", CONDITIONS, draw, note=_cut(arms, limits)
+    )
 
 
 def plot_delta_curve(results: pandas.DataFrame) -> Figure:
@@ -127,7 +130,9 @@ def plot_delta_curve(results: pandas.DataFrame) -> Figure:
         axes.set_xticks([*range(len(deltas)), everywhere], [*map(str, deltas), "all"])
         _error_axis(axes, limits)
 
-    return _figure(arms, lines, "Test error against delta", (*CONDITIONS, N_TRAIN), draw, note=_cut(arms, limits))
+    return _figure(
+        results, arms, lines, "Test error against delta", (*CONDITIONS, N_TRAIN), draw, note=_cut(arms, limits)
+    )
 
 
 def plot_cells(results: pandas.DataFrame) -> Figure:
@@ -160,7 +165,7 @@ def plot_cells(results: pandas.DataFrame) -> Figure:
     title = f"Test accuracy with {arms[N_TRAIN].iloc[0]} training images"
     beyond = any(arms["test_accuracy_low"] < 0) or any(arms["test_accuracy_high"] > 1)
     note = "; intervals are cut at 0 and 100%" if beyond else ""
-    return _figure(arms, lines, title, CONDITIONS, draw, height=1.0 + 0.5 * len(rows), note=note)
+    return _figure(results, arms, lines, title, CONDITIONS, draw, height=1.0 + 0.5 * len(rows), note=note)
 
 
 def _arms(results: pandas.DataFrame) -> pandas.DataFrame:
@@ -282,6 +287,7 @@ def panels(
 
 
 def _figure(
+    results: pandas.DataFrame,
     arms: pandas.DataFrame,
     lines: Sequence[Line],
     title: str,
@@ -290,13 +296,18 @@ def _figure(
     height: float = 3.6,
     note: str = "",
 ) -> Figure:
-    """One panel, `height` inches high, for every combination of those panel fields that vary. note: ends the title."""
+    """One panel, `height` inches high, for every combination of those panel fields that vary. The title begins with what
+    came out, and ends in the note.
+    """
     fields = [name for name in panel_fields if summaries.varies(arms, name)]
     conditions = list(summaries.groups(arms, fields))
     columns = min(4, len(set(arms[fields[-1]])) if fields else 1)
     # A tenth of an inch holds a letter.
     width = max(3.7 * columns, 4.5) + 0.8 + 0.1 * max(len(_full_label(line)) for line in lines)
-    size = (width, height * math.ceil(len(conditions) / columns) + 0.6 + 0.2 * len(fields))
+    said = [f"{one[0].upper()}{one[1:]}." for one in headlines(summaries.comparisons(results))]
+    sentences = (*said, f"{title}: {summaries.conditions_in_words(arms)}", _seeds_in_words(arms) + note)
+    words = [line for sentence in sentences for line in textwrap.wrap(sentence, width=int(11 * width))]
+    size = (width, height * math.ceil(len(conditions) / columns) + 0.2 * (1 + len(words) + len(fields)))
     options: Any = {"handlelength": 2.6, "sharex": True, "sharey": True}
     with panels(len(conditions), columns, size, "test error (%)", **options) as (figure, grid):
         for axes, (shown, panel) in zip(grid, conditions, strict=True):
@@ -304,9 +315,7 @@ def _figure(
             draw(axes, [line for line in inside if len(line.arms)])
             axes.tick_params(labelbottom=True)
             axes.set_title("\n".join(PANELS.get(name, "{}").format(value) for name, value in shown.items()))
-        sentences = (f"{title}: {summaries.conditions_in_words(arms)}", _seeds_in_words(arms) + note)
-        words = "\n".join(textwrap.fill(sentence, width=int(11 * width)) for sentence in sentences)
-        figure.suptitle(words, fontsize=11.5, linespacing=1.3)
+        figure.suptitle("\n".join(words), fontsize=11.5, linespacing=1.3)
     return figure
 
 

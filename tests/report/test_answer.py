@@ -1,11 +1,13 @@
 """What the numbers of a sweep say stands in sentences."""
 
+import re
+
 import pytest
 from made_up_results import DELTA_SWEEP, LADDER, experiments_of, make_results, noisy
 
 from cnn_constraints import summaries
 from cnn_constraints.experiment import axis
-from cnn_constraints.report.answer import answer
+from cnn_constraints.report.answer import answer, headlines
 
 CELLS = experiments_of(axis("model.constraint", ["dense", "conv"]), axis("seed", range(5)))
 
@@ -33,15 +35,26 @@ def test_what_is_undecided_is_called_so():
 
 
 @pytest.mark.parametrize("experiments", [LADDER, DELTA_SWEEP], ids=["ladder", "deltas"])
-def test_every_comparison_is_told_or_counted(experiments, seed):
+def test_every_comparison_is_counted(experiments, seed):
     results = make_results(experiments, noisy(seed))
+    pairs, told = summaries.comparisons(results), said(results)
+    counts = [[int(word) for word in re.findall(r"(\d+) (?:better|worse|undecided)", sentence)] for sentence in told]
+    totals = [re.search(r"of (\d+) comparison", sentence) for sentence in told]
+    assert all(total is None or int(total[1]) == sum(count) for total, count in zip(totals, counts, strict=True))
+    alone = sum(
+        not total and (" beats " in one or " undecided " in one) for total, one in zip(totals, told, strict=True)
+    )
+    assert alone + sum(int(total[1]) for total in totals if total) == len(pairs)
+
+
+def test_the_headline_is_the_clearest_verdict_on_the_most_and_the_least_constrained(seed):
+    results = make_results([one for one in LADDER if one.model.readout == "flatten"], noisy(seed))
     pairs = summaries.comparisons(results)
-    counted = [sentence.rsplit(" of ", 1)[1] for sentence in said(results) if sentence.endswith("comparisons.")]
-    total = sum(int(words.split()[0]) for words in counted)
-    alone = pairs["field"] == "model.constraint"
-    if "data.n_train" in pairs:
-        alone &= pairs["data.n_train"] == pairs["data.n_train"].max()
-    assert total == len(pairs) - sum(alone)
+    pairs = pairs[(pairs["field"] == "model.constraint") & (pairs["second"] == "dense")]
+    [headline] = headlines(summaries.comparisons(results))
+    decided = pairs[pairs["verdict"] != "undecided"]
+    largest = 100 * decided["difference"].abs().max()
+    assert f" by {largest:.1f} " in headline if len(decided) else "undecided" in headline
 
 
 def test_a_sweep_of_one_arm_has_a_question_too():
