@@ -121,6 +121,8 @@ def _best(table: pandas.DataFrame, fields: list[str]) -> list[str]:
     """Of each condition, and in it of each delta-sweep where more than the cell varies."""
     conditions, own = [name for name in fields if name in CONDITIONS], rows.arm_fields(fields)
     table = table.loc[(table[N_TRAIN] == table[N_TRAIN].max()) & ~table["diverged"]]
+    if table.empty:
+        return []
     sweeps = (
         table[CELL].map(summaries.sweep_of)
         if any(name in fields for name in own if name != CELL)

@@ -5,8 +5,6 @@ from typing import Any
 
 import pandas
 
-from cnn_constraints.experiment import fields
-
 TUNED = {
     "learning_rate": "training.learning_rates",
     "weight_decay": "training.weight_decays",
@@ -38,14 +36,13 @@ def shares_at_edge(results: pandas.DataFrame, evaluations: pandas.DataFrame | No
 def tuning_in_words(results: pandas.DataFrame, evaluations: pandas.DataFrame | None = None) -> list[str]:
     """A sentence for each end at which something was chosen, and one for the last look; none where all is well."""
     sentences = []
-    extend = ", or say --training.extend_grid 3" if "training.extend_grid" in fields() else ""
     for name, column in _ends(results, evaluations).items():
         chosen, what = column.dropna().tolist(), str(name).replace("_", " ")
         for end, which, more in ((1, "largest", "larger"), (-1, "smallest", "smaller")):
             if end in chosen:
                 sentences.append(
                     f"In {chosen.count(end):,} of {len(chosen):,} experiments the chosen {what} is the {which} "
-                    f"that was tried: add {more} ones to {TUNED[str(name)]}{extend}."
+                    f"that was tried: add {more} ones to {TUNED[str(name)]}, or say --training.extend-grid 3."
                 )
     last = at_edge(results, evaluations)[LAST_LOOK].dropna().tolist()
     if any(last):
