@@ -3,9 +3,9 @@
 >>> from cnn_constraints import report
 >>> results = report.read("runs/quickstart")
 >>> len(results), results["model.constraint"].unique().tolist()
-(36, ['dense', 'shared', 'local', 'conv'])
+(64, ['dense', 'shared', 'local', 'conv'])
 >>> report.compare(results, "model.constraint", "conv", "dense")["verdict"].unique().tolist()
-['undecided']
+['better', 'undecided', 'worse']
 >>> figure = report.plot_learning_curves(results)
 """
 

@@ -108,9 +108,9 @@ def plot_delta_curve(results: pandas.DataFrame) -> Figure:
 
     The rightmost place is that of all offsets, where conv has become shared, and local dense.
 
-    >>> [axes] = plot_delta_curve(store.read("runs/quickstart").query("`data.n_train` == 600")).axes
+    >>> *_, axes = plot_delta_curve(store.read("runs/quickstart")).axes
     >>> [label.get_text() for label in axes.get_xticklabels()]
-    ['1', 'all']
+    ['2', 'all']
     """
     arms = _arms(results)
     arms["weights"] = arms[CELL].map(summaries.sweep_of)
@@ -138,9 +138,9 @@ def plot_delta_curve(results: pandas.DataFrame) -> Figure:
 def plot_cells(results: pandas.DataFrame) -> Figure:
     """Test accuracy in percent, a row an arm and a panel a condition, the seeds as small open dots below.
 
-    >>> [axes] = plot_cells(store.read("runs/quickstart").query("`data.n_train` == 600")).axes
+    >>> axes, _ = plot_cells(store.read("runs/quickstart").query("`data.n_train` == 100")).axes
     >>> [label.get_text() for label in axes.get_yticklabels()]
-    ['dense', 'shared', 'local, delta 1', 'conv, delta 1']
+    ['dense', 'shared', 'local, delta 2', 'conv, delta 2']
     """
     arms, experiments = _arms(results), summaries.prepare(results)
     fields, lines = summaries.arm_fields(experiments), _lines(arms, [CELL, DELTA])

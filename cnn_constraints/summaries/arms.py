@@ -29,9 +29,9 @@ def summarise(results: pandas.DataFrame, evaluations: pandas.DataFrame | None = 
     `train_accuracy`, all fractions; the median `learning_rate` chosen; and the shares of experiments with each column of
     `tuning.at_edge`, which reads what was tried off the `evaluations` where they are given. Sorted as by `in_order`.
 
-    >>> arms = summarise(store.read("runs/quickstart")).query("`data.n_train` == 600")
+    >>> arms = summarise(store.read("runs/quickstart")).query("`data.n_train` == 100 and `data.intervention` == 'none'")
     >>> arms[["model.constraint", "test_accuracy", "seeds"]].round(3).values.tolist()
-    [['dense', 0.975, 3], ['shared', 0.968, 3], ['local', 0.969, 3], ['conv', 0.976, 3]]
+    [['dense', 0.326, 4], ['shared', 0.597, 4], ['local', 0.303, 4], ['conv', 0.676, 4]]
     """
     table = prepare(results)
     rows = []
@@ -50,9 +50,9 @@ def learning_curves(results: pandas.DataFrame) -> pandas.DataFrame:
     """The rows of `summarise` with the test `error`, a fraction, and its 95% interval, `error_low` to `error_high`.
 
     >>> curves = learning_curves(store.read("runs/quickstart"))
-    >>> conv = curves[curves["model.constraint"] == "conv"]
+    >>> conv = curves[(curves["model.constraint"] == "conv") & (curves["data.intervention"] == "none")]
     >>> dict(zip(conv["data.n_train"], conv["error"].round(3), strict=True))
-    {100: 0.09, 300: 0.037, 600: 0.024}
+    {100: 0.324, 1000: 0.165}
     """
     arms = summarise(results)
     sources = {"error": "test_accuracy", "error_low": "test_accuracy_high", "error_high": "test_accuracy_low"}
@@ -68,9 +68,9 @@ def samples_to_error(results: pandas.DataFrame, error: float) -> pandas.DataFram
 
     Raises InputError for an error that is not above 0.
 
-    >>> needed = samples_to_error(store.read("runs/quickstart"), 0.05)
+    >>> needed = samples_to_error(store.read("runs/quickstart").query("`data.intervention` == 'none'"), 0.3)
     >>> dict(zip(needed["model.constraint"], needed["samples"].round(), strict=True))
-    {'dense': 235.0, 'shared': 249.0, 'local': 273.0, 'conv': 203.0}
+    {'dense': 387.0, 'shared': 168.0, 'local': 426.0, 'conv': 125.0}
     """
     table = prepare(results)
     fields = [*CONDITIONS, CELL, DELTA]

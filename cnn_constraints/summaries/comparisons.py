@@ -103,8 +103,8 @@ def compare(results: pandas.DataFrame, fields: str | Sequence[str], first: Any, 
     experiment has a partner.
 
     >>> pairs = compare(store.read("runs/quickstart"), "model.constraint", "conv", "dense")
-    >>> pairs[["data.n_train", "second", "seeds", "verdict"]].values.tolist()
-    [[100, 'dense', 3, 'undecided'], [300, 'dense', 3, 'undecided'], [600, 'dense', 3, 'undecided']]
+    >>> pairs[["data.intervention", "data.n_train", "verdict"]].values.tolist()[:3]
+    [['none', 100, 'better'], ['none', 1000, 'undecided'], ['permute_pixels', 100, 'worse']]
     """
     table = prepare(results)
     names = _names(fields, table)
@@ -127,9 +127,9 @@ def compare_differences(
     `between` with both its sides, `between`, `between_first` and `between_second`; better says that the difference is the
     larger at `between_first`. Raises InputError as `compare` does.
 
-    >>> conv_or_dense, images = ("model.constraint", "conv", "dense"), ("data.n_train", 100, 600)
+    >>> conv_or_dense, images = ("model.constraint", "conv", "dense"), ("data.intervention", "none", "permute_pixels")
     >>> compare_differences(store.read("runs/quickstart"), conv_or_dense, images)["verdict"].tolist()
-    ['undecided']
+    ['better', 'better']
     """
     table = prepare(results)
     names, others = _names(difference[0], table), _names(between[0], table)
