@@ -24,7 +24,7 @@ def load_npz(file: Path | None) -> Dataset:
     classes - 1, of a file; and `test_images` and `test_labels`, or in their place a fifth of the images of every class.
 
     Raises InputError where there is no such file, where it cannot be read or would need Python objects to be loaded, and
-    where an array is missing, unknown, or not of such a shape and type.
+    where an array is missing, unknown, not of such a shape and type, or not finite.
     """
     if file is None:
         raise InputError(
@@ -116,7 +116,14 @@ def _split(
     if wrong := [label for label in (labels.min(), labels.max()) if not 0 <= label < (classes or len(labels))]:
         raise InputError(f"{of_labels} in {str(file)!r} holds {wrong[0]}: classes are numbered from 0 without a gap.")
     images = images[..., None] if images.ndim == 3 else images
-    return Split(images if images.dtype == np.uint8 else images.astype(np.float32), labels.astype(np.int32))
+    if images.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            images = images.astype(np.float32)
+        if wrong := int(np.count_nonzero(~np.isfinite(images))):
+            raise InputError(
+                f"{of_images} in {str(file)!r} holds {wrong:,} numbers that are not finite in 32 bits: give all a value."
+            )
+    return Split(images, labels.astype(np.int32))
 
 
 def _described(array: np.ndarray) -> str:

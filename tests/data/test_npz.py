@@ -78,6 +78,10 @@ WRONG: dict[str, Callable[[Arrays], Arrays]] = {
     "did you mean 'labels'?": lambda a: {"images": a["images"], "lables": a["labels"]},
     "cannot be read as arrays of numbers (ValueError)": lambda a: a | {"labels": a["labels"].astype(object)},
     "images in": lambda a: a | {"images": a["images"].astype(int)},
+    "holds 54 numbers that are not finite": lambda a: (
+        a | {"images": a["images"] + np.where(np.eye(6, 5, -5), np.nan, 0)}
+    ),
+    "holds 750 numbers that are not finite": lambda a: a | {"test_images": np.full((5, 6, 5, 5), 1e39)},
     "is uint8 of shape (54, 30): it must be": lambda a: a | {"images": a["images"].reshape(54, -1)},
     "is uint8 of shape (54, 6, 0): it must be": lambda a: a | {"images": a["images"][..., :0]},
     "is float64 of shape (54,): it must be whole": lambda a: a | {"labels": a["labels"] / 2},
