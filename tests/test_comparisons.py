@@ -170,6 +170,20 @@ def test_what_cannot_be_compared_is_refused(field, first, second, sentence: str)
         compare(results, field, first, second)
 
 
+def test_an_experiment_that_comes_twice_is_no_second_seed(random_results: pandas.DataFrame) -> None:
+    twice = pandas.concat([random_results, random_results.iloc[3:4]])
+    for summary in (
+        comparisons,
+        summaries.summarise,
+        lambda table: compare(table, "model.constraint", "conv", "dense"),
+    ):
+        with pytest.raises(
+            InputError, match=rf"The experiment {random_results['experiment'][3]} is in the table twice"
+        ):
+            summary(twice)
+        pandas.testing.assert_frame_equal(summary(twice.drop_duplicates("experiment")), summary(random_results))
+
+
 def test_two_differences_need_fields_of_their_own(random_results: pandas.DataFrame) -> None:
     with pytest.raises(InputError, match=r"both over model\.constraint"):
         compare_differences(

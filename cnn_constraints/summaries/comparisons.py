@@ -262,8 +262,9 @@ def _sides(rows: Sequence[Row], names: Sequence[str], first: Any, second: Any) -
         is_it = lambda there, value: there == value or (value is None and there == ALL)
         sides.append([row for row in rows if all(map(is_it, (row[name] for name in names), values))])
         if not sides[-1]:
-            there = sorted({", ".join(in_words(row[name]) for name in names) for row in rows})
-            raise unknown_name(f"value of {', '.join(names)} in these results", ", ".join(map(in_words, values)), there)
+            words = lambda values: ", ".join("none" if value is None else in_words(value) for value in values)
+            there = sorted({words([row[name] for name in names]) for row in rows})
+            raise unknown_name(f"value of {', '.join(names)} in these results", words(values), there)
     if sides[0] == sides[1]:
         raise InputError(f"first and second are both {first!r}: compare two values.")
     return sides[0], sides[1]

@@ -26,10 +26,17 @@ CONDITIONS = ("data.source", "data.intervention", READOUT)
 def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
     """The table of `store.read`, ready to be grouped: whole numbers that may be missing are nullable integers, and layers
     that differ one name, `conv, local`. What has no test accuracy is `diverged`: no candidate ever had a finite validation
-    loss.
+    loss. Raises InputError where there is no row, or an experiment in two, which would count as two seeds.
     """
     if results.empty:
         raise InputError("The table has no row: no experiment is finished.")
+    # Of several runs side by side, each may have it.
+    identity = [name for name in ("data.run", "experiment") if name in results]
+    if "experiment" in identity and (twice := results.duplicated(identity)).any():
+        raise InputError(
+            f"The experiment {results['experiment'][twice].iloc[0]} is in the table twice, and is one seed: keep one row "
+            f"of each, as results.drop_duplicates('experiment') does."
+        )
     table = nullable(results.reset_index(drop=True))
     table = table.assign(**{CELL: table[CELL].map(in_words)}) if CELL in table else table
     return table.assign(diverged=table["test_accuracy"].isna())
