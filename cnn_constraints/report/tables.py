@@ -84,7 +84,9 @@ def _comparison(pairs: pandas.DataFrame, where: str, tests: int, plus_minus: str
     columns = {heading(name): words(pairs, name) for name in shown}
     firsts, seconds = ([*dict.fromkeys(pairs[side])] for side in ("first", "second"))
     if len(firsts) == 1:
-        what = "" if pairs["field"].iloc[0] == CELL else f"{heading(pairs['field'].iloc[0])} "
+        # A number is told with the name of its field already: `hidden 8`.
+        what = f"{heading(pairs['field'].iloc[0])} "
+        what = "" if pairs["field"].iloc[0] == CELL or firsts[0].startswith(what.replace("_", " ")) else what
         title = f"Does {what}{firsts[0]} beat {seconds[0] if len(seconds) == 1 else 'the others'} on {where}?"
     else:
         title = f"Which {heading(pairs['field'].iloc[0])} is better on {where}?"

@@ -52,6 +52,13 @@ def test_a_narrow_terminal_folds_and_a_file_is_as_wide_as_it_needs_to_be() -> No
     assert "…" not in as_text(results, 60)
 
 
+def test_a_question_names_each_field_once() -> None:
+    numbers = axis("model.hidden", [None, 8]), axis("data.frame", [None, 30])
+    text = " ".join(as_text(make_results(experiments_of(*numbers, READOUTS, SEEDS))).split())
+    assert "Does hidden none beat hidden 8 on" in text and "Does frame none beat frame 30 on" in text
+    assert "Does readout flatten beat global_average on" in text
+
+
 def test_interventions_have_tables_of_their_own_and_rows_are_told_apart() -> None:
     interventions, deltas = axis("data.intervention", ["none", "permute_pixels"]), axis("model.delta", [0, 3, None])
     results = make_results(experiments_of(interventions, axis("model.constraint", ["local", "conv"]), deltas, SEEDS))
