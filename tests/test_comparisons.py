@@ -224,6 +224,11 @@ def test_layers_that_differ_are_compared_by_name() -> None:
     }
     (row,) = compare(results, "model.constraint", ("conv", "local"), "local").to_dict("records")
     assert row["difference"] == pytest.approx(0.0) and row["first"] == "conv, local, delta 2"
+    # As they were given on the command line, or as results have them.
+    pandas.testing.assert_frame_equal(
+        compare(results, "model.constraint", ("conv", "conv"), ("local", "local")),
+        compare(results, "model.constraint", "conv", "local"),
+    )
 
 
 def test_no_cell_that_is_there_obeys_a_stronger_constraint_than_the_one_compared(
