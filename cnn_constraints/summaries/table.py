@@ -34,8 +34,8 @@ def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
     identity = [name for name in ("data.run", "experiment") if name in results]
     if "experiment" in identity and (twice := results.duplicated(identity)).any():
         raise InputError(
-            f"The experiment {next(iter(results.loc[twice, 'experiment']))} is in the table twice, and is one seed: keep one row "
-            f"of each, as results.drop_duplicates('experiment') does."
+            f"The experiment {next(iter(results.loc[twice, 'experiment']))} is in the table twice, and is one seed: "
+            f"keep one row of each, as results.drop_duplicates('experiment') does."
         )
     table = nullable(results.reset_index(drop=True))
     table = table.assign(**{CELL: table[CELL].map(in_words)}) if CELL in table else table
