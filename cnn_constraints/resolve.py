@@ -268,7 +268,9 @@ def _in_words(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         return f"a tuple, each entry {_in_words(typing.get_args(hint)[0])}"
     if isinstance(hint, types.UnionType):
-        return " or ".join(_in_words(part) for part in typing.get_args(hint))
+        # Tuples last, since what their entries are ends the sentence.
+        parts = sorted(typing.get_args(hint), key=lambda part: typing.get_origin(part) is tuple)
+        return " or ".join(map(_in_words, parts))
     return {int: "a whole number", float: "a number", str: "a text", types.NoneType: "None"}[hint]
 
 
@@ -330,9 +332,10 @@ def _contradictions(data: Data, model: Model, training: Training) -> Iterator[st
                 f"data.size is {data.size}: the images of {data.source} would take {needed:,} bytes, and at most "
                 f"{MOST_BYTES:,} are allowed."
             )
-    for name in ("channels", "pool_sizes", "strides", "constraint", "delta"):
-        values, count = getattr(model, name), max(1, len(model.channels))
-        if len(per_layer(values, count)) != count:
+    if not (count := len(model.channels)):
+        yield "model.channels is (): it needs a number for each layer, at least one."
+    for name in ("pool_sizes", "strides", "constraint", "delta"):
+        if len(per_layer(values := getattr(model, name), count)) != count:
             yield f"model.{name} is {values}: model.channels is {model.channels}, and each layer needs an entry in both."
     if model.padding != "same":
         if model.boundary == "circular":

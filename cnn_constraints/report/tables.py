@@ -100,7 +100,7 @@ def _comparison(pairs: pandas.DataFrame, where: str, tests: int, plus_minus: str
     told = {
         "Points of test accuracy, paired by seed.": True,
         _caption(pairs, plus_minus): True,
-        f"p: of the paired t-test, adjusted by Holm for {tests} comparisons.": tests > 0,
+        f"p: of the paired t-test, adjusted by Holm for {tests} comparison{'s' * (tests != 1)}.": tests > 0,
         "In brackets: fresh seeds that would decide it with a probability of 80%, if what was seen is true.": any(
             needed
         ),

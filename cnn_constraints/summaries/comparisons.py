@@ -217,10 +217,7 @@ def _names(fields: str | Sequence[str], table: pandas.DataFrame) -> list[str]:
 def _key(table: pandas.DataFrame, compared: Sequence[str] = ()) -> list[str]:
     """Fields of which none follows from the others: experiments that agree in them and in the seed are the same."""
     key = list(dict.fromkeys([*compared, *(name for name in (*CONDITIONS, N_TRAIN, *LAYER) if name in table)]))
-    for name in config_fields(table):
-        if varies(table, name):
-            key += telling_fields(table, key, [name])
-    return key
+    return key + telling_fields(table, key, config_fields(table))
 
 
 def _rows(
@@ -335,7 +332,9 @@ def _without_partner(table: pandas.DataFrame, compared: Sequence[str], key: Sequ
 
 def _measure(table: pandas.DataFrame, key: Sequence[str], contrasts: Sequence[Contrast]) -> pandas.DataFrame:
     """A row for each contrast and each combination of arms in it."""
-    varied = [name for name in config_fields(table) if varies(table, name) and (name in key or name not in GRIDS)]
+    varied = [
+        name for name in config_fields(table) if varies(table, name) and (name in key or name not in (*GRIDS, *HEEDED))
+    ]
     found: list[dict[str, Any]] = []
     differences: list[list[float]] = []
     for contrast in contrasts:

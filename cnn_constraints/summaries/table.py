@@ -104,12 +104,17 @@ def in_order(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def telling_fields(table: pandas.DataFrame, known: Sequence[str], candidates: Iterable[str]) -> list[str]:
-    """The candidates that differ between rows that agree in all `known` columns: without them two rows look alike.
+    """The candidates, one after the other, that differ between rows that agree in all `known` columns and the candidates
+    found before: without them two rows look alike.
 
-    A batch size that follows from n_train is none of them, and neither is a grid of learning rates that each cell has.
+    A batch size that follows from n_train is none of them, nor a grid of learning rates that each cell has, nor the
+    strengths that augmentations have of their own.
     """
-    alike = [rows for _, rows in groups(table, known)]
-    return [name for name in candidates if name not in known and any(varies(rows, name) for rows in alike)]
+    found = list(known)
+    for name in candidates:
+        if name not in found and varies(table, name) and any(varies(rows, name) for _, rows in groups(table, found)):
+            found.append(name)
+    return found[len(known) :]
 
 
 def plain_rows(table: pandas.DataFrame) -> list[dict[str, Any]]:

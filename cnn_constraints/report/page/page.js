@@ -8,7 +8,7 @@ const NARROWEST = 330; // pixels of a panel and its axis
 const LETTER = 7; // pixels
 const ERRORS_ONLY = 1; // of the levels of Vega's log
 const MOST_ROWS = 300; // of a table; the CSV has all
-const SMALL = new Set(["learning_rate", "weight_decay", "p_adjusted"]); // numbers
+const SMALL = new Set(["learning_rate", "weight_decay"]); // numbers
 const KINDS = { arms: "arm", experiments: "experiment" };
 
 // A row that knows nothing of a field is not hidden by it.
@@ -85,6 +85,7 @@ async function redraw() {
 }
 
 function formatOf(field, values) {
+  if (field === "p_adjusted") return (value) => (value < 0.001 ? "<0.001" : value.toFixed(3));
   if (SMALL.has(field)) return (value) => String(Number(value.toPrecision(3)));
   const digits = values.every((value) => typeof value !== "number" || Number.isInteger(value)) ? 0 : 2;
   return (value) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
