@@ -108,7 +108,9 @@ def toeplitz_of_columns(kernel: jnp.ndarray, axis: Axis, delta: int | None) -> j
 
 
 def library(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:
-    """XLA's own convolution: the winner on GPU and TPU; on CPU it is slow inside a scan (jax-ml/jax#12868)."""
+    """XLA's own convolution. On CPU it is slow inside a scan (jax-ml/jax#12868), and elsewhere where candidates have images
+    of their own, which makes groups of it.
+    """
     kernel = kernel_of(weights, geometry, delta)
     padded = pad_axis(pad_axis(x, geometry.rows, delta, 1), geometry.columns, delta, 2)
     product = lax.conv_general_dilated(

@@ -48,13 +48,13 @@ def headlines(comparisons: pandas.DataFrame) -> list[str]:
 
 def _verdicts(comparisons: pandas.DataFrame) -> list[str]:
     """The headlines, and how the other comparisons of cells, and those of other fields, came out."""
-    found = []
-    for where, part in _conditions(comparisons):
+    found, conditions = [], _conditions(comparisons)
+    for where, part in conditions:
         seeds = " to ".join(map(str, sorted({*part["seeds"].agg(["min", "max"])})))
         over, others = f"({seeds} seed{'s' * (seeds != '1')})", f"; {_counts(part)}" if len(part) > 1 else ""
         found.append(f"{where}{_headline(part)} {over}{others}.")
     for field, part in comparisons.groupby("field", sort=False):
-        if field != CELL or not found:
+        if field != CELL or not conditions:
             first, second = (_common(list(dict.fromkeys(part[side]))) for side in ("first", "second"))
             against = f", {first} against {second}" if first != "others" else ""
             names = ", ".join(map(field_in_words, str(field).split(", ")))

@@ -23,8 +23,7 @@ def at_edge(results: pandas.DataFrame, evaluations: pandas.DataFrame | None = No
     no choice, where every candidate diverged, and for a grid that was extended without evaluations. Nothing lies beyond 0.
     """
     edges = {f"{name}_at_edge": column.abs().astype("boolean") for name, column in _ends(results, evaluations).items()}
-    last = results["update"].astype("Int64") == results["training.updates"]
-    return pandas.DataFrame({**edges, LAST_LOOK: last.astype("boolean")}, index=results.index)
+    return pandas.DataFrame({**edges, LAST_LOOK: _is_last_look(results)}, index=results.index)
 
 
 def shares_at_edge(results: pandas.DataFrame, evaluations: pandas.DataFrame | None = None) -> dict[str, float]:
@@ -44,12 +43,16 @@ def tuning_in_words(results: pandas.DataFrame, evaluations: pandas.DataFrame | N
                     f"In {chosen.count(end):,} of {len(chosen):,} experiments the chosen {what} is the {which} "
                     f"that was tried: add {more} ones to {TUNED[str(name)]}, or say --training.extend-grid 3."
                 )
-    last = at_edge(results, evaluations)[LAST_LOOK].dropna().tolist()
+    last = _is_last_look(results).dropna().tolist()
     if any(last):
         sentences.append(
             f"In {sum(last):,} of {len(last):,} experiments the best moment is the last look: raise training.updates."
         )
     return sentences
+
+
+def _is_last_look(results: pandas.DataFrame) -> Any:
+    return (results["update"].astype("Int64") == results["training.updates"]).astype("boolean")
 
 
 def _ends(results: pandas.DataFrame, evaluations: pandas.DataFrame | None) -> pandas.DataFrame:

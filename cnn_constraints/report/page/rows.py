@@ -60,10 +60,12 @@ def arm_fields(fields: Iterable[str]) -> list[str]:
 
 
 def field_in_words(name: str) -> str:
+    """`training images`, `weight decays`: the last part of a dotted name."""
     return "training images" if name == N_TRAIN else name.rpartition(".")[2].replace("_", " ")
 
 
 def heading(column: str) -> str:
+    """Of a column in a table of the page."""
     return WORDS.get(column, column.replace("_", " "))
 
 
