@@ -98,7 +98,7 @@ class Model:
     boundary: str = "zero"
     """zero or circular: what lies beyond the image."""
     precision: str = "float32"
-    """float32 or bfloat16: of the factors of the constrained layers' products (faster on GPU and TPU)."""
+    """float32 or bfloat16: of the constrained layers' products and of their factors (faster on GPU and TPU)."""
     tile: int | None = within(None, 1)
     """Of tiled: output sites whose row and column agree modulo this share weights, 1 being conv; None for its own, 2."""
     rank: int | None = within(None, 1)
@@ -128,7 +128,7 @@ class Training:
     weight_decays: tuple[float, ...] = within((0.0,), 0, LARGEST)
     """Likewise, in every combination."""
     schedule: str = "constant"
-    """constant or cosine (to zero at the last update)."""
+    """constant or cosine (half a period: the update after the last would have zero)."""
     batch_size: int = within(32, 1)
     """Images an update."""
     updates: int = within(400, 1)

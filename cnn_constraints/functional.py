@@ -32,7 +32,8 @@ PRECISIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "float32": lambda array: array,
     "bfloat16": lambda array: array.astype(jnp.bfloat16),
 }
-"""What images and weights are rounded to before they are multiplied. Everything else is computed in float32."""
+"""What images and weights are rounded to before they are multiplied, and their products, forward and backward, after it.
+Everything else is computed in float32."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,8 +32,8 @@ class ConstrainedLayer(nn.Module):
     stands; 0 is what libraries call SAME padding, delta VALID, -delta FULL. boundary: zero or circular.
     use_bias, bias_per_site: U[i, j] for each site, one u for each channel, or none; by default the constraint's own.
     gain: what the initial variance 1 / fan-in is multiplied with (2 before a rectifier). precision: float32 or bfloat16, of
-    the factors of the product. formulation: the fast way, by default the fastest known one. in_channels: where given, the
-    images must have as many.
+    the product and of its factors. formulation: the fast way, by default the fastest known one. in_channels: where given,
+    the images must have as many.
 
     Parameters: `kernel` (see `kernel_shape`), `bias` [height, width, features] or [features], and of low_rank_local
     `combining` [rank, height, width].

@@ -18,7 +18,9 @@ def only_weights(parameters: optax.Params) -> optax.Params:
 
 
 def adam(learning_rate: LearningRate, weight_decay: Scalar) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): every update takes learning_rate * weight_decay of the
+    weights off them. Optax and PyTorch multiply so; algorithm 2 of the paper multiplies by the schedule alone.
+    """
     return optax.adamw(learning_rate, weight_decay=weight_decay, mask=only_weights)
 
 
