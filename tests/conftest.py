@@ -66,6 +66,20 @@ class Draw:
         return canonical(names)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """Those of one file are of no use to the next, and would come to gigabytes."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def compile_quickly(request: pytest.FixtureRequest) -> None:
+    """Fast tests spend a third less on compiling, but those that are marked; slow ones compile as users do."""
+    as_users_do = any(map(request.node.get_closest_marker, ("slow", "compiled_as_for_users")))
+    jax.config.update("jax_disable_most_optimizations", not as_users_do)
+
+
 @pytest.fixture
 def seed() -> int:
     """A new one for every test; TEST_SEED repeats the one that a failed test has printed."""

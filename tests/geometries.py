@@ -3,10 +3,8 @@
 Laws of formulations are tested on random geometries too, among the slow tests.
 """
 
-from functools import partial
 from typing import NamedTuple
 
-import jax
 import pytest
 
 from cnn_constraints.lattice import constraints
@@ -47,9 +45,6 @@ def cases(*names: str) -> pytest.MarkDecorator:
     """A parameter `case`, of these names."""
     return pytest.mark.parametrize("case", [CASES[name] for name in names], ids=names)
 
-
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-"""Compiles in half the time. What is compiled for users is tested too, among the slow tests and in other rooms."""
 
 EVERY_CASE = cases(*CASES)
 EVERY_CONSTRAINT = pytest.mark.parametrize("constraint", constraints.CONSTRAINTS)

@@ -6,6 +6,7 @@ JAX 0.10.2 fails the like of it on CPU (jax-ml/jax#39103). Run on every backend:
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 
 
@@ -32,6 +33,7 @@ def jax_training(weights, rates, batches, targets):
     return jax.jit(jax.vmap(train))(weights, rates)
 
 
+@pytest.mark.compiled_as_for_users
 def test_compiled_training_is_the_plain_loop(seed):
     generator = np.random.default_rng(seed)
     candidates, steps, batch, inputs, outputs = 5, 200, 16, 12, 7

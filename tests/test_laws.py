@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from geometries import EVERY_CONSTRAINT, cases, quick_jit
+from geometries import EVERY_CONSTRAINT, cases
 
 from cnn_constraints.functional import Layer
 from cnn_constraints.lattice import constraints, projection
@@ -43,7 +43,7 @@ def random_parameters(network, images: jax.Array, draw):
 def test_conv_is_a_dense_layer_with_both_constraints_imposed(case, draw):
     geometry, delta = case.geometry, case.delta
 
-    @quick_jit
+    @jax.jit
     def both(x, absolute):
         ties = meet(stored_ties("shared", geometry, None), stored_ties("local", geometry, delta))
         constrained = projection.expand(projection.project(absolute, ties), ties, geometry)
@@ -60,7 +60,7 @@ def test_conv_is_a_dense_layer_with_both_constraints_imposed(case, draw):
 def test_a_layer_commutes_with_translation_on_a_torus_as_far_as_its_weights_are_tied(constraint, steps, stride, draw):
     """By every pixel where all sites share weights, by tiles where those of a tile do, and else by none."""
     geometry = Geometry(4, 8, stride, "circular")
-    layer, x = quick_jit(random_layer(constraint, geometry, 1, draw, 2)), draw.normal(2, 4, 8, 2)
+    layer, x = jax.jit(random_layer(constraint, geometry, 1, draw, 2)), draw.normal(2, 4, 8, 2)
     h = layer(x)
     for shift in ((0, 1), (1, 0), (0, 2), (2, 2)):
         moved = layer(jnp.roll(x, tuple(stride * s for s in shift), (1, 2)))
@@ -73,7 +73,7 @@ def test_a_layer_commutes_with_translation_on_a_torus_as_far_as_its_weights_are_
 @pytest.mark.parametrize("constraint", ["shared", "conv"])
 def test_a_tied_layer_commutes_with_translation_inside_an_image(constraint, draw):
     """With nothing but zeros beyond the border, as long as what moves stays in the image."""
-    layer = quick_jit(random_layer(constraint, IMAGE, 1, draw))
+    layer = jax.jit(random_layer(constraint, IMAGE, 1, draw))
     x = draw.normal(2, 5, 4, 2).at[:, -1].set(0).at[:, :, -1].set(0)
     close(layer(jnp.roll(x, (1, 1), (1, 2)))[:, 1:, 1:], layer(x)[:, :-1, :-1])
 
@@ -90,7 +90,7 @@ def test_a_layer_reads_exactly_what_lies_within_delta_and_two_what_lies_within_t
     if geometry.output_sites == geometry.input_sites:
         functions[2] = lambda x: layer(jnp.tanh(0.1 * layer(x)))
     x = draw.normal(2, geometry.height, geometry.width, 1)
-    for layers, jacobian in quick_jit(lambda x: {n: jax.jacrev(f)(x) for n, f in functions.items()})(x).items():
+    for layers, jacobian in jax.jit(lambda x: {n: jax.jacrev(f)(x) for n, f in functions.items()})(x).items():
         expected = distances <= (99 if delta is None else layers * delta)
         np.testing.assert_array_equal(np.any(jacobian != 0, axis=(0, 3, 4, 7)), expected)
 
@@ -104,7 +104,7 @@ def test_a_network_of_conv_with_delta_zero_is_one_perceptron_for_all_pixels(draw
     for name in ("layer_0", "layer_1"):
         pixels = jax.nn.relu(pixels @ own[name]["kernel"][0, 0] + own[name]["bias"])
     classes = pixels @ own["classifier"]["kernel"] + own["classifier"]["bias"]
-    close(quick_jit(network.apply)(parameters, images), classes.mean(axis=(1, 2)))
+    close(jax.jit(network.apply)(parameters, images), classes.mean(axis=(1, 2)))
 
 
 @EVERY_CONSTRAINT
@@ -130,7 +130,7 @@ def test_gradient_descent_stays_within_the_constraint(constraint, case, draw):
     geometry, delta, tile = case.geometry, case.delta_of(constraint), case.tile
     table = stored_ties(constraint, geometry, delta, tile)
 
-    @quick_jit
+    @jax.jit
     def gradients(weights, x):
         free = jax.grad(lambda w: jnp.sum(choose.apply(constraint, x, w, geometry, delta, tile) ** 2))(weights)
         absolute = projection.expand(weights, table, geometry)
@@ -156,5 +156,5 @@ def mirrored(monkeypatch) -> str:
 
 def test_a_new_constraint_is_a_layer_of_anyones_network_with_its_symmetry(mirrored, draw):
     layer, images = ConstrainedLayer(3, constraint=mirrored, delta=1), draw.normal(2, 5, 4, 2)
-    parameters, apply = random_parameters(layer, images, draw), quick_jit(layer.apply)
+    parameters, apply = random_parameters(layer, images, draw), jax.jit(layer.apply)
     close(apply(parameters, images[:, :, ::-1]), apply(parameters, images)[:, :, ::-1])

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from geometries import CASES, cases, quick_jit
+from geometries import CASES, cases
 
 from cnn_constraints.functional import Layer, initialisers
 from cnn_constraints.lattice import counts, low_rank, projection
@@ -40,7 +40,7 @@ def test_a_layer_computes_its_definition_and_all_its_gradients(case, draw):
     geometry, rank = case.geometry, 3
     layer = StoredLayer(Layer("low_rank_local", geometry, 2, 3, case.delta, rank=rank, bias=None))
 
-    @quick_jit
+    @jax.jit
     def values_and_gradients(parameters, x, gradient):
         fast = lambda parameters, x: layer.apply({"params": parameters}, x)
         definition = lambda parameters, x: jnp.einsum("ijklcd,ckln->dijn", expand(parameters, case), x)
@@ -60,7 +60,7 @@ def test_expanded_weights_are_the_sum_of_the_text_and_read_what_lies_within_delt
     with_zero = np.pad(parameters["weights"], ((0, 0), (0, 1), (0, 0))).reshape(2, -1, 3, 3)
     combining = np.reshape(parameters["combining"], (3, -1))
     expected = np.einsum("cpqrd,rp->pqcd", with_zero[:, table], combining)
-    found = np.reshape(quick_jit(lambda p: expand(p, case))(parameters), expected.shape)
+    found = np.reshape(jax.jit(lambda p: expand(p, case))(parameters), expected.shape)
     close(found, expected)
     np.testing.assert_array_equal(found.any(axis=(2, 3)), table >= 0)
 
@@ -72,10 +72,10 @@ def test_from_one_bank_which_is_a_convolution_to_a_bank_a_site_which_is_any_loca
     geometry, sites, conv = case.geometry, case.geometry.output_sites, case.table("conv")
     parameters, weight = draw_parameters(case, 1, draw), float(draw.normal())
     parameters["combining"] = jnp.full_like(parameters["combining"], weight)
-    found = quick_jit(lambda p: (expand(p, case), projection.expand(weight * p["weights"], conv, geometry)))(parameters)
+    found = jax.jit(lambda p: (expand(p, case), projection.expand(weight * p["weights"], conv, geometry)))(parameters)
     close(*found)
     local = case.table("local")
-    absolute = quick_jit(lambda w: projection.expand(w, local, geometry))(draw.weights(local, 2, 3))
+    absolute = jax.jit(lambda w: projection.expand(w, local, geometry))(draw.weights(local, 2, 3))
     banks, by_pair = np.zeros((2, conv.max() + 1, sites, 3)), np.asarray(absolute).reshape(*conv.shape, 2, 3)
     p, q = np.nonzero(conv >= 0)
     banks[:, conv[p, q], p] = by_pair[p, q].swapaxes(0, 1)

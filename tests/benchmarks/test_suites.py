@@ -113,8 +113,7 @@ def test_the_least_work_is_that_of_the_products_or_of_the_transforms():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Torchinductor does not support:UserWarning")
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "layers"), [("dense", 1), ("shared", 2), ("local", 1), ("conv", 2)])
 def test_all_contenders_of_the_sweep_train_the_network_of_the_definition_and_others_are_refused(cell, layers, seed):
     problem = small_problem(cell, layers, seed)
     contenders = sweep.checked_contenders(cell, problem, (2, 1))

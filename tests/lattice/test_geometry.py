@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from geometries import EVERY_CASE, cases, quick_jit
+from geometries import EVERY_CASE, cases
 
 from cnn_constraints.errors import InputError
 from cnn_constraints.lattice import projection
@@ -44,7 +44,7 @@ def test_offset_form_is_absolute_form_renamed(case, draw):
     """V[i, j, a, b] = W[i, j, i + a, j + b], 0 where that is no pixel; and back, where what was no pixel is lost."""
     geometry = case.geometry
     to_offsets, to_absolute = (
-        quick_jit(form, static_argnames="geometry") for form in (projection.to_offsets, projection.to_absolute)
+        jax.jit(form, static_argnames="geometry") for form in (projection.to_offsets, projection.to_absolute)
     )
     absolute = draw.absolute(geometry, 2, 1)
     found, by_pair = np.asarray(to_offsets(absolute, geometry)), np.asarray(absolute)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from geometries import cases, quick_jit
+from geometries import cases
 
 from cnn_constraints.errors import InputError
 from cnn_constraints.lattice import constraints, projection
@@ -41,7 +41,7 @@ def close(actual, desired) -> None:
 def test_expand_writes_each_weight_at_its_pairs_and_project_takes_means(case, tables, draw):
     absolute, weights = draw.absolute(case.geometry, 2, 3), {n: draw.weights(t, 2, 3) for n, t in tables.items()}
 
-    @quick_jit
+    @jax.jit
     def found(absolute, weights):
         expanded = {n: projection.expand(weights[n], table, case.geometry) for n, table in tables.items()}
         return expanded, [{n: projection.project(w[n], tables[n]) for n in w} for w in (absolute, expanded)]
@@ -62,7 +62,7 @@ def test_projection_is_orthogonal_and_violation_the_sine_of_the_angle_to_the_sub
     """P P W = P W, and <P W, W'> = <W, P W'>."""
     first, second = draw.absolute(case.geometry, 2, 1), draw.absolute(case.geometry, 2, 1)
 
-    @quick_jit
+    @jax.jit
     def found(first, second):
         images = {name: [impose(w, table, case.geometry) for w in (first, second)] for name, table in tables.items()}
         return {
@@ -87,7 +87,7 @@ def test_imposing_both_constraints_is_imposing_one_after_the_other(case, draw):
         ways = ([meet(shared, local)], [shared, local], [local, shared])
         return [functools.reduce(lambda w, table: impose(w, table, case.geometry), way, absolute) for way in ways]
 
-    both, *others = quick_jit(in_turn)(draw.absolute(case.geometry, 2, 2))
+    both, *others = jax.jit(in_turn)(draw.absolute(case.geometry, 2, 2))
     for other in others:
         close(other, both)
 
@@ -103,7 +103,7 @@ def test_embedding_keeps_the_function_and_is_possible_exactly_into_weaker_constr
             with pytest.raises(InputError, match="The weaker constraint does not contain the stronger one"):
                 projection.embed(weights[stronger], tables[stronger], tables[weaker])
 
-    @quick_jit
+    @jax.jit
     def embedded(weights):
         return [projection.embed(weights[stronger], tables[stronger], tables[weaker]) for stronger, weaker in pairs]
 
@@ -126,7 +126,7 @@ def test_without_w_the_way_between_two_constraints_is_that_through_w(case, draw)
         absolute = projection.expand(weights, weaker, geometry)
         return 0.5 * jnp.sum((absolute - impose(absolute, stronger, geometry)) ** 2)
 
-    @quick_jit
+    @jax.jit
     def both_ways(weights, of_stronger):
         _, pull = jax.vjp(lambda w: projection.spread(w, classes), of_stronger)
         means = projection.project(projection.expand(weights, weaker, geometry), stronger)

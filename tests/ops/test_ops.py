@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from geometries import CASES, EVERY_CONSTRAINT, Case, quick_jit
+from geometries import CASES, EVERY_CONSTRAINT, Case
 
 from cnn_constraints.errors import InputError
 from cnn_constraints.lattice import constraints, counts
@@ -30,7 +30,7 @@ def definition(x, weights, geometry: Geometry, table) -> np.ndarray:
     return h.reshape(-1, geometry.output_height, geometry.output_width, x.shape[3])
 
 
-def require_the_definition(constraint: str, formulations, case: Case, draw, jit=jax.jit) -> None:
+def require_the_definition(constraint: str, formulations, case: Case, draw) -> None:
     """Of values and of both gradients, those of several lanes of weights on the same images, as the ensemble has them."""
     geometry, delta, tile = case.geometry, case.delta_of(constraint), case.tile
     x = draw.normal(2, geometry.height, geometry.width, 2)
@@ -38,7 +38,7 @@ def require_the_definition(constraint: str, formulations, case: Case, draw, jit=
     lanes = jnp.stack([draw.weights(table, 2, 3) for _ in range(2)])
     cotangent = draw.normal(2, 3, geometry.output_height, geometry.output_width, 2)
 
-    @jit
+    @jax.jit
     def values_and_gradients(x, lanes, cotangent):
         def of_lane(formulation):
             def vjp(weights, cotangent):
@@ -59,16 +59,16 @@ def require_the_definition(constraint: str, formulations, case: Case, draw, jit=
 @pytest.mark.parametrize("name", QUICK)
 @EVERY_CONSTRAINT
 def test_formulations_compute_the_definition_and_its_gradients(constraint, name, draw):
-    require_the_definition(constraint, choose.FORMULATIONS.get(constraint, ()), CASES[name], draw, quick_jit)
+    require_the_definition(constraint, choose.FORMULATIONS.get(constraint, ()), CASES[name], draw)
 
 
 @pytest.mark.slow
 @EVERY_CONSTRAINT
 def test_formulations_compute_the_definition_on_any_geometry(constraint, draw):
-    """As they are compiled for users."""
     drawn = [draw.geometry(boundary, largest=8) for boundary in BOUNDARIES]
     drawn = [Case(geometry, draw.reach(geometry), draw.integer(1, 4)) for geometry in drawn]
-    for case in (*(CASES[name] for name in CASES if name not in QUICK), *drawn):
+    fixed = draw.rng.permutation([name for name in CASES if name not in QUICK])[:4]
+    for case in (*(CASES[name] for name in fixed), *drawn):
         require_the_definition(constraint, [None, *choose.FORMULATIONS.get(constraint, ())], case, draw)
 
 
@@ -98,7 +98,7 @@ def test_every_choice_exists_and_every_chosen_formulation_is_in_the_table(constr
 def test_nothing_is_chosen_that_changes_what_is_computed(constraint, draw):
     geometry, delta, tile = CASES["image"]
     x, weights = draw.normal(1, 5, 4, 2), draw.weights(stored_ties(constraint, geometry, delta, tile), 1, 2)
-    chosen, given = quick_jit(
+    chosen, given = jax.jit(
         lambda x, w: [choose.apply(constraint, x, w, geometry, delta, tile, f) for f in (None, "expanded")]
     )(x, weights)
     close(chosen, given)
@@ -116,5 +116,5 @@ def test_conv_is_the_convolution_of_torch(boundary, mode, stride, draw):
     theirs = torch.from_numpy(np.array(kernel.transpose(3, 2, 0, 1)))
     expected = torch.nn.functional.conv2d(padded, theirs, stride=stride).numpy()
     weights = kernel.reshape(9, 2, 3).swapaxes(0, 1)
-    h = quick_jit(lambda x, w: choose.apply("conv", x, w, geometry, 1))(images.transpose(1, 2, 3, 0), weights)
+    h = jax.jit(lambda x, w: choose.apply("conv", x, w, geometry, 1))(images.transpose(1, 2, 3, 0), weights)
     close(h.transpose(3, 0, 1, 2), expected)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from geometries import EVERY_CASE, EVERY_CONSTRAINT, quick_jit
+from geometries import EVERY_CASE, EVERY_CONSTRAINT
 
 from cnn_constraints.lattice import constraints
 from cnn_constraints.ops import choose, storage
@@ -43,7 +43,7 @@ def test_a_reordering_is_indexing_and_its_gradient_too(axis, draw):
     order, shape = draw.rng.permutation(5), np.insert([2, 3], axis, 5)
     lanes, cotangent = draw.normal(4, *shape), draw.normal(4, *shape)
 
-    @quick_jit
+    @jax.jit
     def found(lanes, cotangent):
         pairs = []
         for take in (storage.to_storage, lambda w, order, axis: jnp.take(w, order, axis=axis)):

@@ -16,7 +16,6 @@ from cnn_constraints import store
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product, replace
-from cnn_constraints.lattice import low_rank
 from cnn_constraints.plan import build_arrays, build_task, cost_of
 from cnn_constraints.resolve import resolve
 from cnn_constraints.store import folder as run_folders
@@ -36,10 +35,12 @@ def kept(folder: Path) -> list[Path]:
 
 
 NORMALISED = {"constraint": ("local", "conv"), "normalisation": "batch", "hidden": 5, "readout": "global_max"}
-SLOW = [{"constraint": name} for name in low_rank.names()] + [{"network": "residual", "channels": (3, 3)}]
+OTHERS = [{"constraint": name} for name in ("dense", "tiled", "low_rank_local")]
+RESIDUAL = {"network": "residual", "channels": (3, 3)}
 
 
-@pytest.mark.parametrize("model", [NORMALISED, *(pytest.param(model, marks=pytest.mark.slow) for model in SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [NORMALISED, *OTHERS, RESIDUAL])
 def test_the_accuracy_of_loaded_weights_is_the_recorded_one_and_asking_for_them_changes_no_number(
     model, tmp_path, seed
 ):

@@ -69,10 +69,7 @@ def experiment_of(network: str, seed: int, **training) -> Resolved:
     [
         ("conv", Unrolled, "adam", "constant"),
         ("dense", Stacked, "adam", "cosine"),
-        pytest.param("dense", Unrolled, "sgd", "cosine", marks=pytest.mark.slow),
         pytest.param("shared", Unrolled, "adam", "cosine", marks=pytest.mark.slow),
-        pytest.param("local", Unrolled, "adam", "cosine", marks=pytest.mark.slow),
-        pytest.param("shared", Stacked, "sgd", "constant", marks=pytest.mark.slow),
         pytest.param("local", Stacked, "sgd", "cosine", marks=pytest.mark.slow),
         pytest.param("conv", Stacked, "adam", "constant", marks=pytest.mark.slow),
         pytest.param("tiled", Unrolled, "adam", "constant", marks=pytest.mark.slow),
@@ -83,7 +80,6 @@ def experiment_of(network: str, seed: int, **training) -> Resolved:
         pytest.param("valid, layer", Unrolled, "adam", "constant", marks=pytest.mark.slow),
         pytest.param("full, batch", Stacked, "adam", "constant", marks=pytest.mark.slow),
         pytest.param("residual, batch", Unrolled, "adam", "constant", marks=pytest.mark.slow),
-        pytest.param("residual", Stacked, "adam", "constant", marks=pytest.mark.slow),
     ],
 )
 def test_every_candidate_is_the_ordinary_loop_and_the_chosen_one_is_tested(network, kind, optimizer, schedule, seed):
@@ -119,12 +115,14 @@ def test_what_goes_on_from_a_checkpoint_ends_where_the_whole_does_to_the_bit(see
     same_bits([begun, *rest], whole)
 
 
+@pytest.mark.compiled_as_for_users
 def test_in_the_32_bits_of_users_nothing_but_rounding_differs_from_the_ordinary_loop(seed):
     """By descent along the gradient, which amplifies it least."""
     experiment = small_experiment("conv", seed, optimizer="sgd", weight_decays=(0.1,))
     require_the_ordinary_loop(experiment, random_dataset(seed), Unrolled, tolerance=1e-5)
 
 
+@pytest.mark.compiled_as_for_users
 @pytest.mark.parametrize(
     ("constraint", "width"),
     [
