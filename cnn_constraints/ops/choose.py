@@ -34,6 +34,7 @@ FORMULATIONS: dict[str, dict[str, Formulation]] = {
         "patches": conv.patches,
         **_tiles(conv.tiles, (1, 2), (1, 4), (2, 4), (4, 4)),
         "row_toeplitz": conv.row_toeplitz,
+        "overlap_add": partial(conv.overlap_add, columns=2),
         "library": conv.library,
     },
     "tiled": {"polyphase": tiled.polyphase},
@@ -97,7 +98,7 @@ TABLE = (
     Choice(CPU, "conv", "patches", largest_delta=1, largest_in_channels=3),
     Choice(CPU, "conv", "patches", largest_delta=3, largest_in_channels=3, least_out_channels=48),
     Choice(
-        CPU, "conv", "row_toeplitz", largest_delta=2, least_in_channels=8, largest_in_channels=8, largest_sites=14 * 14
+        CPU, "conv", "overlap_add", largest_delta=2, least_in_channels=8, largest_in_channels=8, largest_sites=14 * 14
     ),
     Choice(CPU, "conv", "tiles_1x2", largest_delta=2),
     Choice(CPU, "conv", "tiles_1x4", largest_in_channels=1),

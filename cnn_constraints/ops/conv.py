@@ -1,9 +1,14 @@
 """Tied weights with a small delta: H[d, i, j, n] = sum_{a, b, c} V[c, a, b, d] X[c, i + a, j + b, n]  (D2L 7.1.2.2).
 
 All formulations compute this sum; they differ in what they hand to the matrix unit. Each is exact for every delta, and
-JAX derives the gradients: every step is a copy or a matrix product, whose transposes are again copies and products.
+JAX derives the gradients: every step is a copy or a matrix product, whose transposes are again copies and products. One sum
+alone says what its derivative is (`add_shifted`), for speed.
 """
 
+from functools import partial
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -56,9 +61,13 @@ def tiles(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None
 
 
 def tiled_windows(
-    x: jnp.ndarray, axis: Axis, delta: int | None, tile: int, dimension: int, stack_at: int
+    x: jnp.ndarray, axis: Axis, delta: int | None, tile: int, dimension: int, stack_at: int, loop: bool = False
 ) -> jnp.ndarray:
-    """The pixels that each tile of outputs of one axis sees: their places become a new dimension at `stack_at`."""
+    """The pixels that each tile of outputs of one axis sees: their places become a new dimension at `stack_at`.
+
+    loop: one place after the other, as a new dimension 0. Then the gradient is a loop too, and XLA cannot fuse its sums
+    into what computes with them, where each would be made again for every use.
+    """
     blocks = -(-axis.outputs // tile)
     step, span = axis.stride * tile, axis.stride * (tile - 1) + len(axis.offsets(delta))
     padded = pad_axis(x, axis, delta, dimension)
@@ -66,6 +75,9 @@ def tiled_windows(
     widths[dimension] = (0, max(0, step * (blocks - 1) + span - padded.shape[dimension]))
     padded = jnp.pad(padded, widths)
     length = step * (blocks - 1) + 1
+    if loop:
+        take = lambda place: lax.dynamic_slice_in_dim(padded, place, length, axis=dimension)
+        return lax.map(lambda place: lax.slice_in_dim(take(place), 0, None, step, axis=dimension), jnp.arange(span))
     slices = [lax.slice_in_dim(padded, place, place + length, step, axis=dimension) for place in range(span)]
     return jnp.stack(slices, axis=stack_at)
 
@@ -78,6 +90,53 @@ def _copies(kernel: jnp.ndarray, tile: int, stride: int, dimension: int) -> jnp.
         widths[dimension] = (stride * place, stride * (tile - 1 - place))
         copies.append(jnp.pad(kernel, widths))
     return jnp.stack(copies, axis=dimension + 1)
+
+
+def overlap_add(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None, columns: int) -> Outputs:
+    """Windows along columns alone, for `columns` neighbouring outputs at once; each image row, times the kernel, gives its
+    share of every output row that sees it, and these are added up.
+
+    With few output channels that is far less to write than windows along rows too, forward and backward.
+    """
+    in_channels, _, _, batch = x.shape
+    rows = geometry.rows
+    kernel = kernel_of(weights, geometry, delta)[:, ::-1]
+    # The share for offset a of row k stands in row k - a, counted from the first that any row shares in.
+    first = rows.margin + rows.offsets(delta)[-1]
+    if rows.boundary == "circular":
+        x, first = pad_axis(x, rows, delta, dimension=1), kernel.shape[1] - 1
+    strips = tiled_windows(x, geometry.columns, delta, columns, dimension=2, stack_at=0, loop=True)
+    kernel = _copies(kernel, columns, geometry.stride, dimension=2).transpose(1, 3, 4, 2, 0)
+    shares = kernel.reshape(-1, len(strips) * in_channels) @ strips.reshape(len(strips) * in_channels, -1)
+    h: Any = add_shifted(shares.reshape(*kernel.shape[:3], *strips.shape[2:]), dimension=2)
+    widths = [(0, 0, 0)] * h.ndim
+    widths[2] = (-first, first + geometry.stride * (rows.outputs - 1) + 1 - h.shape[2], 0)
+    h = lax.pad(h, jnp.zeros((), h.dtype), widths)[:, :, :: geometry.stride]
+    h = h.transpose(1, 2, 3, 0, 4).reshape(-1, rows.outputs, h.shape[3] * columns, batch)
+    return h[:, :, : geometry.output_width]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def add_shifted(shares: jnp.ndarray, dimension: int) -> jnp.ndarray:
+    """The sum of shares[s], each moved by s places along a dimension of it: the adjoint of taking windows, a loop too."""
+    length, shape = shares.shape[dimension + 1], list(shares.shape[1:])
+    shape[dimension] += len(shares) - 1
+    window = lambda x, place: lax.dynamic_slice_in_dim(x, place, length, axis=dimension)
+    windows = lambda x: lax.map(partial(window, x), jnp.arange(len(shares)))
+    (total,) = jax.linear_transpose(windows, jax.ShapeDtypeStruct(shape, shares.dtype))(shares)
+    return total
+
+
+@add_shifted.defjvp
+def _add_shifted_slopes(dimension: int, primals: tuple, tangents: tuple) -> tuple[jnp.ndarray, jnp.ndarray]:
+    """The same sum, written so that its transpose, which is the gradient, is a stack of slices."""
+    shares = lax.split(tangents[0], [1] * len(tangents[0]))
+    widths = [[(0, 0, 0)] * tangents[0].ndim for _ in shares]
+    for place, width in enumerate(widths):
+        width[dimension + 1] = (place, len(shares) - 1 - place, 0)
+    zero = jnp.zeros((), tangents[0].dtype)
+    total = sum(lax.pad(share, zero, width) for share, width in zip(shares, widths, strict=True))
+    return add_shifted(*primals, dimension), jnp.squeeze(total, axis=0)
 
 
 def row_toeplitz(x: Inputs, weights: FreeWeights, geometry: Geometry, delta: int | None) -> Outputs:

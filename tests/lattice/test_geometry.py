@@ -1,5 +1,6 @@
 """Sites, offsets and windows say the same as counting pairs one by one."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest

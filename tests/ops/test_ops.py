@@ -72,6 +72,17 @@ def test_formulations_compute_the_definition_on_any_geometry(constraint, draw):
         require_the_definition(constraint, [None, *choose.FORMULATIONS.get(constraint, ())], case, draw)
 
 
+@pytest.mark.parametrize("formulation", choose.FORMULATIONS["conv"])
+def test_convolutions_have_forward_derivatives_too(formulation, draw):
+    """Of a product: h(x, w)' = h(x', w) + h(x, w')."""
+    geometry = CASES["image"].geometry
+    (x, dx), (w, dw) = ([draw.normal(*shape) for _ in range(2)] for shape in ((2, 5, 4, 2), (2, 9, 3)))
+    apply = jax.jit(lambda x, w: choose.apply("conv", x, w, geometry, 1, formulation=formulation))
+    h, moved = jax.jvp(apply, (x, w), (dx, dw))
+    close(h, apply(x, w))
+    close(moved, apply(dx, w) + apply(x, dw))
+
+
 @pytest.mark.parametrize("constraint", choose.FORMULATIONS)
 def test_formulations_keep_shape_and_32_bits(constraint):
     for (geometry, delta, tile), formulation in itertools.product(CASES.values(), choose.FORMULATIONS[constraint]):
@@ -98,9 +109,8 @@ def test_every_choice_exists_and_every_chosen_formulation_is_in_the_table(constr
 def test_nothing_is_chosen_that_changes_what_is_computed(constraint, draw):
     geometry, delta, tile = CASES["image"]
     x, weights = draw.normal(1, 5, 4, 2), draw.weights(stored_ties(constraint, geometry, delta, tile), 1, 2)
-    chosen, given = jax.jit(
-        lambda x, w: [choose.apply(constraint, x, w, geometry, delta, tile, f) for f in (None, "expanded")]
-    )(x, weights)
+    compute = lambda x, w: [choose.apply(constraint, x, w, geometry, delta, tile, f) for f in (None, "expanded")]
+    chosen, given = jax.jit(compute)(x, weights)
     close(chosen, given)
     with pytest.raises(InputError, match=rf"formulation of {constraint} 'expandd'.*did you mean 'expanded'"):
         choose.apply(constraint, x, weights, geometry, delta, tile, "expandd")
