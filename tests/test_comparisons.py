@@ -87,8 +87,8 @@ def test_a_difference_of_differences_is_that_of_the_comparisons_seed_by_seed(ran
     (turned,) = compare_differences(random_results, of_images, of_cells).to_dict("records")
     assert [turned[name] for name in NUMBERS] == pytest.approx([row[name] for name in NUMBERS])
     told = ("first", "second", "between_first", "between_second")
-    assert [row[name] for name in told] == ["conv, delta 2", "dense", "none", "permute_pixels"]
-    assert [turned[name] for name in told] == ["none", "permute_pixels", "conv, delta 2", "dense"]
+    assert [row[name] for name in told] == ["conv (delta 2)", "dense", "none", "permute_pixels"]
+    assert [turned[name] for name in told] == ["none", "permute_pixels", "conv (delta 2)", "dense"]
 
 
 def test_pairs_in_which_one_diverged_are_counted_and_in_no_mean() -> None:
@@ -105,11 +105,11 @@ def test_delta_is_held_equal_where_it_means_something_to_both() -> None:
     deltas = axis("model.delta", [1, 2, None])
     results = make_results(experiments_of(axis("model.constraint", ["conv", "local"]), deltas, SEEDS))
     local, dense = (compare(results, "model.constraint", "conv", cell) for cell in ("local", "dense"))
-    assert local["first"].tolist() == ["conv, delta 1", "conv, delta 2"] == dense["first"].tolist()
-    assert local["second"].tolist() == ["local, delta 1", "local, delta 2"] and set(dense["second"]) == {"dense"}
+    assert local["first"].tolist() == ["conv (delta 1)", "conv (delta 2)"] == dense["first"].tolist()
+    assert local["second"].tolist() == ["local (delta 1)", "local (delta 2)"] and set(dense["second"]) == {"dense"}
     # shared and dense are conv and local at all offsets.
     ends = compare(results, "model.delta", 1, None)
-    assert ends[["first", "second"]].values.tolist() == [["local, delta 1", "dense"], ["conv, delta 1", "shared"]]
+    assert ends[["first", "second"]].values.tolist() == [["local (delta 1)", "dense"], ["conv (delta 1)", "shared"]]
 
 
 def test_data_readout_and_cell_are_always_held_equal_and_what_follows_from_n_train_is_not() -> None:
@@ -121,7 +121,7 @@ def test_data_readout_and_cell_are_always_held_equal_and_what_follows_from_n_tra
     results = make_results(experiments_of(*conditions, ALL_CELLS, SEEDS))
     assert compare(results, "model.constraint", "conv", "dense")["seeds"].tolist() == [3] * 8
     assert compare(results, "data.intervention", "none", "permute_pixels")["seeds"].tolist() == [3] * 16
-    assert compare(results, "data.n_train", 10, 100)["first"].unique().tolist() == ["n train 10, batch size 8"]
+    assert compare(results, "data.n_train", 10, 100)["first"].unique().tolist() == ["10 images (batch size 8)"]
     rest = results[(results["data.intervention"] == "none") != (results["model.constraint"] == "conv")]
     with pytest.raises(InputError, match=r"one seed and agree in data\.intervention, model\.readout, data\.n_train\."):
         compare(rest, "model.constraint", "conv", "dense")
@@ -132,7 +132,7 @@ def test_what_is_missing_since_it_means_nothing_blocks_nothing() -> None:
     moved = axis(("data.intervention", "data.strength"), ways)
     results = make_results(experiments_of(moved, axis("data.frame", [None, 20]), SEEDS))
     pairs = compare(results, "data.intervention", "none", "translate")
-    assert pairs["second"].tolist() == ["translate, strength 0.1", "translate, strength 0.2"] * 2
+    assert pairs["second"].tolist() == ["translate (strength 0.1)", "translate (strength 0.2)"] * 2
     assert pairs["seeds"].tolist() == [3] * 4
     # No frame is one of two ways to frame images.
     assert len(compare(results, "data.frame", None, 20)) == 3
@@ -144,14 +144,14 @@ def test_arms_matched_in_size_and_tuned_on_their_own_grids_meet() -> None:
     results = make_results(experiments_of(axis(fields, arms), SEEDS))
     assert compare(results, "model.constraint", "conv", "dense")["second"].tolist() == ["dense"]
     matched = compare(results, fields[:2], ("conv", (8, 16)), ("dense", (1, 2)))
-    assert matched["second"].tolist() == ["dense, channels 1, 2"]
-    shown = ["dense", "dense, channels 1, 2", "channels 1, 2"]
+    assert matched["second"].tolist() == ["dense (channels 1, 2)"]
+    shown = ["dense", "dense (channels 1, 2)", "channels 1, 2"]
     assert comparisons(results)["second"].tolist() == shown
     # No width in common: all widths of one meet those of the other.
     apart = results[
         results["model.channels"].map(lambda channels: channels == (1, 2)) | (results["model.constraint"] == "conv")
     ]
-    assert compare(apart, "model.constraint", "conv", "dense")["second"].tolist() == ["dense, channels 1, 2"]
+    assert compare(apart, "model.constraint", "conv", "dense")["second"].tolist() == ["dense (channels 1, 2)"]
 
 
 @pytest.mark.parametrize(
@@ -197,15 +197,15 @@ def rows_of(experiments: list[Resolved]) -> list[tuple[str, str, str]]:
 
 
 def test_a_sweep_compares_along_what_it_varies() -> None:
-    others = ("dense", "shared", "local, delta 2")
-    ladder = [("model.constraint", "conv, delta 2", other) for other in others]
+    others = ("dense", "shared", "local (delta 2)")
+    ladder = [("model.constraint", "conv (delta 2)", other) for other in others]
     assert rows_of(LADDER) == [*ladder, ("model.readout", "flatten", "global_average")]
     assert len(comparisons(make_results(LADDER))) == 2 * 3 * 3 + 4 * 3
     assert rows_of(DELTA_SWEEP) == [
-        *(("model.constraint", f"conv, delta {delta}", f"local, delta {delta}") for delta in range(3)),
+        *(("model.constraint", f"conv (delta {delta})", f"local (delta {delta})") for delta in range(3)),
         ("model.constraint", "shared", "dense"),
-        *(("model.delta", "local, delta 0", other) for other in ("local, delta 1", "local, delta 2", "dense")),
-        *(("model.delta", "conv, delta 0", other) for other in ("conv, delta 1", "conv, delta 2", "shared")),
+        *(("model.delta", "local (delta 0)", other) for other in ("local (delta 1)", "local (delta 2)", "dense")),
+        *(("model.delta", "conv (delta 0)", other) for other in ("conv (delta 1)", "conv (delta 2)", "shared")),
     ]
     assert rows_of(experiments_of(SEEDS)) == []
 
@@ -215,15 +215,15 @@ def test_layers_that_differ_are_compared_by_name() -> None:
     experiments = experiments_of(axis("model.constraint", mixed), SEEDS)
     accuracy = lambda one: 0.9 - 0.1 * str(one.model.constraint).count("local")
     results = make_results([one for one in experiments if isinstance(one.model.constraint, str)])
-    assert comparisons(results)["second"].tolist() == ["local, delta 2"]
+    assert comparisons(results)["second"].tolist() == ["local (delta 2)"]
     for one in experiments:
         PARAMETERS.setdefault(one.model.constraint, 1)
     results = make_results(experiments, accuracy)
     assert set(comparisons(results)["second"]) == {
-        f"{cell}, delta 2" for cell in ("conv, local", "local, conv", "local")
+        f"{cell} (delta 2)" for cell in ("conv then local", "local then conv", "local")
     }
     (row,) = compare(results, "model.constraint", ("conv", "local"), "local").to_dict("records")
-    assert row["difference"] == pytest.approx(0.0) and row["first"] == "conv, local, delta 2"
+    assert row["difference"] == pytest.approx(0.0) and row["first"] == "conv then local (delta 2)"
     # As they were given on the command line, or as results have them.
     pandas.testing.assert_frame_equal(
         compare(results, "model.constraint", ("conv", "conv"), ("local", "local")),
@@ -250,7 +250,7 @@ def test_no_cell_that_is_there_obeys_a_stronger_constraint_than_the_one_compared
     found = comparisons(
         make_results(experiments_of(axis("model.constraint", ["conv", "symmetric", "dense"]), SEEDS), accuracy)
     )
-    assert set(found["first"]) == {"symmetric, delta 2"}
+    assert set(found["first"]) == {"symmetric (delta 2)"}
     monkeypatch.delitem(constraints.CONSTRAINTS, "symmetric")
     summaries.free_weights.cache_clear()
     results = make_results(experiments_of(axis("model.constraint", ["conv", "dense"]), SEEDS), accuracy)

@@ -1,16 +1,16 @@
 """What a sweep says, in sentences written from its numbers: the question, and the answers."""
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import pandas
 
 from cnn_constraints import summaries
-from cnn_constraints.report.page import rows
-from cnn_constraints.report.page.rows import field_in_words, interval_in_words, settings_in_words
+from cnn_constraints.report import marks
+from cnn_constraints.report.marks import interval_in_words
 from cnn_constraints.statistics import Interval, mean_interval
 from cnn_constraints.summaries import CELL, CONDITIONS, N_TRAIN, plain_rows
+from cnn_constraints.summaries.words import arm_in_words, field_in_words, settings_in_words, values_in_words
 
 MOST = 6
 """Sentences of one kind, and arms or values that one names: where there are more, they are counted."""
@@ -20,12 +20,12 @@ def answer(
     results: pandas.DataFrame, comparisons: pandas.DataFrame, ratios: pandas.DataFrame | None = None
 ) -> list[str]:
     """The question of a sweep; and what came out: the verdicts of `summaries.comparisons`, undecided being one, and the arm
-    with the fewest errors; and, of `page.rows.ratios`, how many images others need to be as good as the most constrained
+    with the fewest errors; and, of `marks.ratios`, how many images others need to be as good as the most constrained
     arm with the smallest number.
     """
     table = summaries.in_order(summaries.prepare(results))
-    fields = rows.axes(table)
-    values = {field_in_words(name): rows.values_in_words(name, table) for name in fields}
+    fields = marks.axes(table)
+    values = {field_in_words(name): values_in_words(name, table) for name in fields}
     told = {name: ("; " if any(", " in one for one in some) else ", ").join(some) for name, some in values.items()}
     varied = [f"{name} ({told[name] if len(some) <= MOST else f'{len(some)} values'})" for name, some in values.items()]
     does = (
@@ -55,7 +55,7 @@ def _verdicts(comparisons: pandas.DataFrame) -> list[str]:
         found.append(f"{where}{_headline(part)} {over}{others}.")
     for field, part in comparisons.groupby("field", sort=False):
         if field != CELL or not conditions:
-            first, second = (_common(list(dict.fromkeys(part[side]))) for side in ("first", "second"))
+            first, second = (_common(part, side) for side in ("first", "second"))
             against = f", {first} against {second}" if first != "others" else ""
             names = ", ".join(map(field_in_words, str(field).split(", ")))
             found.append(f"{names}{against}: {_counts(part)}.")
@@ -65,13 +65,9 @@ def _verdicts(comparisons: pandas.DataFrame) -> list[str]:
 def _conditions(comparisons: pandas.DataFrame) -> list[tuple[str, pandas.DataFrame]]:
     """What cells are compared under, in words, and the comparisons; none where these are many."""
     cells = comparisons.loc[comparisons["field"] == CELL]
-    equal = [name for name in cells if "." in str(name) and name != N_TRAIN and cells[name].notna().any()]
-    found = []
-    for _, part in summaries.groups(cells, [*equal, "first"]):
-        known = plain_rows(part[equal].iloc[:1])[0] if equal else {}
-        where = settings_in_words(known, [name for name in equal if known[name] is not None])
-        found.append((f"{where}: " if where else "", part))
-    return found if len(found) <= MOST else []
+    where = [settings_in_words(equal, [name for name in equal if name != N_TRAIN]) for equal in cells["equal"]]
+    found = list(cells.groupby([pandas.Series(where, cells.index, dtype=object), "first"], sort=False))
+    return [(f"{told}: " if told else "", part) for (told, _), part in found] if len(found) <= MOST else []
 
 
 def _headline(part: pandas.DataFrame) -> str:
@@ -81,7 +77,7 @@ def _headline(part: pandas.DataFrame) -> str:
     decided = ends.loc[(ends["seeds"] > 0) & (ends["verdict"] != "undecided")]
     row = (ends if decided.empty else decided.loc[decided["difference"].abs().sort_values().index]).iloc[-1]
     size = f"with {row[N_TRAIN]:,} images " if N_TRAIN in part else ""
-    first, second, seeds = _spoken(row["first"]), _spoken(row["second"]), int(row["seeds"])
+    first, second, seeds = row["first"], row["second"], int(row["seeds"])
     if decided.empty:
         return f"{size}{first} against {second} is undecided" if seeds else f"{size}{first} or {second} diverged"
     sign, pair = (1, (first, second)) if row["verdict"] == "better" else (-1, (second, first))
@@ -105,13 +101,13 @@ def _needed(ratios: pandas.DataFrame) -> list[str]:
     """Of the most constrained arm's smallest training set."""
     found = []
     for panel, part in ratios.loc[ratios["n"] == ratios["n"].min()].groupby("panel", sort=False):
-        arms = {known: [_spoken(arm) for arm in some["arm"]] for known, some in part.groupby(part["ratio"].notna())}
+        arms = {known: some["arm"].tolist() for known, some in part.groupby(part["ratio"].notna())}
         told = part.loc[part["ratio"].notna(), "told"].tolist()
         clauses = [f"{arm} needs {times} times as many" for arm, times in zip(arms.get(True, []), told, strict=True)]
         if False in arms:
-            largest = part.loc[part["ratio"].isna(), "told"].iloc[0].removeprefix("not ")
+            largest = f"with {part['largest'].iloc[0]:,} images"
             clauses.append(f"{_listed(arms[False])} do{'es' * (len(arms[False]) == 1)} not get there {largest}")
-        images = f"{_spoken(part['against'].iloc[0])} with {part['n'].iloc[0]:,} images"
+        images = f"{part['against'].iloc[0]} with {part['n'].iloc[0]:,} images"
         if len(part) <= MOST:
             found.append(f"{panel}: to be as good as {images}, {_listed(clauses)}.".removeprefix(": "))
     return found if len(found) <= MOST else []
@@ -119,7 +115,7 @@ def _needed(ratios: pandas.DataFrame) -> list[str]:
 
 def _best(table: pandas.DataFrame, fields: list[str]) -> list[str]:
     """Of each condition, and in it of each delta-sweep where more than the cell varies."""
-    conditions, own = [name for name in fields if name in CONDITIONS], rows.arm_fields(fields)
+    conditions, own = [name for name in fields if name in CONDITIONS], marks.arm_fields(fields)
     table = table.loc[(table[N_TRAIN] == table[N_TRAIN].max()) & ~table["diverged"]]
     if table.empty:
         return []
@@ -148,21 +144,13 @@ def _best(table: pandas.DataFrame, fields: list[str]) -> list[str]:
 
 
 def _arm(table: pandas.DataFrame, fields: list[str]) -> str:
-    return _spoken(settings_in_words(plain_rows(table)[0], rows.arm_fields(fields)))
+    return arm_in_words(plain_rows(table)[0], marks.arm_fields(fields))
 
 
-def _spoken(arm: str) -> str:
-    """`conv (delta 2)`, `conv then local (delta 2)`: a name with commas, within a sentence with commas."""
-    parts = arm.split(", ")
-    cell = list(itertools.takewhile(lambda part: " " not in part, parts))
-    settings = ", ".join(parts[len(cell) :])
-    return " then ".join(cell) + f" ({settings})" * bool(settings) if cell else arm
-
-
-def _common(names: Sequence[str]) -> str:
-    """Of several arms their delta-sweep, if they have one in common."""
-    sweeps = {summaries.sweep_of(name.partition(",")[0]) for name in names}
-    return _spoken(names[0]) if len(names) == 1 else "others" if len(sweeps) > 1 else sweeps.pop()
+def _common(part: pandas.DataFrame, side: str) -> str:
+    """Of several arms what they have in common: a name, or a delta-sweep."""
+    sweeps = {summaries.sweep_of(str(next(iter(arm.values())))) for arm in part[f"{side}_arm"]}
+    return part[side].iloc[0] if len(set(part[side])) == 1 else "others" if len(sweeps) > 1 else sweeps.pop()
 
 
 def _listed(words: Sequence[Any]) -> str:

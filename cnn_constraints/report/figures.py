@@ -6,23 +6,23 @@ A point is the mean over the seeds of an arm, its bar the 95% Student-t interval
 import contextlib
 import math
 import textwrap
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 import pandas
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from cnn_constraints import summaries
+from cnn_constraints.report import marks as marked
 from cnn_constraints.report.answer import headlines
 from cnn_constraints.statistics import Interval
-from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES, SWEEPS
+from cnn_constraints.summaries import CONDITIONS, N_TRAIN, SWEEPS
 
 STYLES = {"dense": ("#D55E00", "s"), "shared": ("#CC79A7", "D"), "local": ("#009E73", "^"), "conv": ("#0072B2", "o")}
 """Colour and marker of each cell: Okabe and Ito's colours, which are told apart with any colour vision."""
@@ -47,33 +47,30 @@ RULES: dict[Any, Any] = {
     "legend.frameon": False,
 }
 
-PANELS = {N_TRAIN: "{} training images", "data.intervention": "intervention: {}", "model.readout": "readout: {}"}
-"""What a panel shows, in words."""
+LIGHTEST = 3.2
+"""Of the variants of a colour, the last that still is that colour."""
 
 Limits = tuple[float, float]
 
 
-class Line(NamedTuple):
-    """Arms that are joined, in all panels of a figure. The label lacks the cell; variants of a cell count from 0."""
+class Style(NamedTuple):
+    """Colour, Matplotlib's marker, and the dashes of a line."""
 
-    label: str
-    variant: int
-    arms: pandas.DataFrame
-
-
-def figures_for(results: pandas.DataFrame) -> dict[str, Figure]:
-    """The figures that the varying fields of a run's results allow, by name; none where every experiment diverged."""
-    if all(summaries.prepare(results)["diverged"]):
-        return {}
-    curves = summaries.varies(results, N_TRAIN)
-    figures = {"learning_curves": plot_learning_curves(results)} if curves else {"cells": plot_cells(results)}
-    several = any(isinstance(delta, tuple) for delta in results[DELTA])
-    if not several and summaries.telling_fields(results, [*CONDITIONS, N_TRAIN, CELL], [DELTA]):
-        figures["delta_curve"] = plot_delta_curve(results)
-    return figures
+    color: str
+    marker: str
+    dashes: Any
 
 
-def plot_learning_curves(results: pandas.DataFrame) -> Figure:
+def figures_for(results: pandas.DataFrame, comparisons: pandas.DataFrame | None = None) -> dict[str, Figure]:
+    """The figures that the varying fields of a run's results allow, by name; none where every experiment diverged.
+
+    comparisons: `summaries.untold_comparisons` of the results, where they are known already.
+    """
+    draw = {"learning_curves": plot_learning_curves, "cells": plot_cells, "delta_curve": plot_delta_curve}
+    return {kind: draw[kind](results, comparisons) for kind in marked.kinds(_arms(marked.describe(results)))}
+
+
+def plot_learning_curves(results: pandas.DataFrame, comparisons: pandas.DataFrame | None = None) -> Figure:
     """Test error in percent against n_train, both logarithmic: a line a cell, a panel a condition.
 
     What a logarithmic axis cannot show, an error or the end of an interval near 0% or below, stands at its lower edge.
@@ -83,27 +80,22 @@ def plot_learning_curves(results: pandas.DataFrame) -> Figure:
     >>> figure.axes[0].get_xscale(), figure.axes[0].get_yscale()
     ('log', 'log')
     """
-    arms = _arms(results)
-    limits, numbers = _error_limits(arms), sorted(set(arms[N_TRAIN]))
-    span = numbers[-1] / numbers[0]
+    marks = marked.describe(results)
+    limits, numbers = _error_limits(marks), sorted(set(marks["n"]))
+    margin = 1.05 * (numbers[-1] / numbers[0]) ** 0.07
+    known = styles(dict(zip(marks["arm"], marks["cell"], strict=True)))
 
-    def draw(axes: Axes, lines: Sequence[Line]) -> None:
-        for place, line in enumerate(lines):
-            # A little apart, so that bars do not hide each other.
-            shift = span ** (min(0.012, 0.06 / len(lines)) * (place - (len(lines) - 1) / 2))
-            _draw_line(axes, line, line.arms[N_TRAIN].to_numpy(float) * shift, limits)
-        margin = 1.05 * span**0.07
+    def draw(axes: Axes, panel: pandas.DataFrame) -> None:
+        _draw_lines(axes, _arms(panel).assign(label=panel["arm"]), "arm", "place", known, limits)
         axes.set(xscale="log", xlim=(numbers[0] / margin, numbers[-1] * margin), xlabel="training images")
-        axes.set_xticks(numbers, [str(number) if number in _labelled(numbers) else "" for number in numbers])
+        axes.set_xticks(numbers, [f"{number:,}" if number in _labelled(numbers) else "" for number in numbers])
         _error_axis(axes, limits)
 
-    lines = _lines(arms, [CELL, DELTA])
-    return _figure(
-        results, arms, lines, "Test error against training images", CONDITIONS, draw, note=_cut(arms, limits)
-    )
+    title = "Test error against training images"
+    return _figure(results, marks, comparisons, title, "panel", list(known), draw, note=_cut(marks, limits))
 
 
-def plot_delta_curve(results: pandas.DataFrame) -> Figure:
+def plot_delta_curve(results: pandas.DataFrame, comparisons: pandas.DataFrame | None = None) -> Figure:
     """Test error in percent, logarithmic, against delta: tied and untied weights, a panel a condition and n_train.
 
     The rightmost place is that of all offsets, where conv has become shared, and local dense.
@@ -112,47 +104,41 @@ def plot_delta_curve(results: pandas.DataFrame) -> Figure:
     >>> [label.get_text() for label in axes.get_xticklabels()]
     ['2', 'all']
     """
-    arms = _arms(results)
-    arms["weights"] = arms[CELL].map(summaries.sweep_of)
-    limits, deltas = _error_limits(arms), [int(delta) for delta in sorted(arms[DELTA].dropna().unique())]
-    everywhere = len(deltas) + 0.3
-    lines = _lines(arms, ["weights"])
-    labels = list(dict.fromkeys(line.label for line in lines))
+    marks = marked.describe(results)
+    limits, deltas = _error_limits(marks), marked.deltas(marks)
+    pairs = zip(marks["cell"], marks["line"], strict=True)
+    labelled = marks.assign(label=[f"{cell}, {line}" if cell in SWEEPS else line for cell, line in pairs])
+    known = styles(dict(zip(labelled["label"], labelled["cell"], strict=True)))
 
-    def draw(axes: Axes, lines: Sequence[Line]) -> None:
-        for line in lines:
-            places = [everywhere if pandas.isna(delta) else deltas.index(delta) for delta in line.arms[DELTA]]
-            # A little apart, so that bars do not hide each other.
-            shift = 0.06 * (labels.index(line.label) - (len(labels) - 1) / 2)
-            _draw_line(axes, line, np.array(places, dtype=float) + shift, limits)
-        axes.axvline(everywhere - 0.65, color="#aaaaaa", linewidth=1, linestyle=(0, (2, 3)))
-        axes.set(xlim=(-0.4, everywhere + 0.4), xlabel="delta, pixels to each side of a site")
-        axes.set_xticks([*range(len(deltas)), everywhere], [*map(str, deltas), "all"])
+    def draw(axes: Axes, panel: pandas.DataFrame) -> None:
+        _draw_lines(axes, _arms(panel), "line", "delta_place", known, limits)
+        if deltas[-1] == "all":
+            axes.axvline(len(deltas) - 1.5, color="#aaaaaa", linewidth=1, linestyle=(0, (2, 3)))
+        axes.set(xlim=(-0.4, len(deltas) - 0.6), xlabel="delta, pixels to each side of a site")
+        axes.set_xticks(range(len(deltas)), deltas)
         _error_axis(axes, limits)
 
-    return _figure(
-        results, arms, lines, "Test error against delta", (*CONDITIONS, N_TRAIN), draw, note=_cut(arms, limits)
-    )
+    title = "Test error against delta"
+    return _figure(results, labelled, comparisons, title, "panel_n", list(known), draw, note=_cut(marks, limits))
 
 
-def plot_cells(results: pandas.DataFrame) -> Figure:
+def plot_cells(results: pandas.DataFrame, comparisons: pandas.DataFrame | None = None) -> Figure:
     """Test accuracy in percent, a row an arm and a panel a condition, the seeds as small open dots below.
 
     >>> axes, _ = plot_cells(store.read("runs/quickstart").query("`data.n_train` == 100")).axes
     >>> [label.get_text() for label in axes.get_yticklabels()]
-    ['dense', 'shared', 'local, delta 2', 'conv, delta 2']
+    ['dense', 'shared', 'local (delta 2)', 'conv (delta 2)']
     """
-    arms, experiments = _arms(results), summaries.prepare(results)
-    fields, lines = summaries.arm_fields(experiments), _lines(arms, [CELL, DELTA])
-    rows = [_full_label(line) for line in lines]
+    marks = marked.describe(results)
+    known, arms = styles(dict(zip(marks["arm"], marks["cell"], strict=True))), _arms(marks)
+    rows = list(known)
 
-    def draw(axes: Axes, lines: Sequence[Line]) -> None:
-        for line in lines:
-            arm, row = line.arms.iloc[0], rows.index(_full_label(line))
-            color, marker = _style(arm[CELL])
-            seeds = 100 * experiments.merge(line.arms[fields])["test_accuracy"]
+    def draw(axes: Axes, panel: pandas.DataFrame) -> None:
+        for name, of_arm in panel.groupby("arm", sort=False):
+            arm, row, (color, marker, _) = of_arm.iloc[0], rows.index(str(name)), known[str(name)]
+            mean, low, high = (arm[f"accuracy{end}"] for end in ("", "_low", "_high"))
+            seeds = of_arm["accuracy"].iloc[1:].to_numpy(float)
             axes.plot(seeds, np.full(len(seeds), row + 0.25), "o", markersize=4, color=color, fillstyle="none")
-            mean, low, high = (100 * arm[f"test_accuracy{end}"] for end in ("", "_low", "_high"))
             bar = np.nan_to_num([[mean - max(low, 0)], [min(high, 100) - mean]])
             axes.errorbar([mean], [row], xerr=bar, color=color, marker=marker, markersize=8, capsize=4)
             if not arm["seeds"]:
@@ -162,68 +148,56 @@ def plot_cells(results: pandas.DataFrame) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.grid(visible=False, axis="y")
 
-    title = f"Test accuracy with {arms[N_TRAIN].iloc[0]} training images"
-    beyond = any(arms["test_accuracy_low"] < 0) or any(arms["test_accuracy_high"] > 1)
-    note = "; intervals are cut at 0 and 100%" if beyond else ""
-    return _figure(results, arms, lines, title, CONDITIONS, draw, height=1.0 + 0.5 * len(rows), note=note)
+    title = f"Test accuracy with {' or '.join(f'{n:,}' for n in sorted(set(arms['n'])))} training images"
+    note = "; intervals are cut at 0 and 100%" if any(arms["low"] < 0) or any(arms["high"] > 100) else ""
+    height = 1.0 + 0.5 * len(rows)
+    return _figure(results, marks, comparisons, title, "panel", rows, draw, height=height, note=note)
 
 
-def _arms(results: pandas.DataFrame) -> pandas.DataFrame:
-    """`summaries.learning_curves`, the errors in percent."""
-    arms = summaries.learning_curves(results)
-    return arms.assign(**{name: 100 * arms[name] for name in ("error", "error_low", "error_high")})
+def _arms(marks: pandas.DataFrame) -> pandas.DataFrame:
+    return marks.loc[marks["kind"] == "arm"]
 
 
-def _lines(arms: pandas.DataFrame, key: list[str]) -> list[Line]:
-    """Arms grouped by `key`, and by whatever else tells apart arms of the same condition, n_train, cell and delta."""
-    known = [*CONDITIONS, N_TRAIN, CELL, DELTA]
-    key = [*key, *summaries.telling_fields(arms, known, summaries.config_fields(arms))]
-    lines: list[Line] = []
-    drawn: Counter[str] = Counter()
-    for given, members in summaries.groups(arms, key):
-        first = given.pop(key[0])
-        told = {name: value for name, value in given.items() if not (name in SIZES and pandas.isna(value))}
-        words = [f"{name.rpartition('.')[2]} {summaries.in_words(value)}" for name, value in told.items()]
-        words = [first, *words] if first in SWEEPS.values() else words
-        lines.append(Line(", ".join(words), drawn[first], members))
-        drawn[first] += 1
-    return sorted(lines, key=lambda line: (summaries.cell_rank(line.arms[CELL].iloc[0]), line.variant))
+def _draw_lines(
+    axes: Axes, arms: pandas.DataFrame, line: str, x: str, known: Mapping[str, Style], limits: Limits
+) -> None:
+    """Each in the colour of its leftmost arm; along it, markers, bars and entries of the legend label by label."""
+    for _, rows in arms.sort_values(x).groupby(line, sort=False):
+        clipped = rows.assign(**{name: rows[name].astype(float).clip(*limits) for name in ("error", "low", "high")})
+        labels = clipped["label"].unique()
+        color, _, dashes = known[labels[0]]
+        axes.plot(rows[x], clipped["error"], color=color, linestyle=dashes)
+        for label in labels:
+            mine, (color, marker, _) = clipped.loc[clipped["label"] == label], known[label]
+            bars = np.nan_to_num([mine["error"] - mine["low"], mine["high"] - mine["error"]])
+            style: dict[str, Any] = {"color": color, "elinewidth": 1.3, "capsize": 3, "clip_on": False}
+            axes.errorbar(mine[x], mine["error"], bars, fmt=marker, **style)
+            # The entry of the legend; the cell at the end of a delta-sweep has no line of its own.
+            axes.plot(
+                [], [], color=color, marker=marker, linestyle=dashes if label == labels[0] else "none", label=label
+            )
 
 
-def _full_label(line: Line, cell: str | None = None) -> str:
-    return ", ".join(filter(None, [cell or line.arms[CELL].iloc[0], line.label]))
-
-
-def _draw_line(axes: Axes, line: Line, x: np.ndarray, limits: Limits) -> None:
-    """The line in the colour of its leftmost cell; along it, markers, bars and entries of the legend cell by cell."""
-    order = np.argsort(x)
-    arms, x = line.arms.iloc[order], x[order]
-    error, low, high = (arms[name].clip(*limits).to_numpy(float) for name in ("error", "error_low", "error_high"))
-    color, _ = _style(arms[CELL].iloc[0], line.variant)
-    dashes = DASHES[line.variant % len(DASHES)]
-    axes.plot(x, error, color=color, linestyle=dashes)
-    for cell in dict.fromkeys(arms[CELL]):
-        mine = (arms[CELL] == cell).to_numpy()
-        color, marker = _style(cell, line.variant)
-        bars = np.nan_to_num(np.stack([error - low, high - error])[:, mine])
-        axes.errorbar(x[mine], error[mine], bars, fmt=marker, color=color, elinewidth=1.3, capsize=3, clip_on=False)
-        # The entry of the legend; the cell at the end of a delta-sweep has no line of its own.
-        own = dashes if cell == arms[CELL].iloc[0] else "none"
-        axes.plot([], [], color=color, marker=marker, linestyle=own, label=_full_label(line, cell))
-
-
-def _style(cell: str, variant: int = 0) -> tuple[tuple[float, float, float], str]:
-    """Colour, the lighter the higher the variant, and marker."""
-    place, _ = summaries.cell_rank(cell)
-    color, marker = STYLES.get(cell, OTHER_STYLES[(place - len(STYLES)) % len(OTHER_STYLES)])
-    return lighter(color, variant), marker
-
-
-def lighter(color: str, variant: int | float) -> tuple[float, float, float]:
-    """The colour of a variant, the lighter the higher."""
-    white = min(1 - 0.75**variant, 0.6)
-    red, green, blue = (channel + white * (1 - channel) for channel in to_rgb(color))
-    return red, green, blue
+def styles(cells: Mapping[str, str]) -> dict[str, Style]:
+    """Of each name, by its cell: the colour and marker of that, the colour the lighter the later the name comes; what has
+    no cell's, or shares one with all others, has its own.
+    """
+    alone = len(set(cells.values())) == 1 < len(cells)
+    own, count = [name for name, cell in cells.items() if alone or cell not in STYLES], len(OTHER_STYLES)
+    found: dict[str, Style] = {}
+    for name, cell in cells.items():
+        if name in own:
+            place = own.index(name)
+            # Where the colours begin anew, the markers are moved by one.
+            color, marker = OTHER_STYLES[place % count][0], OTHER_STYLES[(place + place // count) % count][1]
+            found[name] = Style(color, marker, DASHES[place // count % len(DASHES)])
+        else:
+            variants = [other for other, of in cells.items() if of == cell]
+            step, variant = min(1, LIGHTEST / max(len(variants) - 1, 1)), variants.index(name)
+            white = 1 - 0.75 ** (step * variant)
+            red, green, blue = (channel + white * (1 - channel) for channel in to_rgb(STYLES[cell][0]))
+            found[name] = Style(to_hex((red, green, blue)), STYLES[cell][1], DASHES[variant % len(DASHES)])
+    return found
 
 
 def error_bars(axes: Axes, x: Sequence[Any] | np.ndarray, found: Iterable[Interval], **style: Any) -> None:
@@ -232,18 +206,16 @@ def error_bars(axes: Axes, x: Sequence[Any] | np.ndarray, found: Iterable[Interv
     axes.errorbar(x, estimate, np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0), capsize=3, **style)
 
 
-def _error_limits(arms: pandas.DataFrame) -> Limits:
-    """Where the error axis begins and ends: all means above 0, and the intervals down to half the lowest mean."""
-    positive = arms.loc[arms["error"] > 0, "error"]
-    floor = positive.min() / 2 if len(positive) else 0.01
-    lowest = arms[["error", "error_low"]].min(axis=None)
-    highest = arms[["error", "error_high"]].max(axis=None)
+def _error_limits(marks: pandas.DataFrame) -> Limits:
+    """Where the error axis begins and ends: no interval is shown below what the page shows as 0."""
+    arms, (floor, _) = _arms(marks), marked.floor(marks)
+    lowest, highest = arms[["error", "low"]].min(axis=None), arms[["error", "high"]].max(axis=None)
     return max(floor, lowest / 1.15), min(100.0, max(highest, 2 * floor) * 1.15)
 
 
-def _cut(arms: pandas.DataFrame, limits: Limits) -> str:
+def _cut(marks: pandas.DataFrame, limits: Limits) -> str:
     """A sentence on intervals that the axis does not show whole."""
-    return "; bars at the edge go on" if any(arms["error_low"] < limits[0]) else ""
+    return "; bars at the edge go on" if any(marks["low"] < limits[0]) else ""
 
 
 def _error_axis(axes: Axes, limits: Limits) -> None:
@@ -288,39 +260,43 @@ def panels(
 
 def _figure(
     results: pandas.DataFrame,
-    arms: pandas.DataFrame,
-    lines: Sequence[Line],
+    marks: pandas.DataFrame,
+    comparisons: pandas.DataFrame | None,
     title: str,
-    panel_fields: Sequence[str],
-    draw: Callable[[Axes, Sequence[Line]], None],
+    panel: str,
+    legend: Sequence[str],
+    draw: Callable[[Axes, pandas.DataFrame], None],
     height: float = 3.6,
     note: str = "",
 ) -> Figure:
-    """One panel, `height` inches high, for every combination of those panel fields that vary. The title begins with what
-    came out, and ends in the note.
+    """One panel, `height` inches high, for every `panel` of the marks. The title begins with what came out, and ends in the
+    note.
     """
-    fields = [name for name in panel_fields if summaries.varies(arms, name)]
-    conditions = list(summaries.groups(arms, fields))
-    columns = min(4, len(set(arms[fields[-1]])) if fields else 1)
+    arms, conditions = _arms(marks), [name for name in (*CONDITIONS, N_TRAIN) if name in marks]
+    inner = next((name for name in reversed(conditions) if panel == "panel_n" or name != N_TRAIN), panel)
+    columns = min(4, len(set(arms[inner])))
     # A tenth of an inch holds a letter.
-    width = max(3.7 * columns, 4.5) + 0.8 + 0.1 * max(len(_full_label(line)) for line in lines)
-    said = [f"{one[0].upper()}{one[1:]}." for one in headlines(summaries.comparisons(results))]
-    sentences = (*said, f"{title}: {summaries.conditions_in_words(arms)}", _seeds_in_words(arms) + note)
+    width = max(3.7 * columns, 4.5) + 0.8 + 0.1 * max(map(len, legend))
+    comparisons = summaries.untold_comparisons(results) if comparisons is None else comparisons
+    said = [f"{one[0].upper()}{one[1:]}." for one in headlines(comparisons)]
+    sentences = (*said, f"{title}: {summaries.conditions_in_words(results)}", _seeds_in_words(arms) + note)
     words = [line for sentence in sentences for line in textwrap.wrap(sentence, width=int(11 * width))]
-    size = (width, height * math.ceil(len(conditions) / columns) + 0.2 * (1 + len(words) + len(fields)))
+    panels_of = {str(name): of_panel for name, of_panel in marks.groupby(panel, sort=False)}
+    names = {name: textwrap.fill(name, 36) for name in panels_of}
+    lines = max(name.count("\n") for name in names.values()) + any(names)
+    size = (width, height * math.ceil(len(names) / columns) + 0.2 * (1 + len(words) + lines))
     options: Any = {"handlelength": 2.6, "sharex": True, "sharey": True}
-    with panels(len(conditions), columns, size, "test error (%)", **options) as (figure, grid):
-        for axes, (shown, panel) in zip(grid, conditions, strict=True):
-            inside = [line._replace(arms=line.arms[line.arms.index.isin(panel.index)]) for line in lines]
-            draw(axes, [line for line in inside if len(line.arms)])
+    with panels(len(names), columns, size, "test error (%)", **options) as (figure, grid):
+        for axes, (name, of_panel) in zip(grid, panels_of.items(), strict=True):
+            draw(axes, of_panel)
             axes.tick_params(labelbottom=True)
-            axes.set_title("\n".join(PANELS.get(name, "{}").format(value) for name, value in shown.items()))
+            axes.set_title(names[name])
         figure.suptitle("\n".join(words), fontsize=11.5, linespacing=1.3)
     return figure
 
 
 def _seeds_in_words(arms: pandas.DataFrame) -> str:
-    counts, diverged = sorted(set(arms["seeds"]) - {0}), sum(arms["diverged"])
+    counts, diverged = sorted({*arms["seeds"].astype(int)} - {0}), sum(arms["diverged"].dropna().astype(int))
     over = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
     words = "one seed, so no intervals" if counts == [1] else f"mean and 95% Student-t interval over {over} seeds"
     return words + (f"; diverged and left out: {diverged}" if diverged else "")

@@ -16,6 +16,7 @@ from cnn_constraints import summaries
 from cnn_constraints.statistics import MOST_SEEDS
 from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES
 from cnn_constraints.summaries.tuning import TUNED
+from cnn_constraints.summaries.words import field_in_words, is_heeded, value_in_words
 
 NUMBERS = ("delta", "tile", "rank", "n_train", "parameters", "seeds", "edge", "p")
 """Headings of the columns that are aligned to the right."""
@@ -42,12 +43,11 @@ class TextTable(NamedTuple):
 
 
 def tables_of(
-    results: pandas.DataFrame, evaluations: pandas.DataFrame | None = None, plus_minus: str = "±"
+    results: pandas.DataFrame, evaluations: pandas.DataFrame | None, pairs: pandas.DataFrame, plus_minus: str = "±"
 ) -> list[TextTable]:
-    """The arms of each data set and intervention; then what `summaries.comparisons` has of each field."""
+    """The arms of each data set and intervention; then what `summaries.untold_comparisons` has of each field."""
     parts = summaries.groups(results, ["data.source", "data.intervention"])
     tables = [summary_table(summaries.summarise(part, evaluations), plus_minus) for _, part in parts]
-    pairs = summaries.comparisons(results)
     where, tests = summaries.conditions_in_words(results), sum(pairs["p"].notna())
     return tables + [_comparison(part, where, tests, plus_minus) for _, part in summaries.groups(pairs, ["field"])]
 
@@ -75,18 +75,20 @@ def summary_table(summary: pandas.DataFrame, plus_minus: str = "±") -> TextTabl
 
 def _comparison(pairs: pandas.DataFrame, where: str, tests: int, plus_minus: str) -> TextTable:
     """Rows of `summaries.comparisons` of one field, in percentage points. tests: how many Holm has adjusted p for."""
-    equal = [name for name in pairs.columns[: pairs.columns.get_loc("field")] if any(pairs[name].notna())]
+    equal = [str(name) for name in pairs.columns[: pairs.columns.get_loc("field")] if any(pairs[name].notna())]
     # A cell's only delta tells nothing.
     known = [name for name in equal if name not in SIZES]
     shown = known + summaries.telling_fields(
         pairs, [*known, "first", "second"], [name for name in equal if name in SIZES]
     )
-    columns = {heading(name): words(pairs, name) for name in shown}
+    # What is not equal in a pair is told of its arms.
+    columns = {
+        heading(name): [_word(name, equal[name]) if name in equal else "" for equal in pairs["equal"]] for name in shown
+    }
     firsts, seconds = ([*dict.fromkeys(pairs[side])] for side in ("first", "second"))
     if len(firsts) == 1:
-        # A number is told with the name of its field already: `hidden 8`.
-        what = f"{heading(pairs['field'].iloc[0])} "
-        what = "" if pairs["field"].iloc[0] == CELL or firsts[0].startswith(what.replace("_", " ")) else what
+        field = field_in_words(pairs["field"].iloc[0])
+        what = "" if pairs["field"].iloc[0] == CELL or field in firsts[0] else f"{field} "
         title = f"Does {what}{firsts[0]} beat {seconds[0] if len(seconds) == 1 else 'the others'} on {where}?"
     else:
         title = f"Which {heading(pairs['field'].iloc[0])} is better on {where}?"
@@ -120,11 +122,14 @@ def _seeds_in_words(pair: Mapping[str, Any]) -> str:
 
 
 def print_tables(
-    results: pandas.DataFrame, evaluations: pandas.DataFrame | None = None, console: Console | None = None
+    results: pandas.DataFrame,
+    evaluations: pandas.DataFrame | None,
+    pairs: pandas.DataFrame,
+    console: Console | None = None,
 ) -> None:
     """All tables on standard output; nothing is cut off."""
     console = console or Console(highlight=False)
-    for table in tables_of(results, evaluations, "+/-" if console.options.ascii_only else "±"):
+    for table in tables_of(results, evaluations, pairs, "+/-" if console.options.ascii_only else "±"):
         print_whole(table, console)
         console.print()
 
@@ -176,12 +181,13 @@ def latex(text: str) -> str:
     return "".join(special.get(letter, letter) for letter in text)
 
 
-FORMS: dict[str, Callable[[pandas.DataFrame, pandas.DataFrame], str]] = {
-    "csv": lambda results, looks: "\n".join(
-        table.to_csv(index=False) for table in (summaries.summarise(results, looks), summaries.comparisons(results))
+FORMS: dict[str, Callable[[pandas.DataFrame, pandas.DataFrame, pandas.DataFrame], str]] = {
+    "csv": lambda results, looks, pairs: "\n".join(
+        table.to_csv(index=False)
+        for table in (summaries.summarise(results, looks), pairs.drop(columns=[*summaries.UNTOLD]))
     ),
-    "markdown": lambda results, looks: "\n\n".join(map(as_markdown, tables_of(results, looks))) + "\n",
-    "latex": lambda results, looks: "\n\n".join(map(as_latex, tables_of(results, looks))) + "\n",
+    "markdown": lambda *tables: "\n\n".join(map(as_markdown, tables_of(*tables))) + "\n",
+    "latex": lambda *tables: "\n\n".join(map(as_latex, tables_of(*tables))) + "\n",
 }
 """Tables as text: all digits as CSV, arms first and then comparisons after an empty line; rounded for people else."""
 
@@ -218,9 +224,12 @@ def _seeds(table: pandas.DataFrame) -> list[str]:
 
 
 def words(table: pandas.DataFrame, name: str) -> list[str]:
-    """Config values as they stand in a table: no delta is all offsets, nothing else is no feature."""
-    few = lambda value: name != DELTA and (value is None or value is pandas.NA)
-    return ["" if few(value) else summaries.in_words(value) for value in table[name]]
+    return [_word(name, value) for value in table[name]]
+
+
+def _word(name: str, value: Any) -> str:
+    """No delta is all offsets; of what means nothing where it is missing there is no word."""
+    return value_in_words(name, value) if name == DELTA or is_heeded(name, value) else ""
 
 
 def heading(name: str) -> str:

@@ -49,7 +49,7 @@ def report_runs(
         for run in runs:
             if len(runs) > 1:
                 print(f"{run.name}:")
-            print_tables(run.results, run.evaluations)
+            print_tables(run.results, run.evaluations, run.comparisons)
             _tell(run)
         for path in written:
             print(path)
@@ -58,7 +58,7 @@ def report_runs(
 def print_as(form: str, folders: Sequence[Path]) -> None:
     """The tables of runs as text: csv, markdown or latex (`tables.FORMS`). Raises InputError where a run cannot be read."""
     for run in [build.read_run(folder) for folder in folders]:
-        print(FORMS[form](run.results, run.evaluations))
+        print(FORMS[form](run.results, run.evaluations, run.comparisons))
 
 
 def report_claims(folder: Path, page: Path | None = None) -> None:
@@ -75,7 +75,7 @@ def report_claims(folder: Path, page: Path | None = None) -> None:
 
 def _write(runs: Sequence[build.Run], page: Path, paper: Path | None) -> Iterator[Path]:
     for run in runs if len(runs) == 1 or paper else ():
-        for name, figure in figures_for(run.results).items():
+        for name, figure in figures_for(run.results, run.comparisons).items():
             folder = Path(run.name)
             places = [folder / "figures" / f"{name}.png"] if len(runs) == 1 else []
             places += [paper / f"{folder.resolve().name}_{name}.{kind}" for kind in ("pdf", "png")] if paper else []

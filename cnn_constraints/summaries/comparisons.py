@@ -21,13 +21,13 @@ from cnn_constraints.summaries.table import (
     CELL,
     CONDITIONS,
     DELTA,
+    HEEDED,
     N_TRAIN,
     READOUT,
     SIZES,
     cell_rank,
     config_fields,
     in_order,
-    in_words,
     nullable,
     plain_rows,
     prepare,
@@ -35,6 +35,7 @@ from cnn_constraints.summaries.table import (
     telling_fields,
     varies,
 )
+from cnn_constraints.summaries.words import arm_in_words, is_heeded, value_in_words
 
 ALL = "all"
 """A delta that is missing because every offset is allowed, and not because the cell heeds none."""
@@ -44,16 +45,6 @@ ENDS = {"shared": "conv", "dense": "local"}
 
 LAYER = (CELL, *SIZES)
 """What tells one layer from another."""
-
-HEEDED = (
-    *SIZES,
-    "data.size",
-    "data.strength",
-    "data.augmentation_strengths",
-    "training.switch_at",
-    "training.penalty_threshold",
-)
-"""Fields that mean nothing to an experiment where they are missing, or empty."""
 
 GRIDS = ("training.learning_rates", "training.weight_decays", "training.penalty_strengths", "training.extend_grid")
 """Where tuning has looked: what is compared is what it chose."""
@@ -68,6 +59,9 @@ SIGNS = (1, -1, -1, 1)
 """Of the accuracies in a difference, and in a difference of differences."""
 
 MEASURED = ("seeds", "diverged", "difference", "difference_low", "difference_high")
+
+UNTOLD = ("equal", "first_arm", "second_arm")
+"""Columns for what tells of comparisons: fields and values by name, of what the arms have in common, and of each arm."""
 
 Row = Mapping[str, Any]
 
@@ -112,7 +106,7 @@ def compare(results: pandas.DataFrame, fields: str | Sequence[str], first: Any, 
     matched = _pairs(*_sides(rows, names, first, second), names, key)
     if not matched:
         raise _without_partner(table, names, key)
-    return _measure(table, key, [Contrast(names, matched)])
+    return _measure(table, key, [Contrast(names, matched)]).drop(columns=[*UNTOLD])
 
 
 def compare_differences(
@@ -151,7 +145,7 @@ def compare_differences(
     ]
     if not matched:
         raise _without_partner(table, [*names, *others], key)
-    return _measure(table, key, [Contrast(names, matched, others)])
+    return _measure(table, key, [Contrast(names, matched, others)]).drop(columns=[*UNTOLD])
 
 
 def comparisons(results: pandas.DataFrame) -> pandas.DataFrame:
@@ -163,13 +157,18 @@ def comparisons(results: pandas.DataFrame) -> pandas.DataFrame:
     delta meets the smallest. For every other field that varies, but for the number of images, the data set and the grids of
     tuning, the first value in the order of the sweep meets each other one.
     """
+    return untold_comparisons(results).drop(columns=[*UNTOLD])
+
+
+def untold_comparisons(results: pandas.DataFrame) -> pandas.DataFrame:
+    """`comparisons`, with the columns `UNTOLD`."""
     table = prepare(results)
     swept = {str(cell) for cell, rows in table.groupby(CELL) if len(set(rows[DELTA].dropna())) > 1}
     key, rows = _key(table), _rows(table, swept=swept)
     contrasts = [Contrast([CELL], _of_cells(rows, key))]
     for name in (name for name in key if name not in UNCOMPARED):
         in_sweep = rows if name in SIZES else plain_rows(table)
-        values = [value for value in dict.fromkeys(row[name] for row in in_sweep) if _heeded(name, value)]
+        values = [value for value in dict.fromkeys(row[name] for row in in_sweep) if is_heeded(name, value)]
         values = sorted(values, key=size_rank) if name in SIZES else values
         sides = [[row for row in rows if row[name] == value] for value in values]
         contrasts.append(
@@ -255,12 +254,15 @@ def _sides(rows: Sequence[Row], names: Sequence[str], first: Any, second: Any) -
         if len(values) != len(names):
             raise InputError(f"{given!r} is to be a value for each of {', '.join(names)}.")
         values = [_one_if_alike(value) if name in LAYER else value for name, value in zip(names, values, strict=True)]
-        values = [in_words(value) if name == CELL else value for name, value in zip(names, values, strict=True)]
+        values = [
+            ", ".join(value) if name == CELL and isinstance(value, tuple) else value
+            for name, value in zip(names, values, strict=True)
+        ]
         # No delta is every offset, or one that is not heeded.
         is_it = lambda there, value: there == value or (value is None and there == ALL)
         sides.append([row for row in rows if all(map(is_it, (row[name] for name in names), values))])
         if not sides[-1]:
-            words = lambda values: ", ".join("none" if value is None else in_words(value) for value in values)
+            words = lambda values: ", ".join(map(value_in_words, names, values))
             there = sorted({words([row[name] for name in names]) for row in rows})
             raise unknown_name(f"value of {', '.join(names)} in these results", words(values), there)
     if sides[0] == sides[1]:
@@ -301,11 +303,7 @@ def _agree(one: Any, other: Any, name: str) -> bool:
         layers = max(len(_each(one)), len(_each(other)))
         ones, others = _of_layers(_each(one), layers), _of_layers(_each(other), layers)
         return all(_agree(*pair, name) for pair in zip(ones, others, strict=True))
-    return one == other or not (_heeded(name, one) and _heeded(name, other))
-
-
-def _heeded(name: str, value: Any) -> bool:
-    return name not in HEEDED or value not in (None, ())
+    return one == other or not (is_heeded(name, one) and is_heeded(name, other))
 
 
 def _each(size: Any) -> tuple[Any, ...]:
@@ -352,7 +350,7 @@ def _measure(table: pandas.DataFrame, key: Sequence[str], contrasts: Sequence[Co
     columns = [name for name in key if any(name in row for row in found)]
     columns += ["field", "first", "second"]
     columns += ["between", "between_first", "between_second"] if any(contrast.between for contrast in contrasts) else []
-    pairs = nullable(pandas.DataFrame(found, columns=[*columns, *MEASURED, "p"]))
+    pairs = nullable(pandas.DataFrame(found, columns=[*columns, *UNTOLD, *MEASURED, "p"]))
     pairs = pairs.assign(p_adjusted=holm(pairs["p"].to_numpy(float)))
     verdicts = list(map(verdict, pairs["difference"], pairs["p_adjusted"]))
     undecided = [row for row, decided in enumerate(verdicts) if decided == "undecided" and len(differences[row]) > 1]
@@ -366,41 +364,33 @@ def _described(contrast: Contrast, rows: tuple[Row, ...], key: Sequence[str], va
     compared = {*contrast.fields, *contrast.between}
     if compared & {*LAYER}:
         compared |= {*LAYER}
-    one = {**rows[0], CELL: rows[0]["cell"], DELTA: None if rows[0][DELTA] == ALL else rows[0][DELTA]}
+    own = {**rows[0], CELL: rows[0]["cell"], DELTA: None if rows[0][DELTA] == ALL else rows[0][DELTA]}
     equal = {
-        name: one[name]
+        name: own[name]
         for name in key
         if name in varied and name not in compared and all(row[name] == rows[0][name] for row in rows)
     }
-    described = {"field": ", ".join(contrast.fields)}
-    described |= dict(zip(("first", "second"), _told(contrast.fields, rows[0], rows[1], varied), strict=True))
+    first, second = _arms(contrast.fields, rows[0], rows[1], varied)
+    described = {"field": ", ".join(contrast.fields), **_told(contrast.fields, ("first", "second"), (first, second))}
     if contrast.between:
-        words = _told(contrast.between, rows[0], rows[2], varied)
-        described |= {"between": ", ".join(contrast.between), "between_first": words[0], "between_second": words[1]}
-    return equal | described
+        arms = _arms(contrast.between, rows[0], rows[2], varied)
+        told = _told(contrast.between, ("between_first", "between_second"), arms)
+        described |= {"between": ", ".join(contrast.between)} | told
+    return equal | described | {"equal": equal, "first_arm": first, "second_arm": second}
 
 
-def _told(fields: Sequence[str], one: Row, other: Row, varied: Iterable[str]) -> list[str]:
-    """Each of two arms in words: the layer if it is compared, the fields compared, and whatever else differs."""
+def _told(fields: Sequence[str], sides: Sequence[str], arms: Sequence[Row]) -> dict[str, str]:
+    return {side: arm_in_words(arm, arm, bare=fields) for side, arm in zip(sides, arms, strict=True)}
+
+
+def _arms(fields: Sequence[str], one: Row, other: Row, varied: Iterable[str]) -> list[dict[str, Any]]:
+    """Of each of two: the layer if it is compared, the fields compared, and whatever else differs."""
     of_layer = LAYER if {*fields} & {*LAYER} else ()
+    names = [*(name for name in fields if name not in of_layer)]
     more = [name for name in varied if one[name] != other[name] and name not in (*fields, *of_layer)]
-    words = []
+    arms = []
     for row in (one, other):
-        said = [_layer_in_words(row)] if of_layer else []
-        said += [_in_words(name, row[name], bare=True) for name in fields if name not in of_layer]
-        said += [_in_words(name, row[name]) for name in more if _heeded(name, row[name])]
-        words.append(", ".join(said))
-    return words
-
-
-def _layer_in_words(row: Row) -> str:
-    """conv, delta 2"""
-    sizes = [name for name in SIZES if row[name] is not None and (row[name] != ALL or _heeds_delta(row["cell"]))]
-    return ", ".join([row["cell"], *(_in_words(name, row[name]) for name in sizes)])
-
-
-def _in_words(name: str, value: Any, bare: bool = False) -> str:
-    """A value that is a name, or several, stands for itself; numbers need to be told of what they are."""
-    words = "none" if value is None else in_words(value)
-    named = not bare or not all(isinstance(entry, str) for entry in _each(value))
-    return f"{name.rpartition('.')[2].replace('_', ' ')} {words}" if named else words
+        # All offsets are told of a cell that might see fewer.
+        sizes = [name for name in of_layer if row[name] != ALL or _heeds_delta(row["cell"])]
+        arms.append({name: row["cell"] if name == CELL else row[name] for name in (*sizes, *names, *more)})
+    return arms

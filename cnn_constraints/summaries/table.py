@@ -1,4 +1,4 @@
-"""The table of results: which fields tell experiments apart, how rows are grouped and ordered, and values in words."""
+"""The table of results: which fields tell experiments apart, and how rows are grouped and ordered."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
@@ -16,6 +16,19 @@ CELL, DELTA, N_TRAIN, READOUT = "model.constraint", "model.delta", "data.n_train
 SIZES = (DELTA, "model.tile", "model.rank")
 """Whole numbers, or one a layer, that are missing where they mean nothing to a cell; no delta is all offsets."""
 
+HEEDED = (
+    *SIZES,
+    "data.size",
+    "data.strength",
+    "data.augmentation_strengths",
+    "training.switch_at",
+    "training.penalty_threshold",
+)
+"""Fields that mean nothing to an experiment where they are missing, or empty."""
+
+RUN = "data.run"
+"""The run folder, where the results of several stand side by side."""
+
 SWEEPS = {"conv": "tied weights", "shared": "tied weights", "local": "untied weights", "dense": "untied weights"}
 """The delta-sweep of each cell; shared and dense are the ends of theirs, at all offsets."""
 
@@ -31,14 +44,15 @@ def prepare(results: pandas.DataFrame) -> pandas.DataFrame:
     if results.empty:
         raise InputError("The table has no row: no experiment is finished.")
     # Of several runs side by side, each may have it.
-    identity = [name for name in ("data.run", "experiment") if name in results]
+    identity = [name for name in (RUN, "experiment") if name in results]
     if "experiment" in identity and (twice := results.duplicated(identity)).any():
         raise InputError(
             f"The experiment {next(iter(results.loc[twice, 'experiment']))} is in the table twice, and is one seed: "
             f"keep one row of each, as results.drop_duplicates('experiment') does."
         )
     table = nullable(results.reset_index(drop=True))
-    table = table.assign(**{CELL: table[CELL].map(in_words)}) if CELL in table else table
+    if CELL in table:
+        table[CELL] = [", ".join(cell) if isinstance(cell, tuple) else cell for cell in table[CELL]]
     return table.assign(diverged=table["test_accuracy"].isna())
 
 
@@ -47,10 +61,14 @@ def nullable(table: pandas.DataFrame) -> pandas.DataFrame:
     optional = [DELTA, *(name for name, (kind, _) in experiment.fields().items() if kind == int | None)]
     found: dict[str, Any] = {}
     for name in (name for name in optional if name in table):
-        values = [None if value is pandas.NA or value != value else value for value in table[name]]
+        values = [None if is_missing(value) else value for value in table[name]]
         of_layers = any(isinstance(value, tuple) for value in values)
         found[name] = pandas.array(values, dtype=object if of_layers else "Int64")
     return table.assign(**found)
+
+
+def is_missing(value: Any) -> bool:
+    return value is None or value is pandas.NA or bool(value != value)
 
 
 def arm_fields(table: pandas.DataFrame) -> list[str]:
@@ -120,21 +138,6 @@ def telling_fields(table: pandas.DataFrame, known: Sequence[str], candidates: It
 def plain_rows(table: pandas.DataFrame) -> list[dict[str, Any]]:
     """For JSON: what is missing is None."""
     return table.astype(object).where(table.notna(), None).to_dict("records")
-
-
-def in_words(value: Any) -> str:
-    """A config value in a table or legend: `8, 16` for a tuple, `all` for a missing delta."""
-    if isinstance(value, tuple):
-        return ", ".join(map(in_words, value)) or "none"
-    return "all" if value is None or value is pandas.NA else str(value)
-
-
-def conditions_in_words(table: pandas.DataFrame) -> str:
-    """The data sets, and the other conditions where they do not vary: `digits, permute_pixels, readout flatten`."""
-    words = [" and ".join(sorted(set(table["data.source"])))]
-    for name, before in (("data.intervention", ""), (READOUT, "readout ")):
-        words += [f"{before}{value}" for value in set(table[name]) - {"none"} if not varies(table, name)]
-    return ", ".join(words)
 
 
 def config_fields(table: pandas.DataFrame) -> list[str]:

@@ -13,7 +13,7 @@ CELLS = experiments_of(axis("model.constraint", ["dense", "conv"]), axis("seed",
 
 
 def said(results) -> list[str]:
-    return answer(results, summaries.comparisons(results))
+    return answer(results, summaries.untold_comparisons(results))
 
 
 def test_who_beats_whom_is_said_with_the_interval(seed):
@@ -51,7 +51,7 @@ def test_the_headline_is_the_clearest_verdict_on_the_most_and_the_least_constrai
     results = make_results([one for one in LADDER if one.model.readout == "flatten"], noisy(seed))
     pairs = summaries.comparisons(results)
     pairs = pairs[(pairs["field"] == "model.constraint") & (pairs["second"] == "dense")]
-    [headline] = headlines(summaries.comparisons(results))
+    [headline] = headlines(summaries.untold_comparisons(results))
     decided = pairs[pairs["verdict"] != "undecided"]
     largest = 100 * decided["difference"].abs().max()
     assert f" by {largest:.1f} " in headline if len(decided) else "undecided" in headline

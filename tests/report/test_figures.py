@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_up_results import CELLS, experiments_of, make_results, noisy
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from cnn_constraints import summaries
@@ -61,12 +61,12 @@ def test_figures_are_those_that_the_varying_fields_allow(axes: list, names: set)
 def test_learning_curves_show_the_summary(seed: int) -> None:
     results = make_results(experiments_of(READOUTS, ALL_CELLS, NUMBERS, SEEDS), noisy(seed))
     figure = figures.plot_learning_curves(results)
-    assert [axes.get_title() for axes in figure.axes] == ["readout: flatten", "readout: global_average"]
-    assert labels_of(figure) == ["dense", "shared", "local, delta 2", "conv, delta 2"]
+    assert [axes.get_title() for axes in figure.axes] == ["readout flatten", "readout global_average"]
+    assert labels_of(figure) == ["dense", "shared", "local (delta 2)", "conv (delta 2)"]
     summary = summaries.learning_curves(results).set_index(["model.readout", "model.constraint"])
     for axes, readout in zip(figure.axes, ["flatten", "global_average"], strict=True):
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-        assert ticks_of(axes, "x") == ["100", "300", "1000"]
+        assert ticks_of(axes, "x") == ["100", "300", "1,000"]
         for cell, label in zip(CELLS, labels_of(figure), strict=True):
             x, y = line_of(axes, label)
             assert x == pytest.approx([100, 300, 1000], rel=0.06)
@@ -100,20 +100,20 @@ def test_each_cell_has_one_colour_and_marker_of_its_own_in_all_figures() -> None
     curves = figures.plot_learning_curves(make_results(experiments_of(ALL_CELLS, NUMBERS)))
     for figure in (delta_curve, curves):
         lines = figure.legends[0].get_lines()
-        assert {(line.get_color(), line.get_marker()) for line in lines} == {
-            (to_rgb(colour), marker) for colour, marker in figures.STYLES.values()
+        assert {(to_hex(line.get_color()), line.get_marker()) for line in lines} == {
+            (to_hex(colour), marker) for colour, marker in figures.STYLES.values()
         }
 
 
 def test_dots_show_every_seed_and_rows_are_told_apart(seed: int) -> None:
     results = make_results(experiments_of(ALL_CELLS, SEEDS), noisy(seed))
     (axes,) = figures.plot_cells(results).axes
-    assert ticks_of(axes, "y") == ["dense", "shared", "local, delta 2", "conv, delta 2"]
+    assert ticks_of(axes, "y") == ["dense", "shared", "local (delta 2)", "conv (delta 2)"]
     drawn = np.sort(np.concatenate([line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) == 3]))
     assert drawn == pytest.approx(np.sort(100 * results["test_accuracy"].to_numpy()))
     ways = axis(("model.constraint", "model.tile"), [("tiled", 4), ("tiled", 2), ("conv", 3)])
     (axes,) = figures.plot_cells(make_results(experiments_of(ways, SEEDS))).axes
-    assert ticks_of(axes, "y") == ["conv, delta 2", "tiled, delta 2, tile 2", "tiled, delta 2, tile 4"]
+    assert ticks_of(axes, "y") == ["conv (delta 2)", "tiled (delta 2, tile 2)", "tiled (delta 2, tile 4)"]
 
 
 EXTREMES: dict[str, Callable[[Resolved], float | None]] = {

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace as replace_run
 
 import numpy as np
 import pandas
@@ -11,7 +12,8 @@ from made_up_results import DELTA_SWEEP, LADDER, experiments_of, make_results
 
 from cnn_constraints import store, summaries
 from cnn_constraints.experiment import axis, replace
-from cnn_constraints.report.page import build, rows
+from cnn_constraints.report import marks as marked
+from cnn_constraints.report.page import build
 from cnn_constraints.report.page.build import page, read_run
 from cnn_constraints.resolve import Resolved, resolve
 
@@ -43,7 +45,7 @@ def folder(tmp_path, seed):
 
 
 def described(results: pandas.DataFrame) -> pandas.DataFrame:
-    return rows.describe(results.assign(seconds=0.0, at_edge="", **{rows.RUN: "run"}))
+    return marked.describe(results)
 
 
 def falling(experiments: list[Resolved], scale: dict[str, float]) -> pandas.DataFrame:
@@ -75,7 +77,7 @@ def test_arms_are_those_of_the_summary_each_with_a_name_of_its_own(experiments, 
 @SWEEPS
 def test_what_varies_and_nothing_else_tells_arms_apart(experiments):
     table = summaries.prepare(make_results(experiments))
-    fields = rows.axes(table)
+    fields = marked.axes(table)
     assert all(summaries.varies(table, name) for name in fields)
     assert len(table[fields].drop_duplicates()) == len(summaries.summarise(table))
 
@@ -96,7 +98,7 @@ def test_curves_are_those_of_the_chosen_candidate_and_verdicts_those_of_the_comp
 
 def test_nothing_is_loaded_from_outside_and_a_name_cannot_break_out(folder):
     run, name = read_run(folder), '</script><script>alert("x")</script>'
-    whole, wild = page([run]), page([run._replace(name=name)])
+    whole, wild = page([run]), page([replace_run(run, name=name)])
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", whole.split("<script", 1)[0])
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[^>]*//", whole)
     assert "default-src 'none'" in whole
@@ -110,7 +112,7 @@ def test_runs_are_told_apart_only_where_one_experiment_lies_in_several(folder, t
     write_random_run(tmp_path / "other", other, np.random.default_rng(seed))
     for name, apart in (("same", True), ("other", False)):
         content = data_of(page([read_run(folder), read_run(tmp_path / name)]))
-        assert (rows.RUN in [field for field, *_ in content["filters"]]) == apart
+        assert (summaries.RUN in [field for field, *_ in content["filters"]]) == apart
         assert len([row for row in content["rows"]["marks"] if row["kind"] == "experiment"]) == 2 * len(LADDER)
 
 
@@ -126,9 +128,9 @@ def test_only_means_and_experiments_have_marks(experiments):
     from cnn_constraints.report.page.charts import charts
 
     results = falling(experiments, {"dense": 2.0})
-    marks, pairs = described(results), summaries.comparisons(results)
+    marks, pairs = described(results), summaries.untold_comparisons(results)
     looks = marks.loc[marks["kind"] == "arm"].assign(update=1, images="training")
-    for name, chart in charts(marks, looks, rows.ratios(marks, pairs)).items():
+    for name, chart in charts(marks, looks, marked.ratios(marks, pairs)).items():
         drawn = json.dumps(vl_convert.vegalite_to_vega(chart.to_dict())).count('"style": ["point"]')
         assert drawn == json.dumps(chart.to_dict()).count('"type": "point"'), name
 
@@ -141,9 +143,9 @@ def test_a_line_of_the_delta_sweep_is_one_arm_at_each_delta():
 
 def test_what_needs_twice_as_many_images_has_the_ratio_two():
     results = falling(LADDER, {"dense": 2, "shared": 2, "local": 2})
-    ratios = rows.ratios(described(results), summaries.comparisons(results))
+    ratios = marked.ratios(described(results), summaries.untold_comparisons(results))
     known = ratios.dropna(subset="ratio")
-    assert set(known["cell"]) == {"dense", "shared", "local"} and set(ratios["against"]) == {"conv, delta 2"}
+    assert set(known["cell"]) == {"dense", "shared", "local"} and set(ratios["against"]) == {"conv (delta 2)"}
     assert known["ratio"].tolist() == pytest.approx([2.0] * len(known), rel=1e-3)
     assert set(ratios.loc[ratios["ratio"].isna(), "told"]) == {"not with 1,000 images"}
 
@@ -152,10 +154,10 @@ def test_every_mark_of_a_logarithmic_axis_is_at_least_half_a_test_image_above_ze
     images = int(generator.integers(50, 20_000))
     wrong = iter([0, 1, 2, *generator.integers(0, images, len(LADDER))])
     results = make_results(LADDER, lambda one: 1 - next(wrong) / images)
-    assert rows.floor(results) == (pytest.approx(50 / images, abs=1e-6), True)
-    assert rows.floor(make_results(LADDER, lambda one: 1.0))[0] > 0
+    assert marked.floor(described(results)) == (pytest.approx(50 / images, abs=1e-6), True)
+    assert marked.floor(described(make_results(LADDER, lambda one: 1.0)))[0] > 0
     write_random_run(tmp_path / "run", LADDER, generator)
-    content = data_of(page([read_run(tmp_path / "run")._replace(results=results)]))["rows"]
+    content = data_of(page([replace_run(read_run(tmp_path / "run"), results=results)]))["rows"]
     drawn = [
         row[name] for row in content["marks"] + content["looks"] for name in ("error", "low", "high") if row.get(name)
     ]
@@ -168,7 +170,7 @@ def test_what_diverged_has_no_error_and_where_all_did_there_are_tables_alone(fol
     marks = described(run.results.assign(test_accuracy=run.results["test_accuracy"].where(run.results.index > 0)))
     experiments = marks.loc[marks["kind"] == "experiment"]
     assert experiments.loc[experiments["error"].isna(), "experiment"].tolist() == [run.results["experiment"][0]]
-    text = page([run._replace(results=run.results.assign(test_accuracy=np.nan))])
+    text = page([replace_run(run, results=run.results.assign(test_accuracy=np.nan))])
     assert data_of(text)["charts"] == {} and 'id="experiments"' in text and "diverged at every learning rate" in text
 
 

@@ -37,7 +37,7 @@ def test_report_prints_tables_and_writes_figures_the_same_each_time(run: Path, c
         written.append((capsys.readouterr().out, files))
     assert written[0] == written[1]
     printed, files = written[0]
-    assert "60.0 ± 0.0" in printed and "Does conv, delta 2 beat the others" in printed
+    assert "60.0 ± 0.0" in printed and "Does conv (delta 2) beat the others" in printed
     paper = {run.parent / "paper" / f"run_cells.{kind}" for kind in ("pdf", "png")}
     assert set(files) == paper | {run / "figures" / "cells.png"} and all(str(path) in printed for path in files)
     with Image.open(run / "figures" / "cells.png") as image:
@@ -61,8 +61,9 @@ def test_what_the_tables_do_not_show_is_told(run: Path, capsys: pytest.CaptureFi
 def test_tables_for_others_are_all_that_is_printed_and_nothing_is_written(run: Path, form: str, capsys) -> None:
     before = sorted(run.rglob("*"))
     report.main([str(run), "--tables", form])
-    looks = store.read(run, "evaluation")
-    assert capsys.readouterr().out == tables.FORMS[form](store.read(run), looks) + "\n"
+    results = store.read(run)
+    expected = tables.FORMS[form](results, store.read(run, "evaluation"), summaries.untold_comparisons(results))
+    assert capsys.readouterr().out == expected + "\n"
     assert sorted(run.rglob("*")) == before
 
 

@@ -22,7 +22,10 @@ def as_text(results: pandas.DataFrame, width: int | None = None, encoding: str =
     content = io.BytesIO()
     file = io.TextIOWrapper(content, encoding=encoding, newline="")
     tables.print_tables(
-        results, console=Console(file=file, force_terminal=width is not None, width=width, color_system=None)
+        results,
+        None,
+        summaries.untold_comparisons(results),
+        console=Console(file=file, force_terminal=width is not None, width=width, color_system=None),
     )
     file.flush()
     return content.getvalue().decode(encoding)
@@ -35,8 +38,8 @@ def test_tables_are_complete_in_80_columns_and_in_a_file(width: int | None) -> N
     assert max(map(len, text.splitlines())) <= 80
     words = [line.split() for line in text.splitlines()]
     rows = (
-        "local 2 global_average 50000 98,765 80.0 ± 0.0 3",
-        "dense all flatten 50000 1,234,567 60.0 ± 0.0 3",
+        "local 2 global_average 50,000 98,765 80.0 ± 0.0 3",
+        "dense all flatten 50,000 1,234,567 60.0 ± 0.0 3",
         "flatten dense +30.0 ± 0.0 3 <0.001 better",
     )
     assert "…" not in text and all(row.split() in words for row in rows)
@@ -55,7 +58,7 @@ def test_a_narrow_terminal_folds_and_a_file_is_as_wide_as_it_needs_to_be() -> No
 def test_a_question_names_each_field_once() -> None:
     numbers = axis("model.hidden", [None, 8]), axis("data.frame", [None, 30])
     text = " ".join(as_text(make_results(experiments_of(*numbers, READOUTS, SEEDS))).split())
-    assert "Does hidden none beat hidden 8 on" in text and "Does frame none beat frame 30 on" in text
+    assert "Does no hidden beat hidden 8 on" in text and "Does no frame beat frame 30 on" in text
     assert "Does readout flatten beat global_average on" in text
 
 
@@ -66,28 +69,32 @@ def test_interventions_have_tables_of_their_own_and_rows_are_told_apart() -> Non
     assert text.count("Test accuracy on digits, readout flatten") == 1
     assert text.count("Test accuracy on digits, permute_pixels, readout flatten") == 1
     compared = [" ".join(line.split("+")[0].split()) for line in text.splitlines() if "better" in line]
-    for row in ("none conv, delta 3 local, delta 3", "permute_pixels shared dense", "none conv, delta 0 shared"):
+    for row in ("none conv (delta 3) local (delta 3)", "permute_pixels shared dense", "none conv (delta 0) shared"):
         assert row in compared
     # A tile means nothing to a cell that is not tiled.
     ways = axis(("model.constraint", "model.tile"), [("tiled", 4), ("tiled", 2), ("conv", 3)])
     words = [line.split() for line in as_text(make_results(experiments_of(ways, SEEDS))).splitlines()]
     for row in ("conv 2 300 1,234 90.0 ± 0.0 3", "tiled 2 4 300 4,321 85.0 ± 0.0 3"):
         assert row.split() in words
-    assert ["tiled,", "delta", "2,", "tile", "4", *["+5.0", "±", "0.0", "3", "<0.001", "better"]] in words
+    assert ["tiled", "(delta", "2,", "tile", "4)", *["+5.0", "±", "0.0", "3", "<0.001", "better"]] in words
 
 
 def test_tables_as_csv_have_all_digits_and_as_markdown_and_latex_every_row(seed: int) -> None:
     results = make_results(experiments_of(READOUTS, ALL_CELLS, SEEDS), noisy(seed))
-    looks = pandas.DataFrame({name: [] for name in ("experiment", *TUNED)})
-    parts = tables.FORMS["csv"](results, looks).split("\n\n")
+    found = (
+        results,
+        pandas.DataFrame({name: [] for name in ("experiment", *TUNED)}),
+        summaries.untold_comparisons(results),
+    )
+    parts = tables.FORMS["csv"](*found).split("\n\n")
     for part, table in zip(parts, (summaries.summarise(results), summaries.comparisons(results)), strict=True):
         back = pandas.read_csv(io.StringIO(part), keep_default_na=False, na_values=[""])
         plain = table.astype(object).where(table.notna(), None)
         pandas.testing.assert_frame_equal(
             back.astype(object).where(back.notna(), None), plain, check_exact=False, rtol=1e-15
         )
-    rows = sum(len(text.rows()) for text in tables.tables_of(results))
-    markdown, latex = (tables.FORMS[form](results, looks) for form in ("markdown", "latex"))
+    rows = sum(len(text.rows()) for text in tables.tables_of(*found))
+    markdown, latex = (tables.FORMS[form](*found) for form in ("markdown", "latex"))
     assert sum(line.startswith("|") for line in markdown.splitlines()) == rows + 2 * 3
     assert latex.count(r" \\" + "\n") == rows + 3 and latex.count(r"\toprule") == 3
     for mark in "_%&":
@@ -107,4 +114,5 @@ def test_what_diverged_is_said_and_a_single_cell_is_compared_with_none() -> None
     accuracy = lambda one: None if one.model.constraint == "dense" or one.seed == 0 else 0.9
     text = as_text(make_results(experiments_of(ALL_CELLS, SEEDS), accuracy))
     assert "diverged" in text and "2 of 3" in text and "0 of 3" in text
-    assert len(tables.tables_of(make_results(experiments_of(SEEDS)))) == 1
+    alone = make_results(experiments_of(SEEDS))
+    assert len(tables.tables_of(alone, None, summaries.untold_comparisons(alone))) == 1

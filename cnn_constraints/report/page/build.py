@@ -4,9 +4,11 @@ import html
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas
 
@@ -14,9 +16,9 @@ from cnn_constraints import settings, store, summaries
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import PLACES
 from cnn_constraints.files import atomic_write
+from cnn_constraints.report import marks as marked
 from cnn_constraints.report.answer import answer
-from cnn_constraints.report.page import rows
-from cnn_constraints.report.page.rows import RUN
+from cnn_constraints.summaries import RUN, words
 from cnn_constraints.summaries.tuning import tuning_in_words
 
 MEANS = "Means over seeds with 95% intervals of Student's t; a small dot is one experiment. {cut}"
@@ -70,7 +72,8 @@ TABLES = {
 """Heading, caption, and columns."""
 
 
-class Run(NamedTuple):
+@dataclass(frozen=True)
+class Run:
     """Tables of `store.read`, and the attempts that made them. planned, finished: how many of all its sweeps."""
 
     name: str
@@ -80,6 +83,11 @@ class Run(NamedTuple):
     attempts: Sequence[Mapping[str, Any]]
     planned: int
     finished: int
+
+    @cached_property
+    def comparisons(self) -> pandas.DataFrame:
+        """Those of the sweep, with what they are told from."""
+        return summaries.untold_comparisons(self.results)
 
 
 def read_run(folder: Path, experiments: Collection[str] | None = None) -> Run:
@@ -95,30 +103,31 @@ def read_run(folder: Path, experiments: Collection[str] | None = None) -> Run:
 
 def page(runs: Sequence[Run]) -> str:
     """The page of one run or of several side by side, with the extra `report`."""
-    from cnn_constraints.report.page.charts import charts
+    from cnn_constraints.report.page.charts import charts, heading
 
-    found = [rows.with_costs(run.name, run.results, run.evaluations, run.seconds) for run in runs]
+    found = [marked.with_costs(run.name, run.results, run.evaluations, run.seconds) for run in runs]
     results = summaries.prepare(pandas.concat(found, ignore_index=True))
     evaluations = pandas.concat([run.evaluations.assign(**{RUN: run.name}) for run in runs], ignore_index=True)
-    fields, marks = rows.axes(results), rows.describe(results)
+    fields, marks = marked.axes(results), marked.describe(results)
     # Runs are compared with each other only where one experiment lies in several.
-    comparisons = summaries.comparisons(results if RUN in fields else results.drop(columns=RUN))
-    ratios, looks = rows.ratios(marks, comparisons), rows.looks(evaluations, results, marks)
+    compared = results if RUN in fields else results.drop(columns=RUN)
+    comparisons = runs[0].comparisons if len(runs) == 1 else summaries.untold_comparisons(compared)
+    ratios, looks = marked.ratios(marks, comparisons), marked.looks(evaluations, results, marks)
     watched = [sentence for run in runs for sentence in tuning_in_words(run.results, run.evaluations)]
     question, *said = map(html.escape, answer(results, comparisons, ratios))
-    floor, has_zero = rows.floor(results)
+    floor, has_zero = marked.floor(marks)
     marks, looks = (table.assign(**_above(floor, table)) for table in (marks, looks))
     drawn = {name: chart.to_dict() for name, chart in charts(marks, looks, ratios).items()}
     first = " or ".join(ratios["against"].unique()) if "samples" in drawn else ""
-    words = {"cut": ZERO.format(floor=floor) if has_zero else CUT, "first": first}
-    figures = [_part("figure", name, *CHARTS[name], "chart", words) for name in drawn]
-    verdicts, *others = [_part("table", name, *TABLES[name][:2], "rows", words) for name in TABLES]
-    tables = {"marks": marks, "comparisons": rows.in_points(comparisons), "ratios": ratios, "looks": looks}
+    caption = {"cut": ZERO.format(floor=floor) if has_zero else CUT, "first": first}
+    figures = [_part("figure", name, *CHARTS[name], "chart", caption) for name in drawn]
+    verdicts, *others = [_part("table", name, *TABLES[name][:2], "rows", caption) for name in TABLES]
+    tables = {"marks": marks, "comparisons": marked.in_points(comparisons), "ratios": ratios, "looks": looks}
     data = {
         "rows": {name: summaries.plain_rows(table.round(4)) for name, table in tables.items()},
         "charts": drawn,
-        "tables": {name: [(field, rows.heading(field)) for field in TABLES[name][2].split()] for name in TABLES},
-        "filters": [(name, rows.field_in_words(name), rows.values_in_words(name, results)) for name in fields],
+        "tables": {name: [(field, heading(field)) for field in TABLES[name][2].split()] for name in TABLES},
+        "filters": [(name, words.field_in_words(name), words.values_in_words(name, results)) for name in fields],
         "names": list(dict.fromkeys(marks["arm"])),
     }
     told = f'<div id="answer"><p>{question}</p><ul>{"".join(f"<li>{sentence}</li>" for sentence in said)}</ul>'

@@ -8,11 +8,9 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas
-from matplotlib.colors import to_hex
 
-from cnn_constraints.report.claims import line_style
-from cnn_constraints.report.figures import STYLES, lighter
-from cnn_constraints.report.page.rows import heading
+from cnn_constraints.report import marks as marked
+from cnn_constraints.report.figures import styles
 
 SHAPES = {"s": "square", "D": "diamond", "^": "triangle-up", "o": "circle"}
 """Matplotlib's markers in the words of Vega."""
@@ -22,8 +20,12 @@ ERROR = "test error, %"
 MOST_NAMES = 30
 """Of a legend that can be read: beyond, colours are those of cells, and one points at a mark to know its arm."""
 
-LIGHTEST = 3.2
-"""Of the variants of a colour, `figures.lighter`, the last that still is that colour."""
+WORDS = {"where": "with", "first": "this", "second": "against", "verdict": "this is", "p_adjusted": "p"}
+WORDS |= {"difference": "points", "difference_low": "from", "difference_high": "to", "panel": "condition"}
+WORDS |= {"accuracy": "test accuracy, %", "accuracy_low": "from", "accuracy_high": "to", "told": "test error, %"}
+WORDS |= {"training_accuracy": "training accuracy, %", "error": "error, %", "target": "error to reach, %"}
+WORDS |= {"multiply_adds": "multiply-adds of an image", "at_edge": "chosen at an end", "n": "training images"}
+"""Headings of columns."""
 
 FORMATS = (
     dict.fromkeys(("mean", "low", "high"), ".4~g")
@@ -41,16 +43,15 @@ IS_ARM = "datum.kind == 'arm'"
 def charts(marks: pandas.DataFrame, looks: pandas.DataFrame, ratios: pandas.DataFrame) -> dict[str, alt.FacetChart]:
     """All that the rows allow, by name, in the order of the page. None where every experiment diverged."""
     arms = marks.loc[marks["kind"] == "arm"]
-    if not any(seeds > 0 for seeds in arms["seeds"]):
-        return {}
-    found: dict[str, alt.FacetChart] = {}
-    if len(set(arms["n"])) > 1:
-        x = alt.X("place:Q", title="training images", scale=logarithmic(12), axis=_sizes(arms))
-        found["learning_curves"] = _errors(arms, x, "arm", "panel")
-    if any(len(set(of_cell["delta"])) > 1 for _, of_cell in arms.groupby("cell")):
-        found["delta_curve"] = _errors(arms, _delta(arms), "line", "panel_n")
+    x = alt.X("place:Q", title="training images", scale=logarithmic(12), axis=_sizes(arms))
+    drawn = {
+        "learning_curves": lambda: _errors(arms, x, "arm", "panel"),
+        "delta_curve": lambda: _errors(arms, _delta(arms), "line", "panel_n"),
+        "cells": lambda: _cells(arms),
+    }
+    found = {kind: drawn[kind]() for kind in marked.kinds(arms)}
     if not found:
-        found["cells"] = _cells(arms)
+        return {}
     known = ratios.dropna(subset=[name for name in ratios if name == "ratio"])
     if len(known):
         found["samples"] = _samples(known, arms)
@@ -61,14 +62,14 @@ def charts(marks: pandas.DataFrame, looks: pandas.DataFrame, ratios: pandas.Data
 
 def _errors(arms: pandas.DataFrame, x: alt.X, name: str, panel: str) -> alt.FacetChart:
     """Means with intervals and a line through them, and every experiment as a small dot."""
-    colour, shape = styles(arms, name)
+    colour, shape = _styles(arms, name)
     base, y = alt.Chart().encode(x=x, color=colour, detail=f"{name}:N"), _error()
     dots = _dots(base).encode(y=y, shape=shape)
     return in_panels([dots, *means(base.transform_filter(IS_ARM), y, shape, ARM)], arms, panel, 280)
 
 
 def _cells(arms: pandas.DataFrame) -> alt.FacetChart:
-    colour, shape = styles(arms, "cell")
+    colour, shape = _styles(arms, "cell")
     base = alt.Chart().encode(y=_names(arms), color=colour)
     x, low = (alt.X(f"{name}:Q", title=ERROR, scale=alt.Scale(zero=False)) for name in ("error", "low"))
     whole = base.transform_filter(IS_ARM)
@@ -79,7 +80,7 @@ def _cells(arms: pandas.DataFrame) -> alt.FacetChart:
 
 def _samples(ratios: pandas.DataFrame, arms: pandas.DataFrame) -> alt.FacetChart:
     """How many times the images of another arm each needs; the value 1 has a line and a label."""
-    colour, shape = styles(arms.loc[arms["arm"].isin(ratios["arm"])], "arm")
+    colour, shape = _styles(arms.loc[arms["arm"].isin(ratios["arm"])], "arm")
     ends = [*ratios["low"], *ratios["high"], *ratios["ratio"], 1]
     decades = 10.0 ** np.arange(np.floor(np.log10(np.nanmin(ends))), np.log10(np.nanmax(ends)) + 1)
     steps = (1, 2, 5) if len(decades) < 4 else (1,)
@@ -97,7 +98,7 @@ def _samples(ratios: pandas.DataFrame, arms: pandas.DataFrame) -> alt.FacetChart
 
 
 def _training(looks: pandas.DataFrame) -> alt.FacetChart:
-    colour, _ = styles(looks, "arm")
+    colour, _ = _styles(looks, "arm")
     dashes = alt.Scale(domain=["validation", "training"], range=[[1, 0], [4, 3]])
     dash = alt.StrokeDash("images:N", title=None, scale=dashes, legend=alt.Legend(symbolType="stroke"))
     x = alt.X("update:Q", title="updates", axis=alt.Axis(tickCount=6))
@@ -109,7 +110,7 @@ def _training(looks: pandas.DataFrame) -> alt.FacetChart:
 
 def _cost(arms: pandas.DataFrame) -> alt.FacetChart:
     """A larger mark has had more training images."""
-    colour, shape = styles(arms, "arm")
+    colour, shape = _styles(arms, "arm")
     x = alt.X("value:Q", title=None, scale=logarithmic(15), axis=alt.Axis(format="~s", tickCount=5))
     base = alt.Chart().transform_filter(IS_ARM).encode(x=x, color=colour)
     *bars, points = means(base, _error(), shape, (*ARM, "value"), line=False)
@@ -128,7 +129,7 @@ def _cost(arms: pandas.DataFrame) -> alt.FacetChart:
 
 
 def _time(arms: pandas.DataFrame) -> alt.FacetChart:
-    colour, _ = styles(arms, "cell")
+    colour, _ = _styles(arms, "cell")
     x = alt.X("seconds:Q", title="seconds", stack="zero")
     bars = alt.Chart().transform_filter(IS_ARM).mark_bar(stroke="#ffffff", strokeWidth=0.5)
     told = tooltip("arm", "panel", "n", "seconds", "seeds")
@@ -154,22 +155,12 @@ def in_panels(
     return alt.layer(*layers, data=alt.NamedData(data), height=height).facet(facet, columns=2)
 
 
-def styles(rows: pandas.DataFrame, field: str) -> tuple[alt.Color, alt.Shape]:
-    """Colour and shape of an `arm` or `line`: those of its cell, the colour the lighter the later it comes; what has no
-    cell's, or shares one with all others, has its own.
-    """
+def _styles(rows: pandas.DataFrame, field: str) -> tuple[alt.Color, alt.Shape]:
+    """Those of `figures.styles`, of an `arm` or `line`."""
     field = field if len(set(rows[field])) <= MOST_NAMES else "cell"
     # Of a delta-sweep the last cell, which is not the one at its end.
-    cells: dict[str, str] = dict(zip(rows[field], rows["cell"], strict=True))
-    own = [name for name, cell in cells.items() if len(set(cells.values())) == 1 or cell not in STYLES]
-    found = {name: line_style(name, own) for name in own}
-    for name, cell in cells.items():
-        if name not in found:
-            variants = [other for other, of in cells.items() if of == cell]
-            colour, marker = STYLES[cell]
-            step = min(1, LIGHTEST / max(len(variants) - 1, 1))
-            found[name] = to_hex(lighter(colour, step * variants.index(name))), marker
-    return nominal(field, {name: found[name] for name in cells})
+    found = styles(dict(zip(rows[field], rows["cell"], strict=True)))
+    return nominal(field, {name: (style.color, style.marker) for name, style in found.items()})
 
 
 def nominal(field: str, found: Mapping[str, tuple[str, str]]) -> tuple[alt.Color, alt.Shape]:
@@ -187,6 +178,11 @@ def nominal(field: str, found: Mapping[str, tuple[str, str]]) -> tuple[alt.Color
 def logarithmic(padding: int, **more: Any) -> alt.Scale:
     """A scale that ends so many pixels beyond what it shows."""
     return alt.Scale(type="log", nice=False, padding=padding, **more)
+
+
+def heading(column: str) -> str:
+    """Of a column in a table, or of a field in a tooltip."""
+    return WORDS.get(column, column.replace("_", " "))
 
 
 def tooltip(*fields: str) -> list[alt.Tooltip]:
@@ -214,7 +210,7 @@ def _sizes(arms: pandas.DataFrame) -> alt.Axis:
 
 def _delta(arms: pandas.DataFrame) -> alt.X:
     """The last place is that of all offsets, where conv has become shared, and local dense."""
-    names = arms.assign(rank=arms["delta_place"].round()).sort_values("rank").drop_duplicates("rank")["delta"].tolist()
+    names = marked.deltas(arms)
     axis = alt.Axis(values=list(range(len(names))), labelExpr=f"{names}[datum.value]", labelOverlap=True)
     scale = alt.Scale(zero=False, nice=False, padding=14)
     return alt.X("delta_place:Q", title="delta, pixels to each side of a site", scale=scale, axis=axis)

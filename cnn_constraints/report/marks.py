@@ -1,4 +1,4 @@
-"""The rows that the page shows: arms with their intervals and experiments, looks while training, ratios of sample sizes."""
+"""What figures and the page draw: arms with their intervals, experiments, looks while training, ratios of sample sizes."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,42 +8,23 @@ import pandas
 
 from cnn_constraints import summaries
 from cnn_constraints.statistics import MOST_SEEDS, Interval, mean_interval, ratio_interval, samples_of_seeds
-from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, SIZES, plain_rows
-from cnn_constraints.summaries.table import size_rank
-
-RUN = "data.run"
-"""The folder, the last of the columns: it tells apart only what nothing else does."""
+from cnn_constraints.summaries import CELL, CONDITIONS, DELTA, N_TRAIN, RUN, SIZES, plain_rows, words
 
 UNKNOWN_STEP = 0.1
 """Percent: that of test errors of which all are 0."""
 
-EXPERIMENT = [
-    "seed",
-    "learning_rate",
-    "weight_decay",
-    "update",
-    "at_edge",
-    "diverged_candidates",
-    "seconds",
-    "experiment",
-]
+COSTS: dict[str, Any] = {"seconds": 0.0, "at_edge": "", RUN: ""}
+"""What `with_costs` adds, and where it has not."""
 
-WORDS = {"where": "with", "first": "this", "second": "against", "verdict": "this is", "p_adjusted": "p"}
-WORDS |= {"difference": "points", "difference_low": "from", "difference_high": "to", "panel": "condition"}
-WORDS |= {"accuracy": "test accuracy, %", "accuracy_low": "from", "accuracy_high": "to", "told": "test error, %"}
-WORDS |= {"training_accuracy": "training accuracy, %", "error": "error, %", "target": "error to reach, %"}
-WORDS |= {
-    "multiply_adds": "multiply-adds of an image",
-    "at_edge": "chosen at an end",
-    "n": "training images",
-}
-"""Headings of columns."""
+OF_EXPERIMENT = (*("seed", "learning_rate", "weight_decay", "update"), *("diverged_candidates", "experiment"), *COSTS)
 
 Rows = list[dict[str, Any]]
 
 
 def axes(table: pandas.DataFrame) -> list[str]:
-    """The config fields that tell arms apart, each of them arms that agree in those before it."""
+    """The config fields that tell arms apart, each of them arms that agree in those before it; the folder, last of all,
+    tells apart only what nothing else does.
+    """
     names = dict.fromkeys((*CONDITIONS, N_TRAIN, CELL, *SIZES, *summaries.config_fields(table)))
     columns = {name: table[name].map(str).tolist() for name in names if name in table}
     found: list[str] = []
@@ -59,44 +40,6 @@ def arm_fields(fields: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([CELL, *SIZES, *(name for name in fields if name not in (RUN, *CONDITIONS, N_TRAIN))]))
 
 
-def field_in_words(name: str) -> str:
-    """`training images`, `weight decays`: the last part of a dotted name."""
-    return "training images" if name == N_TRAIN else name.rpartition(".")[2].replace("_", " ")
-
-
-def heading(column: str) -> str:
-    """Of a column in a table of the page."""
-    return WORDS.get(column, column.replace("_", " "))
-
-
-def value_in_words(name: str, value: Any) -> str:
-    """`1,000`, `conv, local`; `none` for what is missing, and `all` for a missing delta."""
-    if name == N_TRAIN:
-        return f"{value:,}"
-    return "none" if value is None and name != DELTA else summaries.in_words(value)
-
-
-def settings_in_words(row: Mapping[str, Any], names: Iterable[str]) -> str:
-    """`conv, delta 2`, `readout flatten`, `no intervention, 1,000 images`; nothing of a size that means nothing."""
-    words = []
-    for name in names:
-        told, field = value_in_words(name, row[name]), field_in_words(name)
-        if name in (CELL, RUN, "data.source"):
-            words.append(told)
-        elif name == N_TRAIN:
-            words.append(f"{told} images")
-        elif row[name] is not None or name not in SIZES:
-            words.append(f"no {field}" if told == "none" else f"{field} {told}")
-    return ", ".join(words)
-
-
-def values_in_words(name: str, table: pandas.DataFrame) -> list[str]:
-    """Sizes in their order, and other values as they come first."""
-    values = [row[name] for row in plain_rows(pandas.DataFrame(table[name].drop_duplicates()))]
-    ordered = sorted(values, key=size_rank) if name in (N_TRAIN, *SIZES) else values
-    return [value_in_words(name, value) for value in ordered]
-
-
 def interval_in_words(found: Interval, digits: int = 1) -> str:
     """The estimate, and its interval if it has one."""
     known = np.isfinite([found.low, found.high]).all()
@@ -108,41 +51,39 @@ def with_costs(
 ) -> pandas.DataFrame:
     """The table of a run with its name as RUN, `seconds`, and in words what was chosen `at_edge` of what was tried."""
     edges = summaries.at_edge(results, looks).fillna(False).to_dict("records")
-    told = [", ".join(field_in_words(str(one).removesuffix("_at_edge")) for one in edge if edge[one]) for edge in edges]
+    in_words = lambda edge: words.field_in_words(str(edge).removesuffix("_at_edge"))
+    told = [", ".join(in_words(one) for one in edge if edge[one]) for edge in edges]
     own = dict(zip(times["experiment"], times["seconds"], strict=True))
     seconds = [own.get(experiment, 0.0) for experiment in results["experiment"]]
     return results.assign(at_edge=told, seconds=seconds, **{RUN: name})
 
 
 def describe(results: pandas.DataFrame) -> pandas.DataFrame:
-    """A row an arm and a row an experiment, as `kind` says, of a table of `with_costs`.
+    """A row an arm and a row an experiment, as `kind` says, of a table of `store.read`, or one of `with_costs`.
 
     Columns: the `axes` in words; `arm`; its condition, as `panel` and, with n, `panel_n`; `line`, with its delta-sweep for
     cell and delta; `cell`, `n`, `delta` in words; errors and accuracies in percent, with the interval of a mean; what
     training came to. `place`, `delta_place`: n and the rank of delta, a little moved, so that no bar hides another.
     """
-    table = summaries.in_order(summaries.prepare(results))
+    known = results.assign(**{name: value for name, value in COSTS.items() if name not in results})
+    table = summaries.in_order(summaries.prepare(known))
     fields = axes(table)
     panel, sizes = [name for name in fields if name in (RUN, *CONDITIONS)], [name for name in fields if name == N_TRAIN]
-    deltas, own = values_in_words(DELTA, table), arm_fields(fields)
-    rest = [name for name in own if name not in (CELL, DELTA)]
-    members: dict[tuple[Any, ...], Rows] = {}
-    for row in plain_rows(table):
-        members.setdefault(tuple(row[name] for name in fields), []).append(row)
+    deltas, own = words.values_in_words(DELTA, table), arm_fields(fields)
     rows: Rows = []
-    for first, *others in members.values():
-        line = {CELL: summaries.sweep_of(first[CELL])}
-        shared = {name: value_in_words(name, first[name]) for name in fields}
-        shared |= {
-            "run": first[RUN],
-            "cell": first[CELL],
-            "n": first[N_TRAIN],
-            "delta": value_in_words(DELTA, first[DELTA]),
-        }
-        shared |= {"arm": settings_in_words(first, own), "line": settings_in_words(first | line, [CELL, *rest])}
-        shared |= {"panel": settings_in_words(first, panel), "panel_n": settings_in_words(first, [*panel, *sizes])}
-        shared |= {name: first[name] for name in ("parameters", "multiply_adds")}
-        experiments: Rows = [{name: one[name] for name in EXPERIMENT} | _percent(one) for one in (first, *others)]
+    for _, of_arm in summaries.groups(table, fields):
+        members = plain_rows(of_arm)
+        first, line = members[0], members[0] | {CELL: summaries.sweep_of(members[0][CELL])}
+        shared = {name: words.value_in_words(name, first[name]) for name in fields}
+        shared |= {"run": first[RUN], "cell": first[CELL], "n": first[N_TRAIN]}
+        shared |= {"delta": words.value_in_words(DELTA, first[DELTA]), "arm": words.arm_in_words(first, own)}
+        shared |= {"line": words.arm_in_words(line, [name for name in own if name != DELTA])}
+        shared |= {"panel": words.settings_in_words(first, panel)}
+        shared |= {"panel_n": words.settings_in_words(first, [*panel, *sizes])}
+        shared |= {name: first[name] for name in ("parameters", "multiply_adds") if name in first}
+        experiments: Rows = [
+            {name: one[name] for name in OF_EXPERIMENT if name in one} | _percent(one) for one in members
+        ]
         done = [one for one in experiments if one["error"] is not None]
         found = mean_interval(one["error"] for one in done)
         mean = {"error": found.estimate, "low": found.low, "high": found.high, "told": interval_in_words(found, 2)}
@@ -173,16 +114,31 @@ def _steps(names: Any) -> np.ndarray:
     return places - (len(different) - 1) / 2
 
 
-def floor(results: pandas.DataFrame) -> tuple[float, bool]:
+def kinds(arms: pandas.DataFrame) -> list[str]:
+    """Which charts these arms allow: none where every experiment diverged."""
+    if not any(arms["seeds"] > 0):
+        return []
+    several = any(len(set(of_cell["delta"])) > 1 for _, of_cell in arms.groupby("cell"))
+    return ["learning_curves" if len(set(arms["n"])) > 1 else "cells", *(["delta_curve"] if several else [])]
+
+
+def deltas(marks: pandas.DataFrame) -> list[str]:
+    """Those of the places of a delta curve. The last may be all offsets: there conv is shared, and local dense."""
+    return marks.sort_values("delta_place")["delta"].drop_duplicates().tolist()
+
+
+def floor(marks: pandas.DataFrame) -> tuple[float, bool]:
     """Where a logarithmic axis of errors ends, in percent, and whether an error is 0, which stands there.
 
     It is half of the lowest error; where one is 0, half of one test image: of the smallest step between the errors on the
     images of one source.
     """
-    errors = results["test_accuracy"].dropna().map(lambda accuracy: round(100 * (1 - accuracy), 9))
+    found = marks.loc[(marks["kind"] == "experiment") & marks["error"].notna()]
+    errors = found["error"].astype(float).round(9)
     if errors.empty or min(errors) > 0:
         return min(errors, default=UNKNOWN_STEP) / 2, False
-    steps = [np.diff(np.unique([0.0, *one])) for _, one in errors.groupby(results["data.source"])]
+    sources = found["data.source"] if "data.source" in found else np.zeros(len(found))
+    steps = [np.diff(np.unique([0.0, *one])) for _, one in errors.groupby(sources)]
     return min(np.concatenate(steps), default=UNKNOWN_STEP) / 2, True
 
 
@@ -206,13 +162,13 @@ def ratios(marks: pandas.DataFrame, comparisons: pandas.DataFrame) -> pandas.Dat
     An arm that does not get there with any seed has no ratio, and `told` says so. There is no row for one that gets there
     with some seeds, or with its smallest size.
     """
-    constrained = tuple(comparisons.loc[comparisons["field"] == CELL, "first"])
+    constrained = {arm[CELL] for arm in comparisons.loc[comparisons["field"] == CELL, "first_arm"]}
     rows: Rows = []
     for _, of_panel in marks.groupby("panel", sort=False):
         arms = {str(arm): of_arm for arm, of_arm in of_panel.groupby("arm", sort=False)}
         curves = {arm: curve for arm, of_arm in arms.items() if (curve := _curve(of_arm)) is not None}
-        rank = lambda arm, arms=arms: (not arm.startswith(constrained), arms[arm]["parameters"].iloc[0])
-        first, *others = sorted(curves, key=rank) or [""]
+        rank = lambda arm, arms=arms: tuple(arms[arm][["cell", "parameters"]].iloc[0])
+        first, *others = sorted(curves, key=lambda arm: (rank(arm)[0] not in constrained, rank(arm)[1])) or [""]
         for arm in others:
             own = arms[arm].iloc[0].drop(["n", N_TRAIN], errors="ignore").to_dict() | {"against": first}
             if curves[arm].index.equals(curves[first].index) and curves[arm].columns.equals(curves[first].columns):
@@ -234,7 +190,7 @@ def _ratios(curve: pandas.DataFrame, first: pandas.DataFrame) -> Rows:
         if not target > 0:
             continue
         needed, reference = (samples_of_seeds(sizes, table.to_numpy(), target) for table in (curve, first))
-        row = {"n": n, "target": 100 * target, "seeds": len(needed), "ratio": np.nan}
+        row = {"n": n, "target": 100 * target, "seeds": len(needed), "ratio": np.nan, "largest": sizes[-1]}
         if np.isinf(needed).all():
             rows.append(row | {"told": f"not with {sizes[-1]:,} images"})
         elif np.isfinite([needed, reference]).all() and (needed > sizes[0]).all():
@@ -248,10 +204,11 @@ def in_points(comparisons: pandas.DataFrame) -> pandas.DataFrame:
     """With what a pair has in common in words, as `where`, and differences in percentage points."""
     rows: Rows = []
     for row in plain_rows(comparisons):
-        common = {name: value for name, value in row.items() if "." in name and value is not None}
-        words = {name: value_in_words(name, value) for name, value in common.items()}
+        common = {name: value for name, value in row.pop("equal").items() if words.is_heeded(name, value)}
+        told = {name: words.value_in_words(name, value) for name, value in common.items()}
         points = {name: 100 * row[name] for name in row if name.startswith("difference") and row[name] is not None}
         needed = f"more than {MOST_SEEDS:,}" if (row["seeds_needed"] or 0) > MOST_SEEDS else row["seeds_needed"]
-        more = {"where": settings_in_words(common, common), "seeds_needed": needed, "diverged": row["diverged"] or None}
-        rows.append(row | dict.fromkeys(common) | words | points | more)
-    return pandas.DataFrame(rows, columns=[*comparisons, "where"])
+        more = {"where": words.settings_in_words(common, common), "seeds_needed": needed}
+        rows.append(row | told | points | more | {"diverged": row["diverged"] or None})
+    untold = [name for name in summaries.UNTOLD if name != "equal"]
+    return pandas.DataFrame(rows, columns=[*comparisons.drop(columns="equal"), "where"]).drop(columns=untold)
