@@ -168,6 +168,8 @@ def test_what_cannot_be_compared_is_refused(field, first, second, sentence: str)
     results = make_results(experiments_of(ALL_CELLS, SEEDS))
     with pytest.raises(InputError, match=sentence):
         compare(results, field, first, second)
+    with pytest.raises(InputError, match=r"both over model\.constraint"):
+        compare_differences(results, ("model.constraint", "conv", "dense"), ("model.constraint", "shared", "local"))
 
 
 def test_an_experiment_that_comes_twice_is_no_second_seed(random_results: pandas.DataFrame) -> None:
@@ -182,13 +184,6 @@ def test_an_experiment_that_comes_twice_is_no_second_seed(random_results: pandas
         ):
             summary(twice)
         pandas.testing.assert_frame_equal(summary(twice.drop_duplicates("experiment")), summary(random_results))
-
-
-def test_two_differences_need_fields_of_their_own(random_results: pandas.DataFrame) -> None:
-    with pytest.raises(InputError, match=r"both over model\.constraint"):
-        compare_differences(
-            random_results, ("model.constraint", "conv", "dense"), ("model.constraint", "shared", "local")
-        )
 
 
 def rows_of(experiments: list[Resolved]) -> list[tuple[str, str, str]]:

@@ -6,37 +6,36 @@ from typing import Any
 import pandas
 
 from cnn_constraints import summaries
-from cnn_constraints.report import marks
-from cnn_constraints.report.marks import interval_in_words
-from cnn_constraints.statistics import Interval, mean_interval
-from cnn_constraints.summaries import CELL, CONDITIONS, N_TRAIN, plain_rows
-from cnn_constraints.summaries.words import arm_in_words, field_in_words, settings_in_words, values_in_words
+from cnn_constraints.report.marks import axes, interval_in_words
+from cnn_constraints.statistics import Interval
+from cnn_constraints.summaries import CELL, N_TRAIN
+from cnn_constraints.summaries.words import field_in_words, settings_in_words, values_in_words
 
 MOST = 6
 """Sentences of one kind, and arms or values that one names: where there are more, they are counted."""
 
 
 def answer(
-    results: pandas.DataFrame, comparisons: pandas.DataFrame, ratios: pandas.DataFrame | None = None
+    results: pandas.DataFrame,
+    marks: pandas.DataFrame,
+    comparisons: pandas.DataFrame,
+    ratios: pandas.DataFrame | None = None,
 ) -> list[str]:
-    """The question of a sweep; and what came out: the verdicts of `summaries.comparisons`, undecided being one, and the arm
-    with the fewest errors; and, of `marks.ratios`, how many images others need to be as good as the most constrained
-    arm with the smallest number.
+    """The question of a sweep; and what came out: the verdicts of `summaries.untold_comparisons`, undecided being one, and
+    the arm with the fewest errors; and, of `marks.ratios`, how many images others need to be as good as the most
+    constrained arm with the smallest number. marks: of `marks.describe`.
     """
     table = summaries.in_order(summaries.prepare(results))
-    fields = marks.axes(table)
-    values = {field_in_words(name): values_in_words(name, table) for name in fields}
+    values = {field_in_words(name): values_in_words(name, table) for name in axes(table)}
     told = {name: ("; " if any(", " in one for one in some) else ", ").join(some) for name, some in values.items()}
     varied = [f"{name} ({told[name] if len(some) <= MOST else f'{len(some)} values'})" for name, some in values.items()]
-    does = (
-        f"What do{'es' * (len(varied) == 1)} {_listed(varied)} change"
-        if varied
-        else f"How good is {_arm(table, fields)}"
-    )
-    question = f"{does} on {summaries.conditions_in_words(table)}?"
+    arms = marks.loc[marks["kind"] == "arm"]
+    changed = f"What do{'es' * (len(varied) == 1)} {_listed(varied)} change"
+    question = changed if varied else f"How good is {arms['arm'].iloc[0]}"
     needed = [] if ratios is None or ratios.empty else _needed(ratios)
-    sentences = [*_verdicts(comparisons), *needed, *_best(table, fields)]
-    return [question, *(sentence[0].upper() + sentence[1:] for sentence in sentences)]
+    sentences = [*_verdicts(comparisons), *needed, *_best(arms)]
+    conditions = summaries.conditions_in_words(table)
+    return [f"{question} on {conditions}?", *(sentence[0].upper() + sentence[1:] for sentence in sentences)]
 
 
 def headlines(comparisons: pandas.DataFrame) -> list[str]:
@@ -113,38 +112,21 @@ def _needed(ratios: pandas.DataFrame) -> list[str]:
     return found if len(found) <= MOST else []
 
 
-def _best(table: pandas.DataFrame, fields: list[str]) -> list[str]:
+def _best(arms: pandas.DataFrame) -> list[str]:
     """Of each condition, and in it of each delta-sweep where more than the cell varies."""
-    conditions, own = [name for name in fields if name in CONDITIONS], marks.arm_fields(fields)
-    table = table.loc[(table[N_TRAIN] == table[N_TRAIN].max()) & ~table["diverged"]]
-    if table.empty:
-        return []
-    sweeps = (
-        table[CELL].map(summaries.sweep_of)
-        if any(name in fields for name in own if name != CELL)
-        else table[CELL] == ""
-    )
+    what, several = "fewest errors" if len(arms) > 1 else "test error", len(set(arms["arm"])) > len(set(arms["cell"]))
+    arms = arms.loc[(arms["n"] == arms["n"].max()) & (arms["seeds"] > 0)]
+    arms = arms.assign(sweep=arms["cell"].map(summaries.sweep_of) if several else "")
     found = []
-    for _, of_condition in summaries.groups(table, conditions):
+    for where, of_condition in arms.groupby("panel_n", sort=False):
         best = []
-        for _, of_sweep in of_condition.groupby(sweeps, sort=False):
-            arms = [
-                (mean_interval(100 * (1 - arm["test_accuracy"])), arm) for _, arm in summaries.groups(of_sweep, own)
-            ]
-            least, arm = min(arms, key=lambda one: one[0].estimate)
-            equal = sum(one[0].estimate == least.estimate for one in arms) - 1
-            best.append(f"{_arm(arm, fields)}{f' and {equal} more' * (equal > 0)} with {interval_in_words(least)}%")
-        where = settings_in_words(
-            plain_rows(of_condition)[0], [*conditions, *(name for name in fields if name == N_TRAIN)]
-        )
-        found.append(
-            f"{'fewest errors' if fields else 'test error'}{f' with {where}' if where else ''}: {_listed(best)}."
-        )
+        for _, of_sweep in of_condition.groupby("sweep", sort=False):
+            least = of_sweep.loc[of_sweep["error"].astype(float).idxmin()]
+            equal = sum(of_sweep["error"] == least["error"]) - 1
+            interval = interval_in_words(Interval(*least[["error", "low", "high", "seeds"]]))
+            best.append(f"{least['arm']}{f' and {equal} more' * (equal > 0)} with {interval}%")
+        found.append(f"{what}{f' with {where}' if where else ''}: {_listed(best)}.")
     return found if len(found) <= MOST else []
-
-
-def _arm(table: pandas.DataFrame, fields: list[str]) -> str:
-    return arm_in_words(plain_rows(table)[0], marks.arm_fields(fields))
 
 
 def _common(part: pandas.DataFrame, side: str) -> str:

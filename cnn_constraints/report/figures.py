@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from cnn_constraints import summaries
 from cnn_constraints.report import marks as marked
@@ -80,19 +80,15 @@ def plot_learning_curves(results: pandas.DataFrame, comparisons: pandas.DataFram
     >>> figure.axes[0].get_xscale(), figure.axes[0].get_yscale()
     ('log', 'log')
     """
-    marks = marked.describe(results)
-    limits, numbers = _error_limits(marks), sorted(set(marks["n"]))
-    margin = 1.05 * (numbers[-1] / numbers[0]) ** 0.07
-    known = styles(dict(zip(marks["arm"], marks["cell"], strict=True)))
 
-    def draw(axes: Axes, panel: pandas.DataFrame) -> None:
-        _draw_lines(axes, _arms(panel).assign(label=panel["arm"]), "arm", "place", known, limits)
+    def dress(axes: Axes, marks: pandas.DataFrame) -> None:
+        numbers = sorted(set(marks["n"]))
+        margin = 1.05 * (numbers[-1] / numbers[0]) ** 0.07
         axes.set(xscale="log", xlim=(numbers[0] / margin, numbers[-1] * margin), xlabel="training images")
         axes.set_xticks(numbers, [f"{number:,}" if number in _labelled(numbers) else "" for number in numbers])
-        _error_axis(axes, limits)
 
     title = "Test error against training images"
-    return _figure(results, marks, comparisons, title, "panel", list(known), draw, note=_cut(marks, limits))
+    return _curves(results, comparisons, title, "panel", "arm", "place", dress)
 
 
 def plot_delta_curve(results: pandas.DataFrame, comparisons: pandas.DataFrame | None = None) -> Figure:
@@ -104,22 +100,15 @@ def plot_delta_curve(results: pandas.DataFrame, comparisons: pandas.DataFrame | 
     >>> [label.get_text() for label in axes.get_xticklabels()]
     ['2', 'all']
     """
-    marks = marked.describe(results)
-    limits, deltas = _error_limits(marks), marked.deltas(marks)
-    pairs = zip(marks["cell"], marks["line"], strict=True)
-    labelled = marks.assign(label=[f"{cell}, {line}" if cell in SWEEPS else line for cell, line in pairs])
-    known = styles(dict(zip(labelled["label"], labelled["cell"], strict=True)))
 
-    def draw(axes: Axes, panel: pandas.DataFrame) -> None:
-        _draw_lines(axes, _arms(panel), "line", "delta_place", known, limits)
+    def dress(axes: Axes, marks: pandas.DataFrame) -> None:
+        deltas = marked.deltas(marks)
         if deltas[-1] == "all":
             axes.axvline(len(deltas) - 1.5, color="#aaaaaa", linewidth=1, linestyle=(0, (2, 3)))
         axes.set(xlim=(-0.4, len(deltas) - 0.6), xlabel="delta, pixels to each side of a site")
         axes.set_xticks(range(len(deltas)), deltas)
-        _error_axis(axes, limits)
 
-    title = "Test error against delta"
-    return _figure(results, labelled, comparisons, title, "panel_n", list(known), draw, note=_cut(marks, limits))
+    return _curves(results, comparisons, "Test error against delta", "panel_n", "line", "delta_place", dress)
 
 
 def plot_cells(results: pandas.DataFrame, comparisons: pandas.DataFrame | None = None) -> Figure:
@@ -158,24 +147,43 @@ def _arms(marks: pandas.DataFrame) -> pandas.DataFrame:
     return marks.loc[marks["kind"] == "arm"]
 
 
-def _draw_lines(
-    axes: Axes, arms: pandas.DataFrame, line: str, x: str, known: Mapping[str, Style], limits: Limits
-) -> None:
-    """Each in the colour of its leftmost arm; along it, markers, bars and entries of the legend label by label."""
-    for _, rows in arms.sort_values(x).groupby(line, sort=False):
-        clipped = rows.assign(**{name: rows[name].astype(float).clip(*limits) for name in ("error", "low", "high")})
-        labels = clipped["label"].unique()
-        color, _, dashes = known[labels[0]]
-        axes.plot(rows[x], clipped["error"], color=color, linestyle=dashes)
-        for label in labels:
-            mine, (color, marker, _) = clipped.loc[clipped["label"] == label], known[label]
-            bars = np.nan_to_num([mine["error"] - mine["low"], mine["high"] - mine["error"]])
-            style: dict[str, Any] = {"color": color, "elinewidth": 1.3, "capsize": 3, "clip_on": False}
-            axes.errorbar(mine[x], mine["error"], bars, fmt=marker, **style)
-            # The entry of the legend; the cell at the end of a delta-sweep has no line of its own.
-            axes.plot(
-                [], [], color=color, marker=marker, linestyle=dashes if label == labels[0] else "none", label=label
-            )
+def _curves(
+    results: pandas.DataFrame,
+    comparisons: pandas.DataFrame | None,
+    title: str,
+    panel: str,
+    line: str,
+    x: str,
+    dress: Callable[[Axes, pandas.DataFrame], None],
+) -> Figure:
+    """Errors against the column x: lines in the colour of their leftmost arm, and along them markers, bars and entries of
+    the legend cell by cell.
+    """
+    marks = marked.describe(results)
+    cells = zip(marks["cell"], marks[line], strict=True)
+    marks["label"] = [f"{cell}, {name}" if line == "line" and cell in SWEEPS else name for cell, name in cells]
+    known, (floor, _) = styles(dict(zip(marks["label"], marks["cell"], strict=True))), marked.floor(marks)
+    low, high = marks[["error", "low"]].min(axis=None) / 1.15, marks[["error", "high"]].max(axis=None) * 1.15
+    limits = max(floor, low), min(100.0, max(high, 2.3 * floor))
+
+    def draw(axes: Axes, of_panel: pandas.DataFrame) -> None:
+        for _, arms in _arms(of_panel).sort_values(x).groupby(line, sort=False):
+            arms = arms.assign(**{name: arms[name].astype(float).clip(*limits) for name in ("error", "low", "high")})
+            labels = arms["label"].unique()
+            color, _, dashes = known[labels[0]]
+            axes.plot(arms[x], arms["error"], color=color, linestyle=dashes)
+            for label in labels:
+                mine, (color, marker, _) = arms.loc[arms["label"] == label], known[label]
+                bars = np.nan_to_num([mine["error"] - mine["low"], mine["high"] - mine["error"]])
+                style: dict[str, Any] = {"color": color, "marker": marker, "linestyle": "none"}
+                axes.errorbar(mine[x], mine["error"], bars, elinewidth=1.3, capsize=3, clip_on=False, **style)
+                # The entry of the legend; the cell at the end of a delta-sweep has no line of its own.
+                axes.plot([], [], label=label, **style | ({"linestyle": dashes} if label == labels[0] else {}))
+        dress(axes, marks)
+        _error_axis(axes, limits)
+
+    note = "; bars at the edge go on" if any(marks["low"] < limits[0]) else ""
+    return _figure(results, marks, comparisons, title, panel, list(known), draw, note=note)
 
 
 def styles(cells: Mapping[str, str]) -> dict[str, Style]:
@@ -206,28 +214,13 @@ def error_bars(axes: Axes, x: Sequence[Any] | np.ndarray, found: Iterable[Interv
     axes.errorbar(x, estimate, np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0), capsize=3, **style)
 
 
-def _error_limits(marks: pandas.DataFrame) -> Limits:
-    """Where the error axis begins and ends: no interval is shown below what the page shows as 0."""
-    arms, (floor, _) = _arms(marks), marked.floor(marks)
-    lowest, highest = arms[["error", "low"]].min(axis=None), arms[["error", "high"]].max(axis=None)
-    return max(floor, lowest / 1.15), min(100.0, max(highest, 2 * floor) * 1.15)
-
-
-def _cut(marks: pandas.DataFrame, limits: Limits) -> str:
-    """A sentence on intervals that the axis does not show whole."""
-    return "; bars at the edge go on" if any(marks["low"] < limits[0]) else ""
-
-
 def _error_axis(axes: Axes, limits: Limits) -> None:
-    """Logarithmic, with at least four plain numbers wherever numbers of two digits allow it."""
-    ticks: list[float] = []
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), tuple(range(1, 10)), tuple(np.arange(10, 100) / 10)):
-        numbers = [step * 10.0**power for power in range(-3, 3) for step in steps]
-        ticks = [number for number in numbers if limits[0] <= number <= limits[1]]
-        if len(ticks) >= 4:
-            break
+    """Logarithmic, with plain numbers."""
+    span = limits[1] / limits[0]
+    subs = (1, 3) if span > 100 else (1, 2, 5) if span > 20 else (1, 2, 3, 5, 7)
     axes.set(yscale="log", ylim=limits)
-    axes.set_yticks(ticks, [f"{tick:.9g}" for tick in ticks])
+    axes.yaxis.set_major_locator(MaxNLocator(6) if span < 6 else LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter("{x:.9g}")
     axes.minorticks_off()
 
 

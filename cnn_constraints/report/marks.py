@@ -26,13 +26,7 @@ def axes(table: pandas.DataFrame) -> list[str]:
     tells apart only what nothing else does.
     """
     names = dict.fromkeys((*CONDITIONS, N_TRAIN, CELL, *SIZES, *summaries.config_fields(table)))
-    columns = {name: table[name].map(str).tolist() for name in names if name in table}
-    found: list[str] = []
-    told_apart = 1
-    for name in columns:
-        if (apart := len(set(zip(*(columns[one] for one in [*found, name]), strict=True)))) > told_apart:
-            found, told_apart = [*found, name], apart
-    return found
+    return summaries.telling_fields(table, [], [name for name in names if name in table])
 
 
 def arm_fields(fields: Iterable[str]) -> list[str]:

@@ -17,8 +17,6 @@ from cnn_constraints.summaries.table import READOUT as READOUT
 from cnn_constraints.summaries.table import RUN as RUN
 from cnn_constraints.summaries.table import SIZES as SIZES
 from cnn_constraints.summaries.table import SWEEPS as SWEEPS
-from cnn_constraints.summaries.table import arm_fields as arm_fields
-from cnn_constraints.summaries.table import cell_rank as cell_rank
 from cnn_constraints.summaries.table import config_fields as config_fields
 from cnn_constraints.summaries.table import groups as groups
 from cnn_constraints.summaries.table import in_order as in_order

@@ -362,35 +362,30 @@ def _measure(table: pandas.DataFrame, key: Sequence[str], contrasts: Sequence[Co
 def _described(contrast: Contrast, rows: tuple[Row, ...], key: Sequence[str], varied: Sequence[str]) -> dict[str, Any]:
     """The fields that vary and in which the rows agree, and what they differ in, in words."""
     compared = {*contrast.fields, *contrast.between}
-    if compared & {*LAYER}:
-        compared |= {*LAYER}
+    compared |= {*LAYER} if compared & {*LAYER} else set()
     own = {**rows[0], CELL: rows[0]["cell"], DELTA: None if rows[0][DELTA] == ALL else rows[0][DELTA]}
-    equal = {
-        name: own[name]
-        for name in key
-        if name in varied and name not in compared and all(row[name] == rows[0][name] for row in rows)
-    }
-    first, second = _arms(contrast.fields, rows[0], rows[1], varied)
-    described = {"field": ", ".join(contrast.fields), **_told(contrast.fields, ("first", "second"), (first, second))}
+    names = [name for name in key if name in varied and name not in compared]
+    equal = {name: own[name] for name in names if all(row[name] == rows[0][name] for row in rows)}
+    arms = _arms(contrast.fields, rows[:2], varied)
+    described = {"field": ", ".join(contrast.fields)} | _told("", contrast.fields, arms)
     if contrast.between:
-        arms = _arms(contrast.between, rows[0], rows[2], varied)
-        told = _told(contrast.between, ("between_first", "between_second"), arms)
-        described |= {"between": ", ".join(contrast.between)} | told
-    return equal | described | {"equal": equal, "first_arm": first, "second_arm": second}
+        others = _arms(contrast.between, (rows[0], rows[2]), varied)
+        described |= {"between": ", ".join(contrast.between)} | _told("between_", contrast.between, others)
+    return equal | described | dict(zip(UNTOLD, (equal, *arms), strict=True))
 
 
-def _told(fields: Sequence[str], sides: Sequence[str], arms: Sequence[Row]) -> dict[str, str]:
-    return {side: arm_in_words(arm, arm, bare=fields) for side, arm in zip(sides, arms, strict=True)}
+def _told(side: str, fields: Sequence[str], arms: Sequence[Row]) -> dict[str, str]:
+    first, second = (arm_in_words(arm, arm, bare=fields) for arm in arms)
+    return {f"{side}first": first, f"{side}second": second}
 
 
-def _arms(fields: Sequence[str], one: Row, other: Row, varied: Iterable[str]) -> list[dict[str, Any]]:
+def _arms(fields: Sequence[str], rows: Sequence[Row], varied: Iterable[str]) -> list[dict[str, Any]]:
     """Of each of two: the layer if it is compared, the fields compared, and whatever else differs."""
-    of_layer = LAYER if {*fields} & {*LAYER} else ()
-    names = [*(name for name in fields if name not in of_layer)]
-    more = [name for name in varied if one[name] != other[name] and name not in (*fields, *of_layer)]
-    arms = []
-    for row in (one, other):
-        # All offsets are told of a cell that might see fewer.
-        sizes = [name for name in of_layer if row[name] != ALL or _heeds_delta(row["cell"])]
-        arms.append({name: row["cell"] if name == CELL else row[name] for name in (*sizes, *names, *more)})
-    return arms
+    layer = LAYER if {*fields} & {*LAYER} else ()
+    names = dict.fromkeys([*layer, *fields, *(name for name in varied if rows[0][name] != rows[1][name])])
+    # All offsets are told of a cell that might see fewer.
+    untold = [() if _heeds_delta(row["cell"]) else [name for name in layer if row[name] == ALL] for row in rows]
+    return [
+        {name: row["cell"] if name == CELL else row[name] for name in names if name not in hidden}
+        for row, hidden in zip(rows, untold, strict=True)
+    ]

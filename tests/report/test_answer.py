@@ -8,12 +8,13 @@ from made_up_results import DELTA_SWEEP, LADDER, experiments_of, make_results, n
 from cnn_constraints import summaries
 from cnn_constraints.experiment import axis
 from cnn_constraints.report.answer import answer, headlines
+from cnn_constraints.report.marks import describe
 
 CELLS = experiments_of(axis("model.constraint", ["dense", "conv"]), axis("seed", range(5)))
 
 
 def said(results) -> list[str]:
-    return answer(results, summaries.untold_comparisons(results))
+    return answer(results, describe(results), summaries.untold_comparisons(results))
 
 
 def test_who_beats_whom_is_said_with_the_interval(seed):

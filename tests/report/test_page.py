@@ -44,10 +44,6 @@ def folder(tmp_path, seed):
     return tmp_path / "run"
 
 
-def described(results: pandas.DataFrame) -> pandas.DataFrame:
-    return marked.describe(results)
-
-
 def falling(experiments: list[Resolved], scale: dict[str, float]) -> pandas.DataFrame:
     """Errors that fall as the root of the training-set size, in units of a scale for each cell."""
     return make_results(experiments, lambda one: 1 - (one.data.n_train / scale.get(one.model.constraint, 1.0)) ** -0.5)
@@ -67,19 +63,12 @@ def test_every_experiment_is_on_the_page_with_its_numbers(folder):
 @SWEEPS
 def test_arms_are_those_of_the_summary_each_with_a_name_of_its_own(experiments, generator):
     results = make_results(experiments, lambda one: float(generator.random()))
-    marks, arms = described(results), summaries.summarise(results)
+    marks, arms, table = marked.describe(results), summaries.summarise(results), summaries.prepare(results)
     marks = marks.loc[marks["kind"] == "arm"]
+    assert all(summaries.varies(table, name) for name in marked.axes(table))
     assert len(marks[["arm", "panel_n"]].drop_duplicates()) == len(marks) == len(arms)
     for name, column in {"accuracy": "", "accuracy_low": "_low", "accuracy_high": "_high"}.items():
         assert sorted(marks[name]) == pytest.approx(sorted(100 * arms[f"test_accuracy{column}"]))
-
-
-@SWEEPS
-def test_what_varies_and_nothing_else_tells_arms_apart(experiments):
-    table = summaries.prepare(make_results(experiments))
-    fields = marked.axes(table)
-    assert all(summaries.varies(table, name) for name in fields)
-    assert len(table[fields].drop_duplicates()) == len(summaries.summarise(table))
 
 
 def test_curves_are_those_of_the_chosen_candidate_and_verdicts_those_of_the_comparison(folder):
@@ -128,7 +117,7 @@ def test_only_means_and_experiments_have_marks(experiments):
     from cnn_constraints.report.page.charts import charts
 
     results = falling(experiments, {"dense": 2.0})
-    marks, pairs = described(results), summaries.untold_comparisons(results)
+    marks, pairs = marked.describe(results), summaries.untold_comparisons(results)
     looks = marks.loc[marks["kind"] == "arm"].assign(update=1, images="training")
     for name, chart in charts(marks, looks, marked.ratios(marks, pairs)).items():
         drawn = json.dumps(vl_convert.vegalite_to_vega(chart.to_dict())).count('"style": ["point"]')
@@ -137,13 +126,13 @@ def test_only_means_and_experiments_have_marks(experiments):
 
 def test_a_line_of_the_delta_sweep_is_one_arm_at_each_delta():
     sizes = [{"model.channels": size} for size in ((2, 2), (4, 4))]
-    marks = described(make_results(resolve(replace(one, size) for one in DELTA_SWEEP for size in sizes)))
+    marks = marked.describe(make_results(resolve(replace(one, size) for one in DELTA_SWEEP for size in sizes)))
     assert (marks.groupby(["line", "delta"])["arm"].nunique() == 1).all() and marks["line"].nunique() == 4
 
 
 def test_what_needs_twice_as_many_images_has_the_ratio_two():
     results = falling(LADDER, {"dense": 2, "shared": 2, "local": 2})
-    ratios = marked.ratios(described(results), summaries.untold_comparisons(results))
+    ratios = marked.ratios(marked.describe(results), summaries.untold_comparisons(results))
     known = ratios.dropna(subset="ratio")
     assert set(known["cell"]) == {"dense", "shared", "local"} and set(ratios["against"]) == {"conv (delta 2)"}
     assert known["ratio"].tolist() == pytest.approx([2.0] * len(known), rel=1e-3)
@@ -154,8 +143,8 @@ def test_every_mark_of_a_logarithmic_axis_is_at_least_half_a_test_image_above_ze
     images = int(generator.integers(50, 20_000))
     wrong = iter([0, 1, 2, *generator.integers(0, images, len(LADDER))])
     results = make_results(LADDER, lambda one: 1 - next(wrong) / images)
-    assert marked.floor(described(results)) == (pytest.approx(50 / images, abs=1e-6), True)
-    assert marked.floor(described(make_results(LADDER, lambda one: 1.0)))[0] > 0
+    assert marked.floor(marked.describe(results)) == (pytest.approx(50 / images, abs=1e-6), True)
+    assert marked.floor(marked.describe(make_results(LADDER, lambda one: 1.0)))[0] > 0
     write_random_run(tmp_path / "run", LADDER, generator)
     content = data_of(page([replace_run(read_run(tmp_path / "run"), results=results)]))["rows"]
     drawn = [
@@ -167,7 +156,7 @@ def test_every_mark_of_a_logarithmic_axis_is_at_least_half_a_test_image_above_ze
 
 def test_what_diverged_has_no_error_and_where_all_did_there_are_tables_alone(folder):
     run = read_run(folder)
-    marks = described(run.results.assign(test_accuracy=run.results["test_accuracy"].where(run.results.index > 0)))
+    marks = marked.describe(run.results.assign(test_accuracy=run.results["test_accuracy"].where(run.results.index > 0)))
     experiments = marks.loc[marks["kind"] == "experiment"]
     assert experiments.loc[experiments["error"].isna(), "experiment"].tolist() == [run.results["experiment"][0]]
     text = page([replace_run(run, results=run.results.assign(test_accuracy=np.nan))])

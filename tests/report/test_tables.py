@@ -62,6 +62,14 @@ def test_a_question_names_each_field_once() -> None:
     assert "Does readout flatten beat global_average on" in text
 
 
+def test_a_column_says_what_both_have_and_is_empty_where_they_differ() -> None:
+    ways = [("conv", None), ("conv", 4), ("shared", None), ("shared", 4), ("dense", 8)]
+    text = as_text(make_results(experiments_of(axis(("model.constraint", "model.hidden"), ways), SEEDS)))
+    compared = [" ".join(line.split("+")[0].split()) for line in text.splitlines() if "better" in line]
+    assert {"none conv (delta 2) shared", "4 conv (delta 2) shared"} < {*compared}
+    assert {"conv (delta 2, no hidden) dense (hidden 8)", "conv (delta 2, hidden 4) dense (hidden 8)"} < {*compared}
+
+
 def test_interventions_have_tables_of_their_own_and_rows_are_told_apart() -> None:
     interventions, deltas = axis("data.intervention", ["none", "permute_pixels"]), axis("model.delta", [0, 3, None])
     results = make_results(experiments_of(interventions, axis("model.constraint", ["local", "conv"]), deltas, SEEDS))

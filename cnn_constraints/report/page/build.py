@@ -34,19 +34,8 @@ CHARTS = {
         "How many another arm needs to reach the mean error of {first}, the most constrained. Mean ratios paired "
         "by seed with 95% intervals. Where an arm does not get there, or does with its smallest size, there is none.",
     ),
-    "training": (
-        "While training",
-        "Errors on training and validation images, of what was chosen: means over seeds. {cut}",
-    ),
-    "cost": (
-        "What it costs",
-        "Test error against the parameters of the whole network, and its multiply-adds for one image. A larger mark has "
-        "had more training images. {cut}",
-    ),
-    "time": (
-        "Where the time went",
-        "Seconds of an arm's experiments together, a piece a training-set size; no compiling.",
-    ),
+    "training": ("While training", "Mean errors on training and validation images, of what was chosen. {cut}"),
+    "cost": ("What it costs", "Of the whole network, for one image. A larger mark has had more training images. {cut}"),
 }
 TABLES = {
     "comparisons": (
@@ -114,7 +103,7 @@ def page(runs: Sequence[Run]) -> str:
     comparisons = runs[0].comparisons if len(runs) == 1 else summaries.untold_comparisons(compared)
     ratios, looks = marked.ratios(marks, comparisons), marked.looks(evaluations, results, marks)
     watched = [sentence for run in runs for sentence in tuning_in_words(run.results, run.evaluations)]
-    question, *said = map(html.escape, answer(results, comparisons, ratios))
+    question, *said = map(html.escape, answer(results, marks, comparisons, ratios))
     floor, has_zero = marked.floor(marks)
     marks, looks = (table.assign(**_above(floor, table)) for table in (marks, looks))
     drawn = {name: chart.to_dict() for name, chart in charts(marks, looks, ratios).items()}
@@ -149,14 +138,8 @@ def assemble(title: str, facts: str, answer: str, body: str, details: str, data:
     """The HTML file. title and facts: plain text; the others: HTML."""
     # Within a script nothing may look like its end.
     content = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    parts = {
-        "title": html.escape(title),
-        "facts": html.escape(facts),
-        "answer": answer,
-        "body": body,
-        "details": details,
-    }
-    parts |= {"style": _asset("page.css"), "data": content, "library": _library(), "script": _asset("page.js")}
+    parts = {"title": html.escape(title), "facts": html.escape(facts), "answer": answer, "body": body, "data": content}
+    parts |= {"details": details, "style": _asset("page.css"), "library": _library(), "script": _asset("page.js")}
     return re.sub(r"{{(\w+)}}", lambda place: parts[place[1]], _asset("page.html"))
 
 
@@ -188,17 +171,10 @@ def _details(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
     made = {}
     for run in runs:
         last = run.attempts[-1] if run.attempts else {}
-        packages = [
-            f"{name} {version}"
-            for name, version in last.get("packages", {}).items()
-            if name in ("jax", "flax", "optax")
-        ]
-        when = [
-            last.get("started", "unknown"),
-            f"commit {str(last.get('commit'))[:12]}",
-            *sorted(set(last.get("devices", []))),
-        ]
-        made[run.name] = ", ".join([*when, f"Python {last.get('python')}", *packages])
+        packages = {"Python": last.get("python"), **last.get("packages", {})}
+        versions = [f"{name} {packages[name]}" for name in ("Python", "jax", "flax", "optax") if name in packages]
+        devices, commit = sorted(set(last.get("devices", []))), f"commit {str(last.get('commit'))[:12]}"
+        made[run.name] = ", ".join([last.get("started", "unknown"), commit, *devices, *versions])
     return _list("In common", common) + _list("Made", made)
 
 

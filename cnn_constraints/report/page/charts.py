@@ -27,12 +27,8 @@ WORDS |= {"training_accuracy": "training accuracy, %", "error": "error, %", "tar
 WORDS |= {"multiply_adds": "multiply-adds of an image", "at_edge": "chosen at an end", "n": "training images"}
 """Headings of columns."""
 
-FORMATS = (
-    dict.fromkeys(("mean", "low", "high"), ".4~g")
-    | dict.fromkeys(("error", "accuracy", "target"), ".2f")
-    | dict.fromkeys(("n", "value"), ",")
-    | {"seconds": ",.1f"}
-)
+FORMATS: dict[str, str] = {**dict.fromkeys(("mean", "low", "high"), ".4~g"), **dict.fromkeys(("n", "value"), ",")}
+FORMATS |= dict.fromkeys(("error", "accuracy", "target"), ".2f")
 
 ARM = ("arm", "panel", "n", "told", "seeds", "learning_rate", "at_edge")
 EXPERIMENT = ("arm", "panel", "n", "seed", "accuracy", "learning_rate", "at_edge", "experiment")
@@ -57,7 +53,7 @@ def charts(marks: pandas.DataFrame, looks: pandas.DataFrame, ratios: pandas.Data
         found["samples"] = _samples(known, arms)
     if len(looks):
         found["training"] = _training(looks)
-    return found | {"cost": _cost(arms), "time": _time(arms)}
+    return found | {"cost": _cost(arms)}
 
 
 def _errors(arms: pandas.DataFrame, x: alt.X, name: str, panel: str) -> alt.FacetChart:
@@ -126,15 +122,6 @@ def _cost(arms: pandas.DataFrame) -> alt.FacetChart:
     of = "(datum.panel ? datum.panel + ': ' : '') + replace(datum.quantity, '_', '-')"
     folded = chart.transform_fold(list(words), as_=["quantity", "value"]).transform_calculate(of=of)
     return folded.resolve_scale(x="independent")
-
-
-def _time(arms: pandas.DataFrame) -> alt.FacetChart:
-    colour, _ = _styles(arms, "cell")
-    x = alt.X("seconds:Q", title="seconds", stack="zero")
-    bars = alt.Chart().transform_filter(IS_ARM).mark_bar(stroke="#ffffff", strokeWidth=0.5)
-    told = tooltip("arm", "panel", "n", "seconds", "seeds")
-    bars = bars.encode(x=x, y=_names(arms), color=colour, order="n:Q", tooltip=told)
-    return in_panels([bars], arms, "panel", alt.Step(22))
 
 
 def means(base: alt.Chart, y: alt.Y, shape: alt.Shape, told: Sequence[str], line: bool = True) -> list[alt.Chart]:
