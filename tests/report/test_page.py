@@ -49,9 +49,12 @@ def falling(experiments: list[Resolved], scale: dict[str, float]) -> pandas.Data
     return make_results(experiments, lambda one: 1 - (one.data.n_train / scale.get(one.model.constraint, 1.0)) ** -0.5)
 
 
-def test_every_experiment_is_on_the_page_with_its_numbers(folder):
-    results = store.read(folder).set_index("experiment")
-    found = {row["experiment"]: row for row in marks_of(page([read_run(folder)]), "experiment")}
+def test_every_experiment_is_on_the_page_with_its_numbers_and_every_table_has_the_columns_that_it_names(folder):
+    results, text = store.read(folder).set_index("experiment"), page([read_run(folder)])
+    found = {row["experiment"]: row for row in marks_of(text, "experiment")}
+    for name, (_, _, columns) in build.TABLES.items():
+        table = data_of(text)["rows"].get(name) or marks_of(text, name.removesuffix("s"))
+        assert set(columns.split()) <= set(table[0])
     assert set(found) == set(results.index)
     for experiment, row in found.items():
         assert row["accuracy"] == pytest.approx(100 * results.loc[experiment, "test_accuracy"], abs=1e-3)
@@ -161,10 +164,3 @@ def test_what_diverged_has_no_error_and_where_all_did_there_are_tables_alone(fol
     assert experiments.loc[experiments["error"].isna(), "experiment"].tolist() == [run.results["experiment"][0]]
     text = page([replace_run(run, results=run.results.assign(test_accuracy=np.nan))])
     assert data_of(text)["charts"] == {} and 'id="experiments"' in text and "diverged at every learning rate" in text
-
-
-def test_every_table_has_the_columns_that_it_names(folder):
-    content = data_of(page([read_run(folder)]))["rows"]
-    for name, (_, _, columns) in build.TABLES.items():
-        table = content.get(name) or [row for row in content["marks"] if row["kind"] == name.removesuffix("s")]
-        assert set(columns.split()) <= set(table[0])
