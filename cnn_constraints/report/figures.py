@@ -50,8 +50,6 @@ RULES: dict[Any, Any] = {
 LIGHTEST = 3.2
 """Of the variants of a colour, the last that still is that colour."""
 
-Limits = tuple[float, float]
-
 
 class Style(NamedTuple):
     """Colour, Matplotlib's marker, and the dashes of a line."""
@@ -165,6 +163,8 @@ def _curves(
     known, (floor, _) = styles(dict(zip(marks["label"], marks["cell"], strict=True))), marked.floor(marks)
     low, high = marks[["error", "low"]].min(axis=None) / 1.15, marks[["error", "high"]].max(axis=None) * 1.15
     limits = max(floor, low), min(100.0, max(high, 2.3 * floor))
+    span = limits[1] / limits[0]
+    subs = (1, 3) if span > 100 else (1, 2, 5) if span > 20 else (1, 2, 3, 5, 7)
 
     def draw(axes: Axes, of_panel: pandas.DataFrame) -> None:
         for _, arms in _arms(of_panel).sort_values(x).groupby(line, sort=False):
@@ -180,7 +180,10 @@ def _curves(
                 # The entry of the legend; the cell at the end of a delta-sweep has no line of its own.
                 axes.plot([], [], label=label, **style | ({"linestyle": dashes} if label == labels[0] else {}))
         dress(axes, marks)
-        _error_axis(axes, limits)
+        axes.set(yscale="log", ylim=limits)
+        axes.yaxis.set_major_locator(MaxNLocator(6) if span < 6 else LogLocator(subs=subs))
+        axes.yaxis.set_major_formatter("{x:.9g}")
+        axes.minorticks_off()
 
     note = "; bars at the edge go on" if any(marks["low"] < limits[0]) else ""
     return _figure(results, marks, comparisons, title, panel, list(known), draw, note=note)
@@ -212,16 +215,6 @@ def error_bars(axes: Axes, x: Sequence[Any] | np.ndarray, found: Iterable[Interv
     """Estimates with their intervals; one seed has none."""
     estimate, low, high, seeds = np.array(list(found), float).T
     axes.errorbar(x, estimate, np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0), capsize=3, **style)
-
-
-def _error_axis(axes: Axes, limits: Limits) -> None:
-    """Logarithmic, with plain numbers."""
-    span = limits[1] / limits[0]
-    subs = (1, 3) if span > 100 else (1, 2, 5) if span > 20 else (1, 2, 3, 5, 7)
-    axes.set(yscale="log", ylim=limits)
-    axes.yaxis.set_major_locator(MaxNLocator(6) if span < 6 else LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter("{x:.9g}")
-    axes.minorticks_off()
 
 
 def _labelled(numbers: Sequence[int]) -> list[int]:

@@ -23,6 +23,8 @@ NUMBERS = ("delta", "tile", "rank", "n_train", "parameters", "seeds", "edge", "p
 
 EDGE = "edge: so many seeds chose a learning rate, weight decay or penalty strength that is an end of what was tried."
 
+FRESH = "In brackets: fresh seeds that would decide it with a probability of 80%, if what was seen is true."
+
 UNLIMITED = 10_000
 """Characters: wider than any table."""
 
@@ -61,26 +63,19 @@ def summary_table(summary: pandas.DataFrame, plus_minus: str = "±") -> TextTabl
     columns["accuracy, %"] = _percent(summary, "test_accuracy", "5.1f", plus_minus)
     columns["seeds"] = _seeds(summary)
     edges = summary[[f"{name}_at_edge" for name in TUNED]].max(axis=1).fillna(0) * (summary["seeds"])
-    columns |= (
-        {"edge": [f"{round(edge)}/{seeds}" for edge, seeds in zip(edges, summary["seeds"], strict=True)]}
-        if any(edges)
-        else {}
-    )
-    title = f"Test accuracy on {summaries.conditions_in_words(summary)}"
-    sections = [heading(name) for name in (*shown, N_TRAIN)]
-    return TextTable(
-        title, columns, sections=sections, caption=_sentences({_caption(summary, plus_minus): True, EDGE: any(edges)})
-    )
+    if any(edges):
+        columns["edge"] = [f"{round(edge)}/{seeds}" for edge, seeds in zip(edges, summary["seeds"], strict=True)]
+    title, sections = f"Test accuracy on {summaries.conditions_in_words(summary)}", [*shown, N_TRAIN]
+    caption = _sentences({_caption(summary, plus_minus): True, EDGE: any(edges)})
+    return TextTable(title, columns, sections=list(map(heading, sections)), caption=caption)
 
 
 def _comparison(pairs: pandas.DataFrame, where: str, tests: int, plus_minus: str) -> TextTable:
     """Rows of `summaries.comparisons` of one field, in percentage points. tests: how many Holm has adjusted p for."""
     equal = [str(name) for name in pairs.columns[: pairs.columns.get_loc("field")] if any(pairs[name].notna())]
     # A cell's only delta tells nothing.
-    known = [name for name in equal if name not in SIZES]
-    shown = known + summaries.telling_fields(
-        pairs, [*known, "first", "second"], [name for name in equal if name in SIZES]
-    )
+    known, sizes = ([name for name in equal if (name in SIZES) == is_size] for is_size in (False, True))
+    shown = known + summaries.telling_fields(pairs, [*known, "first", "second"], sizes)
     # What is not equal in a pair is told of its arms.
     columns = {
         heading(name): [_word(name, equal[name]) if name in equal else "" for equal in pairs["equal"]] for name in shown
@@ -96,29 +91,19 @@ def _comparison(pairs: pandas.DataFrame, where: str, tests: int, plus_minus: str
     columns["against"] = pairs["second"].tolist()
     columns["difference"] = _percent(pairs, "difference", "+6.1f", plus_minus)
     columns["seeds"] = _seeds(pairs)
-    columns["p"] = [_p_in_words(p) for p in pairs["p_adjusted"]]
-    needed = [_seeds_in_words(seeds) for seeds in summaries.plain_rows(pairs)]
+    in_words = lambda p: "" if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+    columns["p"] = list(map(in_words, pairs["p_adjusted"]))
+    fresh = lambda seeds: "" if seeds is None else f" ({seeds})" if seeds <= MOST_SEEDS else f" (>{MOST_SEEDS})"
+    needed = [fresh(pair["seeds_needed"]) for pair in summaries.plain_rows(pairs)]
     columns["verdict"] = list(map("".join, zip(pairs["verdict"], needed, strict=True)))
     told = {
         "Points of test accuracy, paired by seed.": True,
         _caption(pairs, plus_minus): True,
         f"p: of the paired t-test, adjusted by Holm for {tests} comparison{'s' * (tests != 1)}.": tests > 0,
-        "In brackets: fresh seeds that would decide it with a probability of 80%, if what was seen is true.": any(
-            needed
-        ),
+        FRESH: any(needed),
     }
     sections = [heading(name) for name in shown if name in (*CONDITIONS, N_TRAIN)]
     return TextTable(title, columns, sections=sections, caption=_sentences(told))
-
-
-def _p_in_words(p: float) -> str:
-    return "" if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _seeds_in_words(pair: Mapping[str, Any]) -> str:
-    """How many are needed, after a verdict."""
-    seeds = pair["seeds_needed"]
-    return "" if seeds is None else f" ({seeds})" if seeds <= MOST_SEEDS else f" (>{MOST_SEEDS})"
 
 
 def print_tables(

@@ -253,11 +253,7 @@ def _sides(rows: Sequence[Row], names: Sequence[str], first: Any, second: Any) -
         values = [given] if len(names) == 1 else list(given)
         if len(values) != len(names):
             raise InputError(f"{given!r} is to be a value for each of {', '.join(names)}.")
-        values = [_one_if_alike(value) if name in LAYER else value for name, value in zip(names, values, strict=True)]
-        values = [
-            ", ".join(value) if name == CELL and isinstance(value, tuple) else value
-            for name, value in zip(names, values, strict=True)
-        ]
+        values = list(map(_as_in_results, names, values))
         # No delta is every offset, or one that is not heeded.
         is_it = lambda there, value: there == value or (value is None and there == ALL)
         sides.append([row for row in rows if all(map(is_it, (row[name] for name in names), values))])
@@ -310,9 +306,11 @@ def _each(size: Any) -> tuple[Any, ...]:
     return size if isinstance(size, tuple) else (size,)
 
 
-def _one_if_alike(value: Any) -> Any:
-    """Layers that are all alike have one value in results, however they were given."""
-    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+def _as_in_results(name: str, value: Any) -> Any:
+    """Layers that are all alike have one value in results, and other cells one name, however they were given."""
+    if name not in LAYER or not isinstance(value, tuple):
+        return value
+    return value[0] if len(set(value)) == 1 else ", ".join(value) if name == CELL else value
 
 
 def _of_layers(values: tuple[Any, ...], layers: int) -> tuple[Any, ...]:

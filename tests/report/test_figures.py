@@ -33,6 +33,9 @@ def line_of(axes: Axes, label: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def labels_of(figure: Figure) -> list[str]:
+    """Of the four cells, each in its own colour and with its own marker."""
+    styles = {(to_hex(line.get_color()), line.get_marker()) for line in figure.legends[0].get_lines()}
+    assert styles == {(to_hex(colour), marker) for colour, marker in figures.STYLES.values()}
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
@@ -85,7 +88,8 @@ def test_delta_curves_end_in_the_unconstrained_cells() -> None:
     error = {"dense": 40, "shared": 30, "local": 20, "conv": 10}
     accuracy = lambda one: 1 - (error[one.model.constraint] + (one.model.delta or 0)) / 100
     results = make_results(experiments_of(TWO_SWEEPS, DELTAS, SEEDS), accuracy)
-    (axes,) = figures.plot_delta_curve(results).axes
+    (axes,) = (figure := figures.plot_delta_curve(results)).axes
+    assert labels_of(figure)[0] == "local, untied weights"
     assert ticks_of(axes, "x") == ["0", "1", "3", "all"]
     places = list(axes.get_xticks())
     for cell, weights in summaries.SWEEPS.items():
@@ -93,16 +97,6 @@ def test_delta_curves_end_in_the_unconstrained_cells() -> None:
         local = cell in ("local", "conv")
         assert list(x) == pytest.approx(places[:3] if local else places[3:], abs=0.1)
         assert list(y) == pytest.approx([error[cell] + delta for delta in ((0, 1, 3) if local else (0,))])
-
-
-def test_each_cell_has_one_colour_and_marker_of_its_own_in_all_figures() -> None:
-    delta_curve = figures.plot_delta_curve(make_results(experiments_of(TWO_SWEEPS, DELTAS)))
-    curves = figures.plot_learning_curves(make_results(experiments_of(ALL_CELLS, NUMBERS)))
-    for figure in (delta_curve, curves):
-        lines = figure.legends[0].get_lines()
-        assert {(to_hex(line.get_color()), line.get_marker()) for line in lines} == {
-            (to_hex(colour), marker) for colour, marker in figures.STYLES.values()
-        }
 
 
 def test_dots_show_every_seed_and_rows_are_told_apart(seed: int) -> None:
