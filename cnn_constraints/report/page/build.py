@@ -35,7 +35,10 @@ CHARTS = {
         "by seed with 95% intervals. Where an arm does not get there, or does with its smallest size, there is none.",
     ),
     "training": ("While training", "Mean errors on training and validation images, of what was chosen. {cut}"),
-    "cost": ("What it costs", "Of the whole network, for one image. A larger mark has had more training images. {cut}"),
+    "cost": (
+        "What it costs",
+        "Parameters of the network, multiply-adds of an image; larger: more training images. {cut}",
+    ),
 }
 TABLES = {
     "comparisons": (
