@@ -3,12 +3,16 @@
 import os
 import platform
 import subprocess
+import warnings
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from cnn_constraints.settings import recorded_settings
 
 PACKAGES = (
     "cnn-constraints",
@@ -25,18 +29,29 @@ PACKAGES = (
 
 
 def describe_environment(arguments: list[str]) -> dict[str, Any]:
-    """The command, the time (UTC), versions of Python and packages, the devices and the bytes that each has, which decide
-    how many experiments are trained side by side, and the git commit of this checkout.
+    """The command, the time (UTC), versions of Python and packages, settings of JAX that change numbers, the devices and
+    the bytes that each has, which decide how many experiments are trained side by side, and the commit of this checkout.
     """
     return {
         "arguments": arguments,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "packages": versions(),
+        "settings": recorded_settings(),
         "platform": platform.platform(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "device_memory": device_memory(),
         "commit": _commit(),
     }
+
+
+def tell_other_settings(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warns where what goes on in a folder is computed under other settings than before, if those are known."""
+    if "settings" in before and "settings" in now:
+        for name in sorted({*before["settings"], *now["settings"]}):
+            then, today = (one["settings"].get(name, "unset") for one in (before, now))
+            if then != today:
+                told = f"{folder} was computed with {name} {then} and goes on with {today}"
+                warnings.warn(f"{told}: what is compared in it may differ by that alone.", stacklevel=2)
 
 
 def versions() -> dict[str, str | None]:

@@ -12,8 +12,21 @@ from typing import Any
 
 from filelock import FileLock
 
+from cnn_constraints.errors import InputError
+
 PARTIAL = ".partial"
 """Ends the name of what is being written, or was when its process was killed."""
+
+
+def local_path(given: str | Path) -> Path:
+    """A path as a shell takes it: ~ is the user's home. Raises InputError for an address, such as gs://bucket/runs."""
+    if address := re.match(r"[A-Za-z][\w+.-]+:/", str(given)):
+        raise InputError(
+            f"{str(given)!r} is no path of this machine, and {address[0]}/ is neither read nor written: name a "
+            f"local folder or file."
+        )
+    # "~nobody/runs" names nobody's home, and is a folder of that very name then, as in a shell.
+    return Path(os.path.expanduser(given))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from cnn_constraints.environment import device_memory
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Data, Experiment
 from cnn_constraints.resolve import Resolved, soft_constraints
+from cnn_constraints.settings import own_settings
 from cnn_constraints.training import soft_constraints as soft
 from cnn_constraints.training.ensemble import EVALUATION_CHUNK, Arrays
 from cnn_constraints.training.loop import Hyperparameters, Images, Standardisation, Task
@@ -61,6 +62,7 @@ class Group(NamedTuple):
         return self.least_memory + 4 * images * numbers * len(self.first.candidates)
 
 
+@own_settings()
 def plan(experiments: Iterable[Resolved], load: Callable[[Data], Dataset]) -> list[Group]:
     """Groups of experiments that differ only in what is an array to the program.
 
@@ -113,6 +115,7 @@ def build_task(experiment: Resolved, dataset: Dataset) -> Task:
     return Task(network, image_shape, training.optimizer, training.schedule, training.updates, asked, augmentation)
 
 
+@own_settings()
 def cost_of(experiment: Experiment, dataset: Dataset) -> Cost:
     """The cost of an experiment's network. Raises InputError where it does not fit the images."""
     image_shape = dataset.train.images.shape[1:]

@@ -1,13 +1,41 @@
-"""What the user's machine says: where data lies, where what is made once is kept, and on which devices JAX computes."""
+"""What the user's machine says: where data lies, where what is made once is kept, and on which devices JAX computes.
+
+What settings of JAX mean here: those of FIXED are not followed where experiments are computed, and that is told; those of
+RECORDED change numbers, are kept with a run, and told where they change; no other setting changes a number. A value that
+JAX refuses is a sentence.
+"""
 
 import contextlib
 import importlib
+import logging
 import os
 import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from cnn_constraints.errors import InputError
+from cnn_constraints.files import local_path
+
+FIXED = {
+    "enable_x64": False,
+    "debug_nans": False,
+    "debug_infs": False,
+    "numpy_rank_promotion": "allow",
+    "numpy_dtype_promotion": "standard",
+    "default_prng_impl": "threefry2x32",
+    "threefry_partitionable": True,
+    "legacy_prng_key": "allow",
+    "disable_jit": False,
+    "transfer_guard": "allow",
+}
+"""Settings of JAX without which an experiment is no more what its name says, a diverging candidate is an error, or Flax and
+Optax fail: the names of JAX's context managers, and the values that experiments are computed with.
+"""
+
+RECORDED = ("default_matmul_precision", "random_seed_offset")
+"""Settings of JAX that change numbers and are the user's to choose."""
 
 DATA_VARIABLE = "CNN_CONSTRAINTS_DATA"
 """Names a folder of original archives, for whoever has no network."""
@@ -20,8 +48,7 @@ def cache_folder() -> Path:
     """The folder that CNN_CONSTRAINTS_CACHE names; else `cnn_constraints` in $XDG_CACHE_HOME or in ~/.cache."""
     given = os.environ.get(CACHE_VARIABLE)
     if given:
-        # "~nobody/cache" names no folder, and is one of that very name then, as in a shell.
-        return Path(os.path.expanduser(given)).absolute()
+        return local_path(given).absolute()
     # An empty or relative value counts as none (XDG Base Directory Specification).
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "cnn_constraints"
@@ -52,6 +79,33 @@ def import_jax() -> ModuleType:
         raise InputError(f"JAX refuses an environment variable ({error}): mend or unset it.") from None
 
 
+@contextlib.contextmanager
+def fixed_settings() -> Iterator[None]:
+    """In this thread JAX computes with the FIXED settings. As a decorator too: of whatever computes experiments."""
+    jax = import_jax()
+    with contextlib.ExitStack() as stack:
+        for name, value in FIXED.items():
+            stack.enter_context(getattr(jax, name)(value))
+        yield
+
+
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """`fixed_settings`, for what users call: those that they have set otherwise are told."""
+    now = {name: getattr(import_jax().config, f"jax_{name}") for name in FIXED}
+    if others := [f"jax_{name}={now[name]}" for name, fixed in FIXED.items() if now[name] not in (fixed, None)]:
+        warnings.warn(f"Experiments are computed as without {', '.join(others)}: see docs/running.md.", stacklevel=2)
+    with fixed_settings():
+        yield
+
+
+def recorded_settings() -> dict[str, str]:
+    """Those of RECORDED, and the flags of XLA, that are set."""
+    config = import_jax().config
+    found = {f"jax_{name}": getattr(config, f"jax_{name}", None) for name in RECORDED}
+    return {name: str(value) for name, value in (found | {"XLA_FLAGS": os.environ.get("XLA_FLAGS")}).items() if value}
+
+
 def keep_compiled_programs() -> None:
     """Compiled programs are kept on disk, so that one is compiled once a machine and not once a process.
 
@@ -62,6 +116,26 @@ def keep_compiled_programs() -> None:
     make_cache_folder(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    compiler = logging.getLogger("jax._src.compiler")
+    if not any(isinstance(known, RemoveDamaged) for known in compiler.filters):
+        compiler.addFilter(RemoveDamaged(folder, compiler.getEffectiveLevel()))
+        compiler.setLevel(logging.DEBUG)
+
+
+class RemoveDamaged(logging.Filter):
+    """Removes a program from the folder that JAX misses although it is there, so damaged: JAX overwrites no file, and would
+    compile it anew for ever. Only JAX's log tells which file that is. Nothing else is logged than was at this level before.
+    """
+
+    def __init__(self, folder: Path, level: int) -> None:
+        super().__init__()
+        self._folder, self._level = folder, level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is logged."""
+        if str(record.msg).startswith("PERSISTENT COMPILATION CACHE MISS") and isinstance(record.args, tuple):
+            (self._folder / f"{record.args[-1]}-cache").unlink(missing_ok=True)
+        return record.levelno >= self._level
 
 
 def prepare_jax() -> None:

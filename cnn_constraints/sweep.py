@@ -21,9 +21,10 @@ from cnn_constraints.executors.local import CHECKPOINT_EVERY, LocalExecutor
 from cnn_constraints.executors.progress import ProgressBar, describe
 from cnn_constraints.executors.ray import RayExecutor, RaySettings
 from cnn_constraints.experiment import Experiment
+from cnn_constraints.files import local_path
 from cnn_constraints.plan import Group, plan
 from cnn_constraints.resolve import Resolved, resolve
-from cnn_constraints.settings import prepare_jax
+from cnn_constraints.settings import own_settings, prepare_jax
 from cnn_constraints.store import RunFolder
 from cnn_constraints.training.records import Evaluation, Finished
 
@@ -60,6 +61,7 @@ class Ran(NamedTuple):
     seconds: float
 
 
+@own_settings()
 def run(
     experiments: Iterable[Experiment] | Experiment,
     folder: str | Path,
@@ -90,7 +92,7 @@ def run(
         # Accelerators belong to the workers: a driver that only looks at one takes its memory.
         jax.config.update("jax_platforms", "cpu")
     prepare_jax()
-    load, folder = Datasets(), Path(folder)
+    load, folder = Datasets(), local_path(folder)
     resolved = resolve([experiments] if isinstance(experiments, Experiment) else experiments)
     groups = plan(resolved, load)
     left = without(groups, store.finished(folder, keep_weights))

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cnn_constraints.errors import InputError
-from cnn_constraints.settings import prepare_jax
+from cnn_constraints.settings import own_settings, prepare_jax
 from experiments.entry import entry_point, parse_flags
 
 Cell = Literal["dense", "shared", "local", "conv"]
@@ -192,6 +192,7 @@ def main(arguments: list[str]) -> None:
         raise KeyboardInterrupt("the same command measures everything anew.") from None
 
 
+@own_settings()
 def measure_and_print(suite: Suite) -> None:
     """Check a suite, and run it. Raises InputError for what cannot be measured."""
     prepare_jax()

@@ -1,6 +1,7 @@
 """What all commands share: flags from a dataclass, one sentence and exit code 2 for bad input, and how a command ends."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -8,11 +9,13 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import tyro
 
 from cnn_constraints.errors import InputError
+from cnn_constraints.files import local_path
 
 T = TypeVar("T")
 
@@ -25,12 +28,20 @@ AGAIN_AFTER = 0.05
 
 
 def parse_flags(command: type[T], arguments: list[str], description: str | None, **options: Any) -> T:
-    """The command line of a dataclass. description: the module's docstring, which ends in examples. Bad flags end in tyro's
-    own message and exit code 2.
+    """The command line of a dataclass, whose paths are local ones. description: the module's docstring, which ends in
+    examples. Bad flags end in tyro's own message and exit code 2. Raises InputError as `local_path`.
     """
     # A flag that is off by default needs no second one that turns it off.
     config = (tyro.conf.FlagCreatePairsOff,)
-    return tyro.cli(command, args=arguments, description=description, config=config, **options)
+    parsed: Any = tyro.cli(command, args=arguments, description=description, config=config, **options)
+    own = {field.name: _local(getattr(parsed, field.name)) for field in dataclasses.fields(parsed)}
+    return dataclasses.replace(parsed, **own)
+
+
+def _local(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_local, value))
+    return local_path(value) if isinstance(value, Path) else value
 
 
 def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:

@@ -20,6 +20,7 @@ from typing import Literal
 import tyro
 
 from cnn_constraints.errors import InputError
+from cnn_constraints.settings import import_jax
 from experiments.entry import entry_point, parse_flags
 
 
@@ -42,6 +43,7 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Report runs or a folder of claims. Raises InputError before anything is written."""
     command = parse_flags(Command, arguments, __doc__, prog="python -m experiments.report")
+    import_jax()
     from cnn_constraints.claims.records import CLAIMS_FILE
     from cnn_constraints.report.terminal import PAGE, make_folder, print_as, report_claims, report_runs
 

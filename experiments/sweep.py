@@ -32,6 +32,7 @@ import tyro
 from cnn_constraints.config_file import Sweep, load_config, sweep_of, try_config
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import PLACES, Axis, Experiment, axis, flat, get, replace, require_sections
+from cnn_constraints.files import local_path
 from cnn_constraints.grid import parse_axis
 from cnn_constraints.settings import import_jax, prepare_jax
 from experiments.entry import entry_point, nothing_but_errors, parse_flags
@@ -129,7 +130,7 @@ def main(arguments: list[str]) -> None:
 def parse(arguments: list[str]) -> Request:
     """Run the config file and read the flags, whose defaults are its values. Raises InputError for a bad config."""
     base, get_sweep = Experiment(), lambda base: [base]
-    path = Path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
+    path = local_path(arguments[0]) if arguments and not arguments[0].startswith("-") else None
     if path and not path.is_dir():
         module = load_config(path)
         base, get_sweep = try_config(path, module.get_config), getattr(module, "get_sweep", get_sweep)

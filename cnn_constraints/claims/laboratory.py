@@ -16,6 +16,7 @@ from cnn_constraints.data.datasets import build_dataset
 from cnn_constraints.data.sources import digest
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Data, Experiment
+from cnn_constraints.settings import own_settings
 from cnn_constraints.sweep import run
 
 
@@ -29,6 +30,7 @@ class Session:
     images: Mapping[str, Data]
     arguments: list[str]
 
+    @own_settings()
     def settle(self, name: str, known: Record | None) -> tuple[Record, pandas.DataFrame | None]:
         """The record of a claim and, where it was measured now, the curves it comes from.
 

@@ -14,6 +14,7 @@ from typing import Any
 import pandas
 
 from cnn_constraints.claims.claim import CURVE_COLUMNS, VERDICTS, Claim
+from cnn_constraints.environment import tell_other_settings
 from cnn_constraints.errors import InputError, input_error
 from cnn_constraints.files import atomic_write, foreign_entry, locked, write_json
 from cnn_constraints.statistics import Interval
@@ -87,6 +88,7 @@ def open_folder(folder: Path, tier: str, entropy: int, environment: Mapping[str,
     if (content["tier"], content["entropy"]) != (tier, entropy):
         was = f"of tier {content['tier']} and seed {content['entropy']}, not of {tier} and {entropy}"
         raise InputError(f"{path} is {was}: choose another --output.")
+    tell_other_settings(folder, content["environment"], environment)
     return content["claims"]
 
 

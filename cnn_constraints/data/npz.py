@@ -1,7 +1,6 @@
 """Images of one's own as arrays in an .npz file, as `numpy.savez` writes it."""
 
 import contextlib
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import numpy as np
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.errors import InputError, input_error, unknown_name
 from cnn_constraints.files import digest as digest_of
+from cnn_constraints.files import local_path
 
 NAMES = ("images", "labels", "test_images", "test_labels")
 
@@ -66,7 +66,7 @@ def _reading(file: str | Path) -> contextlib.AbstractContextManager[None]:
 
 
 def _place(file: str | Path) -> Path:
-    path = Path(os.path.expanduser(file))
+    path = local_path(file)
     # Of a pipe there is nothing to read twice.
     if not path.is_file():
         raise InputError(f"There is no data file {str(file)!r}: name an .npz file that exists.")

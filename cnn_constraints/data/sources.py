@@ -14,7 +14,7 @@ from cnn_constraints.data.archives import load_archives
 from cnn_constraints.data.npz import load_npz
 from cnn_constraints.data.tasks import TASKS
 from cnn_constraints.errors import InputError
-from cnn_constraints.files import digest_of_all
+from cnn_constraints.files import digest_of_all, local_path
 from cnn_constraints.settings import DATA_VARIABLE
 
 DIGITS_TEST_PER_CLASS = 40
@@ -87,7 +87,7 @@ def reduce_images(dataset: Dataset, side: int) -> Dataset:
 
 
 def _existing(folder: str | Path, origin: str = "") -> Path:
-    path = Path(os.path.expanduser(folder))
+    path = local_path(folder)
     with errors.input_error(f"The data folder {str(folder)!r}{origin} cannot be used", "name another."):
         if not (str(folder) and path.is_dir()):
             raise InputError(f"There is no data folder {str(folder)!r}{origin}: name a folder that exists.")

@@ -20,7 +20,7 @@ from cnn_constraints.environment import device_memory, machine_memory
 from cnn_constraints.experiment import Data
 from cnn_constraints.plan import Group, as_arrays, build_arrays
 from cnn_constraints.resolve import Resolved
-from cnn_constraints.settings import cores
+from cnn_constraints.settings import cores, fixed_settings
 from cnn_constraints.store import Checkpoint, Checkpoints, weights
 from cnn_constraints.training import ensemble, tuning
 from cnn_constraints.training.ensemble import Arrays, Program, State
@@ -257,7 +257,7 @@ class LocalExecutor:
             arrays = jax.tree.map(repeat, build_arrays(group.first, dataset))
             splits = Images(*dataset.train), Images(*dataset.test)
             self._progress.compiling(group)
-            with jax.default_matmul_precision(precision):
+            with fixed_settings(), jax.default_matmul_precision(precision):
                 program = ensemble.compile_program(group.task, arrays, *splits, group.first.training.evaluate_every)
             self._progress.compiled(group)
             return program

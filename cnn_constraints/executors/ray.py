@@ -22,7 +22,7 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.executors.local import LocalExecutor, Progress, experiments_at_once
 from cnn_constraints.experiment import Data
 from cnn_constraints.plan import Group
-from cnn_constraints.settings import cores, keep_compiled_programs
+from cnn_constraints.settings import cores, keep_compiled_programs, own_settings
 from cnn_constraints.training.records import Finished
 
 LOSSES = 4
@@ -174,6 +174,7 @@ class RayExecutor:
         return min(by_cpus, int(whole.get("GPU", 0) / self._gpus)) if self._gpus else by_cpus
 
 
+@own_settings()
 def train(
     group: Group, dataset: Dataset, driver: dict[str, str | None], on_gpu: bool, keep_weights: bool
 ) -> tuple[list[Finished], int]:

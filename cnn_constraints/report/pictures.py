@@ -23,6 +23,7 @@ from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.report.figures import RULES, STYLES, error_bars
 from cnn_constraints.report.mistakes import plot_mistakes
 from cnn_constraints.report.trained_cells import CHANNELS, DELTA, STRONGER, Learned, TrainedCells, field, layers_of_run
+from cnn_constraints.settings import own_settings
 from cnn_constraints.statistics import mean_interval
 
 CELLS = tuple(STRONGER)
@@ -162,6 +163,7 @@ EXACT = {picture.__name__: picture for picture in (tie_tables, megapixel_ladder,
 """The others."""
 
 
+@own_settings()
 def of_run(name: str, folder: Path) -> Figure:
     """A picture of networks that a run has kept: receptive_fields, or the mistakes of the one that is best on validation
     data. Raises InputError as `store.load`.
@@ -179,6 +181,7 @@ OF_RUN = ("receptive_fields", "mistakes")
 """Pictures of the networks of a run."""
 
 
+@own_settings()
 def draw(name: str, learned: TrainedCells | None) -> Figure:
     """The picture of that name. learned: not needed for what is EXACT."""
     with matplotlib.rc_context(RULES):

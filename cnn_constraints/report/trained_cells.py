@@ -21,6 +21,7 @@ from cnn_constraints.functional import Layer, canonical_parameters
 from cnn_constraints.network import layer_name, stored_layers
 from cnn_constraints.plan import Group, build_arrays, plan, to_device
 from cnn_constraints.resolve import resolve
+from cnn_constraints.settings import own_settings
 from cnn_constraints.training import ensemble, loop
 from cnn_constraints.training.soft_constraints import violations
 
@@ -49,6 +50,7 @@ class TrainedCells(NamedTuple):
     distances: pandas.DataFrame
 
 
+@own_settings()
 def train_cells(
     source: str, say: Callable[[str], None], seeds: Sequence[int] = SEEDS, updates: int = UPDATES
 ) -> TrainedCells:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from cnn_constraints.environment import tell_other_settings
 from cnn_constraints.errors import InputError, input_error, nearest_name
 from cnn_constraints.experiment import Experiment, flatten, replace, to_json
 from cnn_constraints.files import PARTIAL, digest, foreign_entry, locked, write_json
@@ -108,9 +109,11 @@ def open_run(
     with _changing(folder):
         known = read_config(folder)["experiments"] if (folder / "config.json").exists() else {}
         known |= {experiment.name: to_json(experiment) for experiment in experiments}
-        attempts = [*read_attempts(folder), dict(environment)]
+        attempts = read_attempts(folder)
+        if attempts:
+            tell_other_settings(folder, attempts[-1], environment)
         _write(folder / "config.json", {"format": FORMAT, "experiments": known})
-        _write(folder / "environment.json", attempts)
+        _write(folder / "environment.json", [*attempts, dict(environment)])
         return RunFolder(folder, with_weights, _mend(folder, with_weights))
 
 
@@ -154,7 +157,10 @@ def read_attempts(folder: Path) -> list[Any]:
     """
     path = folder / "environment.json"
     attempts = _read(path, list) if path.exists() else []
-    if not all(isinstance(one, dict) and isinstance(one.get("packages", {}), dict) for one in attempts):
+    parts_of = ("packages", "settings")
+    if not all(
+        isinstance(one, dict) and all(isinstance(one.get(part, {}), dict) for part in parts_of) for one in attempts
+    ):
         raise InputError(f"{path} is damaged: {REMEDY}")
     return attempts
 

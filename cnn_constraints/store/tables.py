@@ -9,6 +9,7 @@ import pyarrow.compute as compute
 
 from cnn_constraints.errors import InputError, find
 from cnn_constraints.experiment import DEFAULTS, flatten
+from cnn_constraints.files import local_path
 from cnn_constraints.store import parts
 from cnn_constraints.store.folder import read_config, read_parts
 from cnn_constraints.training.records import Evaluation, Finished, Result
@@ -25,7 +26,7 @@ def read(folder: str | Path, event: str = "result") -> pandas.DataFrame:
     missing, damaged, altered or of another format.
     """
     columns = find("event", event, EVENTS)
-    folder = Path(folder)
+    folder = local_path(folder)
     configs = read_config(folder)["experiments"]
     found = rows(folder, list(configs))
     table = _numbers(columns(found))

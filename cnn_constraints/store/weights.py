@@ -24,8 +24,10 @@ from cnn_constraints.architecture import build_network
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.errors import InputError, nearest_name
 from cnn_constraints.experiment import DEFAULTS, Experiment, flat, flatten, replace
+from cnn_constraints.files import local_path
 from cnn_constraints.network import AnyNetwork, Network, canonical_network
 from cnn_constraints.resolve import resolve
+from cnn_constraints.settings import own_settings
 from cnn_constraints.store import parts
 from cnn_constraints.store.folder import read_config
 from cnn_constraints.store.tables import rows
@@ -79,13 +81,14 @@ def pack(
     return safetensors.numpy.save(arrays, {"network": json.dumps(described, sort_keys=True)})
 
 
+@own_settings()
 def load(folder: str | Path, experiment: str | Experiment) -> Trained:
     """The network that an experiment of a run folder has chosen, by its name (the column `experiment` of `read`) or itself.
 
     Raises InputError where the run has no such experiment or has not kept its weights, and, naming the file, where that is
     missing, truncated or altered.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     name = experiment if isinstance(experiment, str) else resolve([experiment])[0].name
     known = read_config(folder)["experiments"]
     if name not in known:
@@ -106,6 +109,7 @@ def load(folder: str | Path, experiment: str | Experiment) -> Trained:
     return _read(path)
 
 
+@own_settings()
 def predict(
     trained: Trained,
     images: UInt8[np.ndarray, "examples height width channels"] | Float[np.ndarray, "examples height width channels"],
