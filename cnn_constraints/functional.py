@@ -92,7 +92,7 @@ def initialisers(layer: Layer) -> dict[str, Callable[[jax.Array], jax.Array]]:
     """
     deviation = _initial_deviation(layer)
     shape = (layer.in_channels, len(deviation), layer.out_channels * (layer.rank or 1))
-    found: dict[str, Callable] = {"weights": lambda key: draw_normal(key, shape) * deviation[:, None]}
+    found: dict[str, Callable] = {"weights": lambda key: draw_normal(key, shape) * deviation[None, :, None]}
     if (rank := layer.rank) is not None:
         found["combining"] = lambda key: jnp.full((rank, *layer.sites), 1 / math.sqrt(rank), jnp.float32)
     if layer.bias is not None:

@@ -117,25 +117,18 @@ def keep_compiled_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     compiler = logging.getLogger("jax._src.compiler")
-    if not any(isinstance(known, RemoveDamaged) for known in compiler.filters):
-        compiler.addFilter(RemoveDamaged(folder, compiler.getEffectiveLevel()))
-        compiler.setLevel(logging.DEBUG)
+    compiler.addFilter(_remove_damaged)
+    compiler.setLevel(logging.DEBUG)
 
 
-class RemoveDamaged(logging.Filter):
-    """Removes a program from the folder that JAX misses although it is there, so damaged: JAX overwrites no file, and would
-    compile it anew for ever. Only JAX's log tells which file that is. Nothing else is logged than was at this level before.
+def _remove_damaged(record: logging.LogRecord) -> bool:
+    """Removes a program that JAX misses although its file is there, so damaged: JAX overwrites no file, and would compile
+    it anew for ever. Its log alone tells which file that is, and then says no more than it did.
     """
-
-    def __init__(self, folder: Path, level: int) -> None:
-        super().__init__()
-        self._folder, self._level = folder, level
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is logged."""
-        if str(record.msg).startswith("PERSISTENT COMPILATION CACHE MISS") and isinstance(record.args, tuple):
-            (self._folder / f"{record.args[-1]}-cache").unlink(missing_ok=True)
-        return record.levelno >= self._level
+    folder = import_jax().config.jax_compilation_cache_dir
+    if folder and str(record.msg).startswith("PERSISTENT COMPILATION CACHE MISS") and isinstance(record.args, tuple):
+        Path(folder, f"{record.args[-1]}-cache").unlink(missing_ok=True)
+    return record.levelno >= logging.getLogger("jax").getEffectiveLevel()
 
 
 def prepare_jax() -> None:

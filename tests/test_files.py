@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cnn_constraints.files import atomic_write
+from cnn_constraints.errors import InputError
+from cnn_constraints.files import atomic_write, local_path
 from cnn_constraints.settings import CACHE_VARIABLE, cache_folder
 
 
@@ -45,3 +46,13 @@ def test_the_cache_lies_where_the_user_or_the_machine_says_or_at_home(ours, xdg,
     for variable, value in {"HOME": str(Path("home").absolute()), CACHE_VARIABLE: ours, "XDG_CACHE_HOME": xdg}.items():
         monkeypatch.delenv(variable, raising=False) if value is None else monkeypatch.setenv(variable, value)
     assert cache_folder() == Path(folder).absolute()
+
+
+def test_a_path_is_taken_as_in_a_shell_and_an_address_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given, path in {"~/runs": tmp_path / "runs", "~": tmp_path, "a:b/c": "a:b/c", "~no one/x": "~no one/x"}.items():
+        assert local_path(given) == local_path(Path(given)) == Path(path)
+    for address in ("gs://bucket/runs", "s3://bucket", "hdfs://host:1/x", "file:///runs", "abfs+x://y/z"):
+        for given in (address, Path(address)):
+            with pytest.raises(InputError, match=f"^{str(given)!r} is no path of this machine".replace("+", r"\+")):
+                local_path(given)

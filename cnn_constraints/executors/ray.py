@@ -22,7 +22,7 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.executors.local import LocalExecutor, Progress, experiments_at_once
 from cnn_constraints.experiment import Data
 from cnn_constraints.plan import Group
-from cnn_constraints.settings import cores, keep_compiled_programs, own_settings
+from cnn_constraints.settings import cores, keep_compiled_programs, own_settings, recorded_settings
 from cnn_constraints.training.records import Finished
 
 LOSSES = 4
@@ -91,12 +91,14 @@ class RayExecutor:
         tasks = (task for group in groups for task in self._cut(group))
         # Two devices at least: no number may depend on how many there are.
         on_cpu = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(max(2, self._cpus))}
+        # What changes numbers is the driver's everywhere.
+        settings = {name.upper(): value for name, value in recorded_settings().items()}
         remote = self._ray.remote(train).options(
             num_cpus=self._cpus,
             num_gpus=self._gpus,
             max_retries=LOSSES,
             scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": {} if self._gpus else on_cpu},
+            runtime_env={"env_vars": settings if self._gpus else settings | on_cpu},
         )
         running: dict[Any, Group] = {}
         try:

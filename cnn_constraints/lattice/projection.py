@@ -88,14 +88,14 @@ def class_sums(weights: OtherFreeWeights, classes: Classes) -> FreeWeights:
 
 def class_means(weights: OtherFreeWeights, classes: Classes) -> FreeWeights:
     """The weights of the stronger constraint whose W is nearest: `project . expand`, without W."""
-    pairs = classes.pairs.astype(weights.dtype)[:, None]
-    members = np.bincount(classes.of_weight, classes.pairs, minlength=classes.count + 1)[: classes.count, None]
+    pairs = classes.pairs.astype(weights.dtype)[None, :, None]
+    members = np.bincount(classes.of_weight, classes.pairs, minlength=classes.count + 1)[None, : classes.count, None]
     return class_sums(weights * pairs, classes) / jnp.asarray(members, weights.dtype)
 
 
 def excess(weights: OtherFreeWeights, classes: Classes) -> OtherFreeWeights:
     """What the stronger constraint does not allow: half the gradient of ||W - P W||^2, P the projection onto it."""
-    pairs = classes.pairs.astype(weights.dtype)[:, None]
+    pairs = classes.pairs.astype(weights.dtype)[None, :, None]
     return (weights - spread(class_means(weights, classes), classes)) * pairs
 
 

@@ -150,7 +150,7 @@ def violations(network: AnyNetwork, soft: SoftConstraints, parameters: Any) -> d
         distance = norm = 0.0
         for number, layer in enumerate(stored_layers(network)):
             weights, classes = parameters[layer_name(number)]["weights"], _classes(stronger, layer)
-            pairs = classes.pairs.astype(weights.dtype)[:, None]
+            pairs = classes.pairs.astype(weights.dtype)[None, :, None]
             distance += (projection.excess(weights, classes) ** 2 / pairs).sum()
             norm += (weights**2 * pairs).sum()
         return jnp.sqrt(distance / jnp.where(norm > 0, norm, 1))

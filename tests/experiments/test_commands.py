@@ -414,6 +414,22 @@ BAD_COMMANDS = {
     "sweep config.py --data.n-train 2000": "the training split has",
     "sweep config.py --data.source mnist --data.folder nowhere": "'nowhere'",
     "report runs/none": "There is no run folder runs/none",
+    **dict.fromkeys(
+        (
+            "sweep gs://bucket/config.py",
+            "sweep config.py --output=gs://bucket/run",
+            "sweep config.py --data.source arrays --data.file gs://bucket/x.npz",
+            "sweep config.py --data.source folder --data.folder gs://bucket/x",
+            "report gs://bucket/run",
+            "report . gs://bucket/run",
+            "report . --figures gs://bucket/run",
+            "claims reach --output gs://bucket/run",
+            "pictures tie_tables --output gs://bucket/run",
+            "pictures mistakes --run gs://bucket/run",
+            "benchmark layers --output gs://bucket/run",
+        ),
+        "is no path of this machine, and gs:// is neither read nor written",
+    ),
     "report .": "is not a run folder",
     "pictures mistakes": "mistakes can be drawn with --run alone",
     "pictures drift --run runs/none": "drift can be drawn without --run: choose from receptive_fields, mistakes",
@@ -459,6 +475,7 @@ BAD_ENVIRONMENTS = {
     ("JAX_PLATFORMS", "abacus"): "JAX_PLATFORMS is 'abacus'",
     ("JAX_NUM_CPU_DEVICES", "0"): "JAX_NUM_CPU_DEVICES is 0",
     ("JAX_NUM_CPU_DEVICES", "many"): "JAX refuses an environment variable",
+    ("JAX_NUMPY_RANK_PROMOTION", "wrong"): "JAX refuses an environment variable",
     ("CNN_CONSTRAINTS_CACHE", "config.py/cache"): "The cache folder",
 }
 
