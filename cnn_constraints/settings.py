@@ -26,7 +26,6 @@ FIXED = {
     "numpy_dtype_promotion": "standard",
     "default_prng_impl": "threefry2x32",
     "threefry_partitionable": True,
-    "legacy_prng_key": "allow",
     "disable_jit": False,
     "transfer_guard": "allow",
 }
