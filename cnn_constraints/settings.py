@@ -6,6 +6,7 @@ JAX refuses is a sentence.
 """
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -93,9 +94,15 @@ def own_settings() -> Iterator[None]:
     """`fixed_settings`, for what users call: those that they have set otherwise are told."""
     now = {name: getattr(import_jax().config, f"jax_{name}") for name in FIXED}
     if others := [f"jax_{name}={now[name]}" for name, fixed in FIXED.items() if now[name] not in (fixed, None)]:
-        warnings.warn(f"Experiments are computed as without {', '.join(others)}: see docs/running.md.", stacklevel=2)
+        tell_once(f"Experiments are computed as without {', '.join(others)}: see docs/running.md.")
     with fixed_settings():
         yield
+
+
+@functools.cache
+def tell_once(sentence: str) -> None:
+    """A warning, of which Python would lose count."""
+    warnings.warn(sentence, stacklevel=3)
 
 
 def recorded_settings() -> dict[str, str]:

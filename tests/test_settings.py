@@ -56,6 +56,7 @@ pytestmark = pytest.mark.usefixtures("settings_come_back", "without_shapes")
 @pytest.fixture
 def settings_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Those of JAX that are set here; and compiled programs go into a folder of the test."""
+    settings.tell_once.cache_clear()
     monkeypatch.setenv(settings.CACHE_VARIABLE, str(tmp_path / "cache"))
     names = [*ODD, *HARMLESS, *RECORDED, "compilation_cache_dir", "persistent_cache_min_compile_time_secs"]
     before = {name: getattr(jax.config, f"jax_{name}") for name in names}
