@@ -8,13 +8,14 @@ JAX refuses is a sentence.
 import contextlib
 import functools
 import importlib
-import logging
 import os
+import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from cnn_constraints.errors import InputError
 from cnn_constraints.files import local_path
@@ -122,19 +123,25 @@ def keep_compiled_programs() -> None:
     make_cache_folder(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    compiler = logging.getLogger("jax._src.compiler")
-    compiler.addFilter(_remove_damaged)
-    compiler.setLevel(logging.DEBUG)
 
 
-def _remove_damaged(record: logging.LogRecord) -> bool:
-    """Removes a program that JAX misses although its file is there, so damaged: JAX overwrites no file, and would compile
-    it anew for ever. Its log alone tells which file that is, and then says no more than it did.
+def compile_lowered(lowered: Any, options: Mapping[str, str | bool] | None = None) -> Any:
+    """What `lowered.compile` gives, a program that JAX has lowered. Damaged files are removed from the cache with all that
+    are beside them: JAX names none and overwrites none, and would compile what it cannot read anew for ever.
     """
-    folder = import_jax().config.jax_compilation_cache_dir
-    if folder and str(record.msg).startswith("PERSISTENT COMPILATION CACHE MISS") and isinstance(record.args, tuple):
-        Path(folder, f"{record.args[-1]}-cache").unlink(missing_ok=True)
-    return record.levelno >= logging.getLogger("jax").getEffectiveLevel()
+    jax = import_jax()
+    folder, before = cache_folder() / "compiled", jax.config.jax_raise_persistent_cache_errors
+    if jax.config.jax_compilation_cache_dir == str(folder):
+        jax.config.update("jax_raise_persistent_cache_errors", True)
+        try:
+            return lowered.compile(options)
+        except Exception as error:  # of many types; what is not the cache's fails below once more
+            tell_once(f"Compiled programs in {str(folder)!r} are compiled anew, since one is damaged ({error}).")
+            shutil.rmtree(folder, ignore_errors=True)
+            make_cache_folder(folder)
+        finally:
+            jax.config.update("jax_raise_persistent_cache_errors", before)
+    return lowered.compile(options)
 
 
 def prepare_jax() -> None:

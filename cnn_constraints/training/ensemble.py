@@ -17,6 +17,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt32
 
+from cnn_constraints.settings import compile_lowered
 from cnn_constraints.training import candidates as kinds
 from cnn_constraints.training import loop, soft_constraints
 from cnn_constraints.training.candidates import Candidates, Unrolled
@@ -117,7 +118,7 @@ def compile_program(
         spread = jax.shard_map(_for_each(function), mesh=devices, in_specs=specs, out_specs=SPREAD, check_vma=False)
         shardings = tuple(NamedSharding(devices, spec) for spec in specs)
         lowered = jax.jit(spread, in_shardings=shardings, **options).lower(*shapes)
-        return lowered.compile(one_thread if jax.default_backend() == "cpu" else None)
+        return compile_lowered(lowered, one_thread if jax.default_backend() == "cpu" else None)
 
     of_start, start = (arrays.seed, arrays.hyperparameters), partial(_start, task, kind)
     candidates = jax.eval_shape(jax.vmap(start), *of_start)
