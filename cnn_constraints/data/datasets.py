@@ -1,36 +1,70 @@
 """The images of a config: read or drawn, made smaller, placed in a frame, and after the intervention."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
 from cnn_constraints.arrays import Dataset, Split
-from cnn_constraints.data import sources
-from cnn_constraints.data.interventions import intervene, place_in_frame
+from cnn_constraints.data import checks, sources
+from cnn_constraints.data.interventions import intervene, place_in_frame, strength_of
+from cnn_constraints.data.memory import aligned
+from cnn_constraints.environment import machine_memory
+from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Data
-
-ALIGNMENT = 64
-"""Bytes that divide the address of whatever JAX does not copy."""
 
 
 def build_dataset(data: Data) -> Dataset:
-    """Raises InputError for data that cannot be read."""
-    loaded = sources.load(data.source, data.folder, data.size, data.file)
-    dataset = sources.reduce_images(loaded, data.reduce)
+    """Raises InputError for data that cannot be read, are no data set or do not fit the memory, and for an intervention
+    that changes nothing.
+    """
+    own = data.file or data.folder if data.source in ("arrays", "folder") else None
+    maker = repr(str(own)) if own else f"The data source {data.source!r}"
+    try:
+        return _build(data, maker)
+    except MemoryError as error:
+        raise InputError(
+            f"{maker} holds more images than fit into memory ({error or 'none is left'}), of which this process may have "
+            f"{machine_memory():,} bytes: make them fewer or smaller, or give it more."
+        ) from None
+
+
+def _build(data: Data, maker: str) -> Dataset:
+    dataset = checks.checked(sources.load(data.source, data.folder, data.size, data.file), maker)
+    checks.check_images(dataset, maker)
+    dataset = sources.reduce_images(dataset, data.reduce)
     if data.frame is not None:
         dataset = place_in_frame(dataset, data.frame)
-    dataset = intervene(dataset, data.intervention, data.strength)
-    train, test = (Split(*map(aligned, split)) for split in (dataset.train, dataset.test))
-    return dataset._replace(train=train, test=test)
+    if data.intervention != "none":
+        dataset = _intervened(dataset, data)
+    arrays = [*dataset.train, *dataset.test]
+    name, classes = dataset.name, dataset.classes
+    del dataset
+    # One by one, so that only one of them is there twice.
+    train_images, train_labels, test_images, test_labels = (aligned(arrays.pop(0)) for _ in range(4))
+    return Dataset(name, Split(train_images, train_labels), Split(test_images, test_labels), classes)
 
 
-def aligned(array: np.ndarray) -> np.ndarray:
-    """The same numbers, where every device of a CPU can read them in place: else JAX copies them once for each."""
-    memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
+def _intervened(dataset: Dataset, data: Data) -> Dataset:
+    before = _fingerprint(dataset)
+    maker = f"The data set after data.intervention {data.intervention}"
+    changed = checks.checked(intervene(dataset, data.intervention, data.strength), maker)
+    # A sweep over strengths may begin at 0.
+    if data.strength != 0 and _fingerprint(changed) == before:
+        _, height, width, _ = dataset.train.images.shape
+        strength = strength_of(data.intervention, data.strength)
+        told = "" if strength is None else f" with data.strength {strength}"
+        raise InputError(
+            f"data.intervention {data.intervention}{told} changes nothing in images of {height} x {width}: leave it "
+            f"out, or give it larger images" + (" or a greater strength." if told else ".")
+        )
+    return changed
+
+
+def _fingerprint(dataset: Dataset) -> list[tuple]:
+    """What tells whether an intervention has changed anything, be it in place."""
+    arrays = [np.ascontiguousarray(array) for array in (*dataset.train, *dataset.test)]
+    return [(array.shape, hashlib.sha256(array.data).digest()) for array in arrays]
 
 
 def images_of(data: Data) -> Data:
@@ -45,7 +79,7 @@ class Datasets:
         self._known: dict[Data, Dataset] = {}
 
     def __call__(self, data: Data) -> Dataset:
-        """The data set of a config. Raises InputError for data that cannot be read."""
+        """The data set of a config. Raises InputError as `build_dataset`."""
         images = images_of(data)
         if images not in self._known:
             self._known[images] = build_dataset(data)

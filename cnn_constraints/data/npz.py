@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.data.checks import checked_split
+from cnn_constraints.data.memory import rows
 from cnn_constraints.errors import InputError, input_error, unknown_name
 from cnn_constraints.files import digest as digest_of
 from cnn_constraints.files import local_path
@@ -23,36 +25,32 @@ def load_npz(file: Path | None) -> Dataset:
     """The arrays `images` (uint8, 0 to 255, or floats), examples x height x width, or x channels, and `labels`, 0 to
     classes - 1, of a file; and `test_images` and `test_labels`, or in their place a fifth of the images of every class.
 
-    Raises InputError where there is no such file, where it cannot be read or would need Python objects to be loaded, and
-    where an array is missing, unknown, not of such a shape and type, or not finite.
+    Raises InputError where there is no such file, where it cannot be read or would need Python objects to be loaded, where
+    an array is missing or unknown, and where without test images a class has a single image.
     """
     if file is None:
         raise InputError(
             "The data source 'arrays' needs an .npz file of images and labels: give its path as data.file."
         )
     arrays = _read(file)
-    train = _split(file, arrays, *NAMES[:2])
-    counts = np.bincount(train.labels)
-    if len(counts) < 2 or not counts.all():
-        raise InputError(
-            f"{str(file)!r} has the labels {', '.join(map(str, np.flatnonzero(counts)[:20]))}: classes are numbered from 0 "
-            f"without a gap, and there are at least two."
-        )
+    classes, counts = np.unique(arrays["labels"], return_counts=True)
+    train = _split(arrays, *NAMES[:2])
     if set(arrays) == set(NAMES):
-        test = _split(file, arrays, *NAMES[2:], classes=len(counts))
-        if (test.images.shape[1:], test.images.dtype) != (train.images.shape[1:], train.images.dtype):
-            raise InputError(
-                f"{str(file)!r} has images {_described(train.images)} and test_images {_described(test.images)}: they must "
-                f"be alike but for their number."
-            )
-    elif counts.min() < 2:
-        raise InputError(
-            f"{str(file)!r} has one image of class {counts.argmin()} and no test_images: give it two or more, one of which "
-            f"is tested, or give test_images and test_labels."
-        )
+        test = _split(arrays, *NAMES[2:])
     else:
+        train = checked_split(train, len(classes), f"{str(file)!r} has")
+        if counts.min() < 2:
+            raise InputError(
+                f"{str(file)!r} has one image of class {classes[counts.argmin()]} and no test_images: give it two or more, "
+                f"one of which is tested, or give test_images and test_labels."
+            )
         train, test = _without_test(train)
-    return Dataset("arrays", train, test, tuple(map(str, range(len(counts)))))
+    return Dataset("arrays", train, test, tuple(map(str, range(len(classes)))))
+
+
+def _split(arrays: Mapping[str, np.ndarray], of_images: str, of_labels: str) -> Split:
+    images = arrays[of_images]
+    return Split(images[..., None] if images.ndim == 3 else images, arrays[of_labels])
 
 
 def digest(file: str | Path) -> str:
@@ -82,7 +80,7 @@ def _read(file: Path) -> Mapping[str, np.ndarray]:
             # What is no array in an archive comes as bytes, and a file of a single array has no name for it.
             if "" in arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
                 raise ValueError
-        except (ValueError, EOFError, NotImplementedError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
             # Of many kinds and words: pickled objects, other files, and damaged ones.
             raise InputError(
                 f"The data file {str(file)!r} cannot be read as arrays of numbers ({type(error).__name__}): make it with "
@@ -97,43 +95,11 @@ def _read(file: Path) -> Mapping[str, np.ndarray]:
     return arrays
 
 
-def _split(
-    file: Path, arrays: Mapping[str, np.ndarray], of_images: str, of_labels: str, classes: int | None = None
-) -> Split:
-    images, labels = arrays[of_images], arrays[of_labels]
-    is_numeric = images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating)
-    if not is_numeric or images.ndim not in (3, 4) or not images.size:
-        raise InputError(
-            f"{of_images} in {str(file)!r} is {_described(images)}: it must be uint8 or float, of examples x height x "
-            f"width, or x channels."
-        )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (len(images),):
-        raise InputError(
-            f"{of_labels} in {str(file)!r} is {_described(labels)}: it must be whole numbers, one for each of the "
-            f"{len(images)} images."
-        )
-    # There are no more classes than images, of a file from which the classes are taken.
-    if wrong := [label for label in (labels.min(), labels.max()) if not 0 <= label < (classes or len(labels))]:
-        raise InputError(f"{of_labels} in {str(file)!r} holds {wrong[0]}: classes are numbered from 0 without a gap.")
-    images = images[..., None] if images.ndim == 3 else images
-    if images.dtype != np.uint8:
-        with np.errstate(over="ignore"):
-            images = images.astype(np.float32)
-        if wrong := int(np.count_nonzero(~np.isfinite(images))):
-            raise InputError(
-                f"{of_images} in {str(file)!r} holds {wrong:,} numbers that are not finite in 32 bits: give all a value."
-            )
-    return Split(images, labels.astype(np.int32))
-
-
-def _described(array: np.ndarray) -> str:
-    return f"{array.dtype} of shape {array.shape}"
-
-
 def _without_test(split: Split) -> tuple[Split, Split]:
     """For training and for testing, each in the order of the file."""
     generator, is_test = np.random.default_rng(SPLIT_KEY), np.zeros(len(split.labels), bool)
     for label in range(split.labels.max() + 1):
         members = generator.permutation(np.flatnonzero(split.labels == label))
         is_test[members[: max(1, int(TEST_SHARE * len(members)))]] = True
-    return Split(split.images[~is_test], split.labels[~is_test]), Split(split.images[is_test], split.labels[is_test])
+    train, test = (Split(rows(split.images, chosen), split.labels[chosen]) for chosen in (~is_test, is_test))
+    return train, test

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.data import memory
 from cnn_constraints.data.archives import load_archives
+from cnn_constraints.data.checks import tell
 from cnn_constraints.data.npz import load_npz
 from cnn_constraints.data.tasks import TASKS
 from cnn_constraints.errors import InputError
@@ -127,17 +130,19 @@ def digits(_: Path | None) -> Dataset:
 def image_folder(folder: Path | None) -> Dataset:
     """The images train/<class>/*.png|jpg|jpeg and test/<class>/... of one folder, sorted by class and by file name.
 
-    Classes are the sorted names of the class folders. Images have one channel where all of them are 8-bit grayscale
-    without alpha (Pillow's mode L), and are turned into RGB otherwise. Other files, and hidden ones, are passed over.
+    Classes are the sorted names of the class folders. Images are turned as their EXIF tags say, and laid on white where
+    they are transparent. They have one channel where all of them are 8-bit grayscale (Pillow's modes L and LA), and are
+    turned into RGB otherwise. Other files are passed over, which is told unless they are hidden.
 
     Raises InputError where train/ or test/ is missing, where they have not the same two or more classes, and where a
-    class is empty, an image cannot be read or has more than 8 bits, or two images differ in size.
+    class is empty, an image cannot be read or has more than 8 bits, two images differ in size, or all of them do not fit
+    into memory.
     """
     if folder is None:
         raise InputError(
             "The data source 'folder' needs a folder of train/<class>/ and test/<class>/: give its path as data.folder."
         )
-    train, test = (_image_files(folder / split) for split in ("train", "test"))
+    train, test = _image_files(folder)
     for split, other, extra in (("train", "test", train.keys() - test), ("test", "train", test.keys() - train)):
         if extra:
             raise InputError(
@@ -146,21 +151,35 @@ def image_folder(folder: Path | None) -> Dataset:
             )
     if len(train) == 1:
         raise InputError(f"{str(folder)!r} holds only one class, {min(train)!r}: at least two are needed.")
-    paths = [path for files in (train, test) for members in files.values() for path in members]
-    pixels = [_pixels(path) for path in paths]
-    sizes = [f"{image.shape[0]} x {image.shape[1]}" for image in pixels]
-    for path, size in zip(paths, sizes, strict=True):
-        if size != sizes[0]:
+    first = next(path for paths in train.values() for path in paths)
+    one = _pixels(first, folder)
+    count = sum(len(paths) for files in (train, test) for paths in files.values())
+    memory.require_memory(repr(str(folder)), (count, *one.shape), 1)
+    splits = [_split(files, folder, first, one.shape) for files in (train, test)]
+    if any(split.images.shape[3] == 3 for split in splits):
+        splits = [split._replace(images=_in_colour(split.images)) for split in splits]
+    return Dataset("folder", *splits, tuple(train))
+
+
+def _split(files: dict[str, list[Path]], folder: Path, first: Path, shape: tuple[int, ...]) -> Split:
+    """The images of one split, in three channels if any of them is not grayscale. shape: of the first image of all."""
+    labels = np.repeat(np.arange(len(files), dtype=np.int32), [len(paths) for paths in files.values()])
+    images = memory.aligned_empty((len(labels), *shape), np.dtype(np.uint8))
+    for number, path in enumerate(path for paths in files.values() for path in paths):
+        image = _pixels(path, folder)
+        if image.shape[:2] != shape[:2]:
             raise InputError(
-                f"All images must have one size (height x width), and {str(paths[0])!r} is {sizes[0]} while "
-                f"{str(path)!r} is {size}: resize or remove what differs."
+                f"All images must have one size (height x width), and {str(first)!r} is {shape[0]} x {shape[1]} while "
+                f"{str(path)!r} is {image.shape[0]} x {image.shape[1]}: resize or remove what differs."
             )
-    channels = max(image.shape[2] for image in pixels)
-    images = np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in pixels])
-    counts = [len(members) for files in (train, test) for members in files.values()]
-    labels = np.repeat(np.tile(np.arange(len(train), dtype=np.int32), 2), counts)
-    end = sum(counts[: len(train)])
-    return Dataset("folder", Split(images[:end], labels[:end]), Split(images[end:], labels[end:]), tuple(train))
+        if image.shape[2] == 3:
+            images = _in_colour(images)
+        images[number] = image
+    return Split(images, labels)
+
+
+def _in_colour(images: np.ndarray) -> np.ndarray:
+    return images if images.shape[3] == 3 else images.repeat(3, axis=3)
 
 
 def digest(folder: str | Path) -> str:
@@ -174,7 +193,7 @@ def digest(folder: str | Path) -> str:
         with _reading(path):
             return path.read_bytes()
 
-    images = [path for split in ("train", "test") for paths in _image_files(root / split).values() for path in paths]
+    images = [path for files in _image_files(root) for paths in files.values() for path in paths]
     return digest_of_all((str(path.relative_to(root)), content(path)) for path in images)
 
 
@@ -182,48 +201,85 @@ def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
     return errors.input_error(f"{str(path)!r} cannot be read", "mend or remove it.")
 
 
-def _image_files(split: Path) -> dict[str, list[Path]]:
-    """The sorted image files of each class folder of one split, by sorted class name. Hidden ones are passed over."""
+def _image_files(root: Path) -> list[dict[str, list[Path]]]:
+    """For training and for testing the sorted image files of each class folder, by sorted class name. What else lies there,
+    and is not hidden, is counted and told.
+    """
+    others: Counter[str] = Counter()
+    splits = [_files_of_split(root / split, others) for split in ("train", "test")]
+    if total := others.total():
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in others.most_common() if count)
+        tell(f"{total:,} {'file' if total == 1 else 'files'} in {str(root)!r} passed over: {kinds}.")
+    return splits
+
+
+def _files_of_split(split: Path, others: Counter[str]) -> dict[str, list[Path]]:
     with _reading(split):
         if not split.is_dir():
             raise InputError(f"{str(split)!r} is missing: an image folder needs train/<class>/ and test/<class>/.")
-        classes = sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
+        entries = _not_hidden(split)
+        classes = [path for path in entries if path.is_dir()]
+        others["in no class folder"] += len(entries) - len(classes)
     if not classes:
         raise InputError(
             f"{str(split)!r} has no class folders: put the images of each class into a folder of its name."
         )
     files = {}
     for folder in classes:
+        images = files[folder.name] = []
         with _reading(folder):
-            images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-            files[folder.name] = sorted(path for path in images if not path.name.startswith("."))
-        if not files[folder.name]:
+            for path in _not_hidden(folder):
+                if path.suffix.lower() in IMAGE_SUFFIXES:
+                    images.append(path)
+                elif path.is_dir():
+                    others["nested"] += sum(len(found) for *_, found in os.walk(path))
+                else:
+                    others[path.suffix.lower() or path.name] += 1
+        if not images:
             raise InputError(
                 f"{str(folder)!r} holds no image: allowed are files that end in {', '.join(IMAGE_SUFFIXES)}."
             )
         # A folder, a link to nothing, or a pipe, which would be waited for.
-        if strange := [path for path in files[folder.name] if not path.is_file()]:
+        if strange := [path for path in images if not path.is_file()]:
             raise InputError(f"{str(strange[0])!r} is named as an image and is no file: replace or remove it.")
     return files
 
 
-def _pixels(path: Path) -> np.ndarray:
-    """One image, uint8 (height, width, channels), with one channel if it is grayscale and three if it is not."""
-    from PIL import Image, UnidentifiedImageError
+def _not_hidden(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _pixels(path: Path, folder: Path) -> np.ndarray:
+    """One image, uint8 (height, width, channels), with one channel if it is grayscale and three if it is not, as a viewer
+    shows it on a white page. folder: what it is one of.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:
             image.load()
+            file.seek(0)
+            header = file.read(25)
     except UnidentifiedImageError:
         raise InputError(f"{str(path)!r} is named as an image and holds none: replace or remove it.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"The image {str(path)!r} cannot be read ({error}): replace or remove it.") from None
-    # Pillow would clip these at 255 without a word.
-    if image.mode.startswith(("I", "F")):
+    # Pillow would clip these at 255, or keep their high bytes, without a word: a PNG's header says how many bits it has.
+    if image.mode.startswith(("I", "F")) or (image.format == "PNG" and header[24] > 8):
         raise InputError(
             f"The image {str(path)!r} has more than 8 bits per channel: convert it to 8-bit grayscale or RGB."
         )
-    return np.asarray(image)[..., None] if image.mode == "L" else np.asarray(image.convert("RGB"))
+    # Like viewers, who pass over tags that are damaged.
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+    mode = "L" if image.mode in ("L", "LA") else "RGB"
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if np.asarray(image)[..., 3].min() < 255:
+            tell(f"{str(folder)!r} has transparent images: they are laid on white, as on a page.")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    pixels = np.asarray(image.convert(mode))
+    return pixels[..., None] if mode == "L" else pixels
 
 
 SOURCES: dict[str, Callable[[Path | None], Dataset]] = {

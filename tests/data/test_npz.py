@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from cnn_constraints.data import npz, sources
+from cnn_constraints.data.datasets import build_dataset
 from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import Data
 
 Arrays = dict[str, Any]
 
@@ -31,7 +33,7 @@ def arrays(generator) -> Arrays:
 
 def load(folder: Path, arrays: Arrays):
     np.savez(folder / "mine.npz", **arrays)
-    return sources.load("arrays", file=folder / "mine.npz")
+    return build_dataset(Data(source="arrays", file=str(folder / "mine.npz")))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float64])
@@ -77,21 +79,16 @@ WRONG: dict[str, Callable[[Arrays], Arrays]] = {
     "and no test_labels: add": lambda a: {name: a[name] for name in ("images", "labels", "test_images")},
     "did you mean 'labels'?": lambda a: {"images": a["images"], "lables": a["labels"]},
     "cannot be read as arrays of numbers (ValueError)": lambda a: a | {"labels": a["labels"].astype(object)},
-    "images in": lambda a: a | {"images": a["images"].astype(int)},
-    "holds 54 numbers that are not finite": lambda a: (
-        a | {"images": a["images"] + np.where(np.eye(6, 5, -5), np.nan, 0)}
-    ),
-    "holds 750 numbers that are not finite": lambda a: a | {"test_images": np.full((5, 6, 5, 5), 1e39)},
-    "is uint8 of shape (54, 30): it must be": lambda a: a | {"images": a["images"].reshape(54, -1)},
-    "is uint8 of shape (54, 6, 0): it must be": lambda a: a | {"images": a["images"][..., :0]},
-    "is float64 of shape (54,): it must be whole": lambda a: a | {"labels": a["labels"] / 2},
-    "is int64 of shape (53,): it must be whole": lambda a: a | {"labels": a["labels"][1:]},
-    "holds -1: classes are numbered from 0": lambda a: a | {"labels": a["labels"] - 1},
-    "holds 1000000000: classes are": lambda a: a | {"labels": a["labels"] + 10**9},
-    "has the labels 0, 2, 4: classes": lambda a: a | {"labels": 2 * a["labels"]},
-    "has the labels 0: classes": lambda a: a | {"labels": 0 * a["labels"]},
-    "test_labels in": lambda a: a | {"test_labels": a["test_labels"] + 1},
+    "training images of uint8 and shape (54, 30)": lambda a: a | {"images": a["images"].reshape(54, -1)},
+    "training labels of float64 and shape (54,)": lambda a: a | {"labels": a["labels"] / 2},
+    "labels of -1: its 3 classes": lambda a: a | {"labels": a["labels"] - 1},
+    "labels of 1000000000: its 3 classes": lambda a: a | {"labels": a["labels"] + 10**9},
+    "labels of 4: its 3 classes": lambda a: a | {"labels": 2 * a["labels"]},
+    "the classes ('0',): there must be": lambda a: a | {"labels": 0 * a["labels"], "test_labels": a["test_labels"] * 0},
+    "test labels of 3: its 3": lambda a: a | {"test_labels": a["test_labels"] + 1},
     "must be alike but for": lambda a: a | {"test_images": a["test_images"][:, 1:]},
+    "has labels of int64 and shape (53,)": lambda a: {"images": a["images"], "labels": a["labels"][1:]},
+    "has images that hold -25": lambda a: {"images": a["images"].astype(int) - 256, "labels": a["labels"]},
     "has one image of class 2": lambda a: {"images": a["images"], "labels": np.append(a["labels"][:-1] % 2, 2)},
 }
 

@@ -1,0 +1,102 @@
+"""What a data set is, whoever made it: one check of its arrays, and of what its images can teach and test."""
+
+import functools
+import logging
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.errors import InputError
+
+tell = functools.cache(logging.getLogger(__name__).warning)
+"""Says a sentence once, however many experiments see the same images."""
+
+SHOWN = 5
+"""Classes that a sentence names."""
+
+
+def checked(dataset: Any, maker: str) -> Dataset:
+    """The data set with images as uint8 or float32 and labels as int32. maker: what a sentence begins with.
+
+    Raises InputError for whatever is no data set: its shapes and types, numbers that are not finite, numbers of images and
+    labels that differ, labels that are not 0 to classes - 1, and a test split unlike the training split.
+    """
+    if not (isinstance(dataset, Dataset) and isinstance(dataset.train, Split) and isinstance(dataset.test, Split)):
+        raise InputError(f"{maker} is a {type(dataset).__name__}: it must be a Dataset of two Splits.")
+    if (classes := len(dataset.classes)) < 2:
+        raise InputError(f"{maker} has the classes {tuple(dataset.classes)}: there must be at least two.")
+    train = checked_split(dataset.train, classes, f"{maker} has training")
+    test = checked_split(dataset.test, classes, f"{maker} has test")
+    if (train.images.shape[1:], train.images.dtype) != (test.images.shape[1:], test.images.dtype):
+        raise InputError(
+            f"{maker} has training images {_described(train.images)} and test images {_described(test.images)}: they must "
+            f"be alike but for their number."
+        )
+    return dataset._replace(train=train, test=test)
+
+
+def checked_split(split: Split, classes: int, maker: str) -> Split:
+    """One split of it."""
+    images, labels = (np.asarray(array) if hasattr(array, "dtype") else np.asarray(None) for array in split)
+    whole = images.dtype.kind in "biu"
+    if images.ndim != 4 or not images.size or not (whole or images.dtype.kind == "f"):
+        raise InputError(
+            f"{maker} images {_described(images)}: they must be uint8 or float, of examples x height x width x channels."
+        )
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        raise InputError(
+            f"{maker} labels {_described(labels)}: they must be whole numbers, one for each of the {len(images):,} images."
+        )
+    if wrong := [label for label in (labels.min(), labels.max()) if not 0 <= label < classes]:
+        raise InputError(f"{maker} labels of {wrong[0]}: its {classes} classes are numbered from 0 without a gap.")
+    if wrong := [number for number in (images.min(), images.max()) if whole and not 0 <= number <= 255]:
+        raise InputError(
+            f"{maker} images that hold {wrong[0]}: whole numbers must be 0 to 255; give floats for others."
+        )
+    with np.errstate(over="ignore"):
+        images = images.astype(np.uint8 if whole else np.float32, copy=False)
+    # A minimum is not a number where any number is none, and takes no memory.
+    if not (np.isfinite(images.min()) and np.isfinite(images.max())):
+        wrong = np.count_nonzero(~np.isfinite(images))
+        raise InputError(
+            f"{maker} images that hold {wrong:,} numbers that are not finite in 32 bits: give all a value."
+        )
+    return Split(images, labels.astype(np.int32, copy=False))
+
+
+def check_images(dataset: Dataset, maker: str) -> None:
+    """Tells of classes whose training images are all equal, and of test images that are training images too.
+
+    Raises InputError for a class without a training image, and where all training images are equal.
+    """
+    labels, classes = dataset.train.labels, len(dataset.classes)
+    present, first, counts = np.unique(labels, return_index=True, return_counts=True)
+    if missing := [name for number, name in enumerate(dataset.classes) if number not in present]:
+        raise InputError(
+            f"{maker} has no training image of {_some(missing)}: every one of its {classes} classes needs some."
+        )
+    train, test = digests(dataset.train), digests(dataset.test)
+    if (train == train[0]).all():
+        raise InputError(f"{maker} has {len(train):,} training images, and all are equal: nothing can be learned.")
+    varied = np.bincount(labels, train != train[first][labels], classes)
+    each = zip(dataset.classes, varied, counts, strict=True)
+    if constant := [name for name, some, count in each if count > 1 and not some]:
+        tell(f"{maker} has classes whose training images are all equal: {_some(constant)}.")
+    if known := np.count_nonzero(np.isin(test, train)):
+        tell(f"{maker} has {known:,} test images, of {len(test):,}, that are among the training images too.")
+
+
+def digests(split: Split) -> Int64[np.ndarray, " examples"]:
+    """Of the bytes of each image, in this process: equal where images are."""
+    return np.fromiter((hash(image.tobytes()) for image in split.images), np.int64, len(split.images))
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more
+
+
+def _described(array: np.ndarray) -> str:
+    return f"of {array.dtype} and shape {array.shape}"
