@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
 from typing import Any
 
 import jax
@@ -68,8 +69,9 @@ def device_memory() -> int:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this machine has in all."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Bytes of memory that this machine has in all, or that it allows this process (`ulimit -v`)."""
+    machine, (allowed, _) = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), getrlimit(RLIMIT_AS)
+    return machine if allowed == RLIM_INFINITY else min(machine, allowed)
 
 
 def _version(package: str) -> str | None:

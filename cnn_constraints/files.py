@@ -65,6 +65,11 @@ def digest_of_all(contents: Iterable[tuple[str, bytes]]) -> str:
     return digest("".join(f"{name} {digest(content)}\n" for name, content in contents).encode(errors="surrogateescape"))
 
 
+def as_text(name: str) -> str:
+    """The name of a file, which need be no text, for what holds text alone."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def locked(path: Path) -> FileLock:
     """A lock, as a context manager: all threads of a process share it, and the process loses it when it ends."""
     return FileLock(path, thread_local=False, fallback_to_soft=False)

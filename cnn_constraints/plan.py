@@ -28,7 +28,8 @@ BYTES_PER_PARAMETER = 4 * 5
 
 class Group(NamedTuple):
     """Experiments that share a compiled program, in the order of the sweep. size: how many there were when it was
-    planned.
+    planned. images_bytes: of the largest of their data sets, which is once on each accelerator, and once in the memory of
+    the machine, whose CPU devices read it there.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Group(NamedTuple):
     size: int
     task: Task
     cost: Cost
+    images_bytes: int
 
     @property
     def first(self) -> Resolved:
@@ -79,20 +81,25 @@ def plan(experiments: Iterable[Resolved], load: Callable[[Data], Dataset]) -> li
 
 
 def _group(name: str, experiments: Sequence[Resolved], load: Callable[[Data], Dataset]) -> Group:
+    images_bytes = 0
     for data in dict.fromkeys(experiment.data for experiment in experiments):
-        subsets.check_sizes(load(data).train, data.n_train, data.n_validation)
+        train, test = load(data)[1:3]
+        subsets.check_sizes(train, data.n_train, data.n_validation)
+        images_bytes = max(images_bytes, train.images.nbytes + test.images.nbytes)
     task = build_task(experiments[0], load(experiments[0].data))
-    return Group(name, tuple(experiments), len(experiments), task, cost(task.network, task.image_shape))
+    whole_cost = cost(task.network, task.image_shape)
+    return Group(name, tuple(experiments), len(experiments), task, whole_cost, images_bytes)
 
 
 def _check_memory(group: Group) -> None:
-    needed, available = group.least_memory, device_memory()
+    needed, available = group.least_memory + group.images_bytes, device_memory()
     if needed > available:
         model = group.first.model
         raise InputError(
             f"The network of {model.constraint} with channels {model.channels} has {group.cost.parameters:,} parameters: "
-            f"training {len(group.first.candidates)} candidates takes at least {needed:,} bytes, and the device has "
-            f"{available:,}; make model.channels, the images or the number of learning rates and weight decays smaller."
+            f"training {len(group.first.candidates)} candidates takes at least {needed:,} bytes, {group.images_bytes:,} of "
+            f"them for images, and the device has {available:,}; make model.channels, the images or the number of learning "
+            f"rates and weight decays smaller."
         )
 
 

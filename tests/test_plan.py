@@ -134,6 +134,7 @@ def test_a_group_carries_its_network_its_cost_and_its_memory(constraint, readout
     assert group.task.network == build_network(group.first.model, (SIDE, SIDE, 1), CLASSES)
     assert group.cost == cost(group.task.network, (SIDE, SIDE, 1)) == cost_of(group.first, dataset)
     assert group.cost.parameters == parameters_of(group)
+    assert group.images_bytes == (900 + 30) * SIDE * SIDE
     assert group.least_memory == 4 * 5 * group.cost.parameters * 2 * len(changes["training.learning_rates"])
 
 
@@ -198,7 +199,7 @@ def test_data_that_cannot_be_read_or_lose_a_class_to_validation_are_refused(gene
 
 def test_a_network_is_refused_exactly_where_its_memory_is_not_there(load, monkeypatch):
     experiments = resolve([GOOD, replace(GOOD, {"model.constraint": "dense"})])
-    most = max(group.least_memory for group in plan(experiments, load))
+    most = max(group.least_memory + group.images_bytes for group in plan(experiments, load))
     monkeypatch.setattr(plan_module, "device_memory", lambda: most)
     plan(experiments, load)
     monkeypatch.setattr(plan_module, "device_memory", lambda: most - 1)

@@ -28,14 +28,6 @@ def aligned(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def rows(array: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Those of the array that are chosen, aligned."""
-    numbers = np.flatnonzero(chosen)
-    copy = aligned_empty((len(numbers), *array.shape[1:]), array.dtype)
-    # With any other mode NumPy makes one more copy.
-    return np.take(array, numbers, axis=0, out=copy, mode="clip")
-
-
 def require_memory(maker: str, shape: tuple[int, ...], itemsize: int) -> None:
     """Raises InputError where this machine has no room for images of that shape. maker: what its sentence begins with."""
     needed, available = math.prod(shape) * itemsize, machine_memory()

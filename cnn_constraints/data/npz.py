@@ -1,6 +1,7 @@
 """Images of one's own as arrays in an .npz file, as `numpy.savez` writes it."""
 
 import contextlib
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -10,12 +11,14 @@ import numpy as np
 
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data.checks import checked_split
-from cnn_constraints.data.memory import rows
+from cnn_constraints.data.memory import aligned_empty, require_memory
 from cnn_constraints.errors import InputError, input_error, unknown_name
-from cnn_constraints.files import digest as digest_of
 from cnn_constraints.files import local_path
 
 NAMES = ("images", "labels", "test_images", "test_labels")
+
+CHUNK = 2**20
+"""Bytes that are read at once."""
 
 SPLIT_KEY, TEST_SHARE = 7014, 0.2
 """Where the file holds no test images, these are drawn by default_rng with this key: so many of every class."""
@@ -48,6 +51,29 @@ def load_npz(file: Path | None) -> Dataset:
     return Dataset("arrays", train, test, tuple(map(str, range(len(classes)))))
 
 
+def _array(file: Path, archive: zipfile.ZipFile, member: str) -> np.ndarray:
+    """As NumPy reads it, in memory that is not copied once more. Raises ValueError for what is no array of numbers, and
+    InputError where the machine has no room for it.
+    """
+    # A zip file carries a CRC-32 for each array, which is compared while the array is read.
+    with archive.open(member) as opened:
+        header = np.lib.format.read_array_header_1_0 if np.lib.format.read_magic(opened) == (1, 0) else None
+        shape, by_columns, dtype = header(opened) if header else ((), False, np.dtype(object))
+        if by_columns or dtype.hasobject or not shape:
+            opened.seek(0)
+            return np.lib.format.read_array(opened)
+        require_memory(repr(str(file)), shape, dtype.itemsize)
+        array = aligned_empty(shape, dtype)
+        numbers = array.reshape(-1).view(np.uint8)
+        place = 0
+        while part := opened.read(CHUNK):
+            numbers[place : place + len(part)] = np.frombuffer(part, np.uint8)
+            place += len(part)
+        if place < array.nbytes:
+            raise EOFError
+    return array
+
+
 def _split(arrays: Mapping[str, np.ndarray], of_images: str, of_labels: str) -> Split:
     images = arrays[of_images]
     return Split(images[..., None] if images.ndim == 3 else images, arrays[of_labels])
@@ -55,8 +81,8 @@ def _split(arrays: Mapping[str, np.ndarray], of_images: str, of_labels: str) -> 
 
 def digest(file: str | Path) -> str:
     """SHA-256 of the file. Raises InputError where there is none."""
-    with _reading(file):
-        return digest_of(_place(file).read_bytes())
+    with _reading(file), _place(file).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _reading(file: str | Path) -> contextlib.AbstractContextManager[None]:
@@ -74,13 +100,12 @@ def _place(file: str | Path) -> Path:
 def _read(file: Path) -> Mapping[str, np.ndarray]:
     with _reading(file), _place(file).open("rb") as opened:
         try:
-            found = np.load(opened, allow_pickle=False)
-            # A zip file carries a CRC-32 for each array, which is compared while the array is read.
-            arrays = dict(found.items()) if isinstance(found, Mapping) else {"": found}
-            # What is no array in an archive comes as bytes, and a file of a single array has no name for it.
-            if "" in arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
-                raise ValueError
-        except (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            archive = zipfile.ZipFile(opened)
+            members = archive.namelist()
+            arrays = {member.removesuffix(".npy"): _array(file, archive, member) for member in members}
+        except InputError:
+            raise
+        except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             # Of many kinds and words: pickled objects, other files, and damaged ones.
             raise InputError(
                 f"The data file {str(file)!r} cannot be read as arrays of numbers ({type(error).__name__}): make it with "
@@ -101,5 +126,8 @@ def _without_test(split: Split) -> tuple[Split, Split]:
     for label in range(split.labels.max() + 1):
         members = generator.permutation(np.flatnonzero(split.labels == label))
         is_test[members[: max(1, int(TEST_SHARE * len(members)))]] = True
-    train, test = (Split(rows(split.images, chosen), split.labels[chosen]) for chosen in (~is_test, is_test))
-    return train, test
+    test = Split(split.images[is_test], split.labels[is_test])
+    # Where the images are, since they may take half of the memory.
+    for place, number in enumerate(trained := np.flatnonzero(~is_test)):
+        split.images[place] = split.images[number]
+    return Split(split.images[: len(trained)], split.labels[trained]), test

@@ -17,7 +17,7 @@ from cnn_constraints.data.checks import tell
 from cnn_constraints.data.npz import load_npz
 from cnn_constraints.data.tasks import TASKS
 from cnn_constraints.errors import InputError
-from cnn_constraints.files import digest_of_all, local_path
+from cnn_constraints.files import as_text, digest_of_all, local_path
 from cnn_constraints.settings import DATA_VARIABLE
 
 DIGITS_TEST_PER_CLASS = 40
@@ -158,7 +158,7 @@ def image_folder(folder: Path | None) -> Dataset:
     splits = [_split(files, folder, first, one.shape) for files in (train, test)]
     if any(split.images.shape[3] == 3 for split in splits):
         splits = [split._replace(images=_in_colour(split.images)) for split in splits]
-    return Dataset("folder", *splits, tuple(train))
+    return Dataset("folder", *splits, tuple(map(as_text, train)))
 
 
 def _split(files: dict[str, list[Path]], folder: Path, first: Path, shape: tuple[int, ...]) -> Split:

@@ -324,6 +324,14 @@ def side_by_side(group: Group) -> int:
     return experiments_at_once(group, on_cpu, jax.device_count(), max(1, int(fit)))
 
 
+def memory_at_once(group: Group) -> int:
+    """Bytes that the parameters of the experiments side by side take, and their images: once on every accelerator, and once
+    in the memory that the devices of a CPU share.
+    """
+    copies = 1 if jax.default_backend() == "cpu" else min(jax.device_count(), group.size)
+    return copies * group.images_bytes + side_by_side(group) * group.least_memory
+
+
 def experiments_at_once(group: Group, on_cpu: bool, devices: int, fit: int) -> int:
     """One for each device of a CPU, for each accelerator as many as make CANDIDATES_ON_ACCELERATOR candidates. fit: into
     the memory of a device.

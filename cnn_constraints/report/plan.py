@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from cnn_constraints import summaries
-from cnn_constraints.executors.local import side_by_side
+from cnn_constraints.executors.local import memory_at_once, side_by_side
 from cnn_constraints.experiment import flat
 from cnn_constraints.plan import Group
 from cnn_constraints.report.tables import TextTable, heading, print_whole, words
@@ -31,7 +31,8 @@ def as_json(
             "candidates": len(group.first.candidates),
             "side_by_side": side_by_side(group),
             "parameters": group.cost.parameters,
-            "least_memory_bytes": side_by_side(group) * group.least_memory,
+            "images_bytes": group.images_bytes,
+            "least_memory_bytes": memory_at_once(group),
             "updates": sum(experiment.training.updates for experiment in group.experiments),
         }
         if keep_weights:
@@ -53,13 +54,13 @@ def print_plan(groups: Sequence[Group], finished: Collection[str], folder: Path,
     names = list(rows)[list(rows).index("experiments") :]
     counts = {name.removeprefix("experiments_").removesuffix("_bytes").replace("_", " "): rows[name] for name in names}
     for name, numbers in counts.items():
-        columns[name] = [decimal(n) if name in ("least memory", "weights") else f"{n:,}" for n in numbers]
+        columns[name] = [decimal(n) if name in ("images", "least memory", "weights") else f"{n:,}" for n in numbers]
     title = f"The plan: {counted(len(rows), 'program')}, each compiled once"
     print_whole(TextTable(title, columns, right=counts), Console(highlight=False))
     print(
         f"{counted(plan['experiments'], 'experiment')} of {counted(len(rows), 'program')} and "
         f"{counted(sum(rows['updates']), 'update')}; finished in {folder}: {plan['experiments_finished']:,}. "
-        f"At most {decimal(max(rows['least_memory_bytes']))} of parameters at once."
+        f"At most {decimal(max(rows['least_memory_bytes']))} of images and parameters at once."
         + (f" Their weights take {decimal(plan['weights_bytes'])} on the disk." if keep_weights else "")
     )
     if plan["experiments_finished"] == plan["experiments"]:

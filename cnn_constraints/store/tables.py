@@ -9,7 +9,7 @@ import pyarrow.compute as compute
 
 from cnn_constraints.errors import InputError, find
 from cnn_constraints.experiment import DEFAULTS, flatten
-from cnn_constraints.files import local_path
+from cnn_constraints.files import as_text, local_path
 from cnn_constraints.store import parts
 from cnn_constraints.store.folder import read_config, read_parts
 from cnn_constraints.training.records import Evaluation, Finished, Result
@@ -30,8 +30,10 @@ def read(folder: str | Path, event: str = "result") -> pandas.DataFrame:
     configs = read_config(folder)["experiments"]
     found = rows(folder, list(configs))
     table = _numbers(columns(found))
-    fields = {name: DEFAULTS | flatten(configs[name]) for name in found["experiment"].to_pylist()}
     names = table.pop("experiment")
+    fields = {name: DEFAULTS | flatten(configs[name]) for name in set(names)}
+    for each in fields.values():
+        each |= {name: as_text(value) for name, value in each.items() if isinstance(value, str)}
     described = pandas.DataFrame([fields[name] for name in names], index=table.index)
     return pandas.concat([names, described, table], axis=1)
 

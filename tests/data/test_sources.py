@@ -320,8 +320,10 @@ def test_names_need_be_no_text(tmp_path):
     write_images(root, grays=6)
     (root / "train/cat/1.png").rename(root / "train/cat/\udce9.png")
     (root / "train/cat/\udce9.webp").touch()
+    for split in ("train", "test"):
+        (root / split / "dog").rename(root / split / "d\udcf6g")
     digest, dataset = sources.digest(root), sources.load("folder", root)
-    assert len(digest) == 64 and len(dataset.train.labels) == 4
+    assert len(digest) == 64 and len(dataset.train.labels) == 4 and dataset.classes == ("cat", r"d\udcf6g")
     (root / "train/cat/\udce9.png").write_text("no image")
     # A sentence can be printed all the same.
     refused("folder", root, r"caf\udce9", r"\udce9.png' is named as an image and holds none")

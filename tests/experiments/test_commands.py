@@ -252,7 +252,9 @@ def test_a_dry_run_tells_the_plan_what_is_finished_and_writes_nothing(first, fin
     assert (plan["programs"], plan["experiments"], plan["experiments_finished"]) == (2, 10, 4)
     for group in plan["groups"]:
         assert (group["experiments"], group["experiments_finished"], group["updates"]) == (5, 2, 10)
-        assert group["least_memory_bytes"] == 4 * 5 * group["side_by_side"] * group["parameters"]
+        of_parameters = 4 * 5 * group["side_by_side"] * group["parameters"]
+        assert group["images_bytes"] == 1797 * 64
+        assert group["least_memory_bytes"] == group["images_bytes"] + of_parameters
     assert "10 experiments of 2 programs" in call(sweep.main, "config.py", "--dry-run").out
     assert (sorted(settings.cache_folder().glob("compiled/*")), sorted(finished.rglob("*"))) == kept
 
