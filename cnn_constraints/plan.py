@@ -12,6 +12,7 @@ import numpy as np
 from cnn_constraints.architecture import Cost, activations, build_network, cost
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data import subsets
+from cnn_constraints.data.augmentation import AUGMENTATIONS
 from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.environment import device_memory
 from cnn_constraints.errors import InputError
@@ -104,7 +105,9 @@ def _check_memory(group: Group) -> None:
 
 
 def build_task(experiment: Resolved, dataset: Dataset) -> Task:
-    """What is compiled. Raises InputError where the network does not fit the images, with what made them so small."""
+    """What is compiled. Raises InputError where the network does not fit the images, with what made them so small, and
+    where an augmentation can do nothing to them.
+    """
     training, data = experiment.training, experiment.data
     image_shape = dataset.train.images.shape[1:]
     try:
@@ -119,6 +122,14 @@ def build_task(experiment: Resolved, dataset: Dataset) -> Task:
     asked = soft_constraints(experiment)
     soft.check(network, asked)
     augmentation = tuple(zip(data.augmentation, data.augmentation_strengths, strict=True))
+    height, width, _ = image_shape
+    for name, strength in augmentation:
+        # A sweep over strengths may begin at 0.
+        if strength and not AUGMENTATIONS[name].acts(height, width, strength):
+            raise InputError(
+                f"data.augmentation {name} with data.augmentation_strengths {strength} changes nothing in images of "
+                f"{height} x {width}: leave it out, or give it larger images or a greater strength."
+            )
     return Task(network, image_shape, training.optimizer, training.schedule, training.updates, asked, augmentation)
 
 

@@ -177,6 +177,10 @@ def refusal(load: Load, *experiments: Experiment) -> str:
         ({"model.network": "residual"}, "model.network is residual: no layer of model.channels (8, 16)"),
         ({"model.constraint": "tiled", "model.tile": SIDE + 1}, f"model.tile is {SIDE + 1}"),
         ({"model.constraint": "low_rank_local", "model.rank": 201}, "model.rank is 201"),
+        (
+            {"data.augmentation": ("flip", "crop"), "data.augmentation_strengths": (0.5, 0.03)},
+            "crop with data.augmentation_strengths 0.03 changes nothing in images of 16 x 16",
+        ),
         ({"training.violations": ("shared",)}, "shared is not stronger than conv"),
         (
             {"training.violations": ("shared",), "model.constraint": ("dense", "local")},

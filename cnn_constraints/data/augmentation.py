@@ -20,11 +20,12 @@ WHITE = 255
 class Augmentation(NamedTuple):
     """apply: takes a key of its own, a batch of images and the strength, 0 to 1; returns as many images of that shape.
     Intensities are 0 to 1; the numbers of a synthetic task, or of an array of floats, are as they are.
-    strength: what it is when the config does not say.
+    strength: what it is when the config does not say. acts: whether it can change an image of that height and width.
     """
 
     apply: Callable[[Key[Array, ""], Images, float], Images]
     strength: float
+    acts: Callable[[int, int, float], bool] = lambda height, width, strength: True
 
 
 def augment(
@@ -70,12 +71,20 @@ def noise(key: Key[Array, ""], images: Images, strength: float) -> Images:
     return images + strength * jax.random.normal(key, images.shape, images.dtype)
 
 
+def _reaches(height: int, width: int, strength: float) -> bool:
+    return any(_reach(side, strength) for side in (height, width))
+
+
 AUGMENTATIONS: dict[str, Augmentation] = {
-    "translate": Augmentation(translate, 0.2),
-    "crop": Augmentation(crop, 4 / 32),
-    "flip": Augmentation(flip, 0.5),
+    "translate": Augmentation(translate, 0.2, _reaches),
+    "crop": Augmentation(crop, 4 / 32, _reaches),
+    "flip": Augmentation(flip, 0.5, lambda height, width, strength: width > 1),
     "noise": Augmentation(noise, 0.1),
 }
+
+
+def _reach(side: int, strength: float) -> int:
+    return round(strength * side)
 
 
 def _moved(
@@ -87,7 +96,7 @@ def _moved(
     examples, height, width, _ = images.shape
     sources = []
     for own, side in zip(jax.random.split(key), (height, width), strict=True):
-        reach = round(strength * side)
+        reach = _reach(side, strength)
         sources.append(jnp.arange(side) - jax.random.randint(own, (examples, 1), -reach, reach + 1))
     rows, columns = sources[0][:, :, None], sources[1][:, None, :]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)

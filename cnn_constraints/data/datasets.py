@@ -9,7 +9,7 @@ from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data import checks, sources
 from cnn_constraints.data.interventions import intervene, place_in_frame, strength_of
 from cnn_constraints.data.memory import aligned
-from cnn_constraints.environment import machine_memory
+from cnn_constraints.environment import memory_left
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Data
 
@@ -24,8 +24,8 @@ def build_dataset(data: Data) -> Dataset:
         return _build(data, maker)
     except MemoryError as error:
         raise InputError(
-            f"{maker} holds more images than fit into memory ({error or 'none is left'}), of which this process may have "
-            f"{machine_memory():,} bytes: make them fewer or smaller, or give it more."
+            f"{maker} holds more images than fit into memory ({error or 'none is left'}), of which {memory_left():,} bytes "
+            f"are left: make them fewer or smaller."
         ) from None
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cnn_constraints.environment import machine_memory
+from cnn_constraints.environment import memory_left
 from cnn_constraints.errors import InputError
 
 ALIGNMENT = 64
@@ -29,8 +29,8 @@ def aligned(array: np.ndarray) -> np.ndarray:
 
 
 def require_memory(maker: str, shape: tuple[int, ...], itemsize: int) -> None:
-    """Raises InputError where this machine has no room for images of that shape. maker: what its sentence begins with."""
-    needed, available = math.prod(shape) * itemsize, machine_memory()
+    """Raises InputError where there is no room for images of that shape. maker: what its sentence begins with."""
+    needed, available = math.prod(shape) * itemsize, memory_left()
     if needed > available:
         raise InputError(
             f"{maker} holds {shape[0]:,} images, which take {needed:,} bytes, and there are {available:,}: at most "

@@ -53,7 +53,7 @@ def load_npz(file: Path | None) -> Dataset:
 
 def _array(file: Path, archive: zipfile.ZipFile, member: str) -> np.ndarray:
     """As NumPy reads it, in memory that is not copied once more. Raises ValueError for what is no array of numbers, and
-    InputError where the machine has no room for it.
+    InputError where there is no room for it.
     """
     # A zip file carries a CRC-32 for each array, which is compared while the array is read.
     with archive.open(member) as opened:

@@ -178,7 +178,7 @@ def test_a_strength_of_0_may_be_asked_for_and_an_own_intervention_may_work_in_pl
 
 
 def test_images_for_which_there_is_no_memory_are_refused_in_a_sentence(build, dataset, monkeypatch):
-    monkeypatch.setattr(memory, "machine_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "memory_left", lambda: 1000)
     memory.require_memory("mine", (10, 10, 10, 1), 1)
     sentence = refusal(lambda: memory.require_memory("mine", (11, 10, 10, 1), 1))
     assert sentence == "mine holds 11 images, which take 1,100 bytes, and there are 1,000: at most 10 of this size fit."

@@ -398,3 +398,12 @@ def test_a_field_that_came_after_a_run_has_its_default_in_the_tables(tmp_path, g
         del experiment["data"]["frame"], experiment["model"]["hidden"]
     path.write_text(json.dumps(config))
     pandas.testing.assert_frame_equal(store.read(tmp_path), before)
+
+
+def test_a_path_that_is_no_text_is_in_the_tables_as_it_is_printed(tmp_path, generator):
+    write_run(tmp_path, [finished(generator, NAMES[0])])
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config["experiments"][NAMES[0]]["data"]["folder"] = "caf\udce9"
+    path.write_text(json.dumps(config))
+    assert store.read(tmp_path)["data.folder"].tolist() == [r"caf\udce9"]
