@@ -76,10 +76,10 @@ def machine_memory() -> int:
 
 def memory_left() -> int:
     """Bytes that this process may still take: all of them, or what it has not used yet of a limit (`ulimit -v`)."""
-    if getrlimit(RLIMIT_AS)[0] == RLIM_INFINITY:
+    if (allowed := getrlimit(RLIMIT_AS)[0]) == RLIM_INFINITY:
         return machine_memory()
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    return max(0, machine_memory() - pages * os.sysconf("SC_PAGE_SIZE"))
+    return max(0, min(machine_memory(), allowed - pages * os.sysconf("SC_PAGE_SIZE")))
 
 
 def _version(package: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import logging
 import os
 import signal
@@ -55,6 +56,9 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
         logging.getLogger("cnn_constraints").setLevel(logging.INFO)
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         sys.unraisablehook = _lose_no_interrupt
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # As standard error does by itself: a file's name need be no text.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             main(sys.argv[1:])
             sys.stdout.flush()

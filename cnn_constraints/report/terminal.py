@@ -76,9 +76,8 @@ def report_claims(folder: Path, page: Path | None = None) -> None:
 def _write(runs: Sequence[build.Run], page: Path, paper: Path | None) -> Iterator[Path]:
     for run in runs if len(runs) == 1 or paper else ():
         for name, figure in figures_for(run.results, run.comparisons).items():
-            folder = Path(run.name)
-            places = [folder / "figures" / f"{name}.png"] if len(runs) == 1 else []
-            places += [paper / f"{folder.resolve().name}_{name}.{kind}" for kind in ("pdf", "png")] if paper else []
+            places = [run.folder / "figures" / f"{name}.png"] if len(runs) == 1 else []
+            places += [paper / f"{run.folder.resolve().name}_{name}.{kind}" for kind in ("pdf", "png")] if paper else []
             for path in places:
                 save(figure, path)
                 yield path

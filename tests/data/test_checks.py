@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnn_constraints import environment
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data import checks, memory
 from cnn_constraints.data.datasets import build_dataset
@@ -178,6 +179,10 @@ def test_a_strength_of_0_may_be_asked_for_and_an_own_intervention_may_work_in_pl
 
 
 def test_images_for_which_there_is_no_memory_are_refused_in_a_sentence(build, dataset, monkeypatch):
+    machine = environment.machine_memory()
+    for allowed, left in ((2**60, machine), (10**6, 0)):
+        monkeypatch.setattr(environment, "getrlimit", lambda _, soft=allowed: (soft, soft))
+        assert (environment.memory_left(), environment.machine_memory()) == (left, min(allowed, machine))
     monkeypatch.setattr(memory, "memory_left", lambda: 1000)
     memory.require_memory("mine", (10, 10, 10, 1), 1)
     sentence = refusal(lambda: memory.require_memory("mine", (11, 10, 10, 1), 1))

@@ -15,7 +15,7 @@ import pandas
 from cnn_constraints import settings, store, summaries
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import PLACES
-from cnn_constraints.files import atomic_write
+from cnn_constraints.files import as_text, atomic_write
 from cnn_constraints.report import marks as marked
 from cnn_constraints.report.answer import answer
 from cnn_constraints.summaries import RUN, words
@@ -68,13 +68,17 @@ TABLES = {
 class Run:
     """Tables of `store.read`, and the attempts that made them. planned, finished: how many of all its sweeps."""
 
-    name: str
+    folder: Path
     results: pandas.DataFrame
     evaluations: pandas.DataFrame
     seconds: pandas.DataFrame
     attempts: Sequence[Mapping[str, Any]]
     planned: int
     finished: int
+
+    @property
+    def name(self) -> str:
+        return as_text(str(self.folder))
 
     @cached_property
     def comparisons(self) -> pandas.DataFrame:
@@ -90,7 +94,7 @@ def read_run(folder: Path, experiments: Collection[str] | None = None) -> Run:
         raise InputError(f"{folder} has no finished experiment yet: run `python -m experiments.sweep` first.")
     tables = (results, store.read(folder, "evaluation"), store.read(folder, "time"))
     planned = len(store.read_config(folder)["experiments"])
-    return Run(str(folder), *tables, store.read_attempts(folder), planned, len(whole))
+    return Run(folder, *tables, store.read_attempts(folder), planned, len(whole))
 
 
 def page(runs: Sequence[Run]) -> str:
