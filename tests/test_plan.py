@@ -44,7 +44,9 @@ def load(dataset: Dataset) -> Load:
 
 def random_experiments(generator: np.random.Generator) -> list[Resolved]:
     """Experiments of several programs, each with several arrays, in any order."""
-    alone = [field for field, (changes, _) in PAIRS.items() if not changes and field not in ("data.source", "seed")]
+    # A circular boundary takes no other padding.
+    apart = ("data.source", "seed", "model.boundary")
+    alone = [field for field, (changes, _) in PAIRS.items() if not changes and field not in apart]
     chosen = ["seed", *map(str, generator.choice(alone, 4, replace=False))]
     axes = [axis(field, [DEFAULTS[field], PAIRS[field][1]]) for field in chosen]
     experiments = resolve(product(Experiment(), *axes))

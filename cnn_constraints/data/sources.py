@@ -151,7 +151,7 @@ def image_folder(folder: Path | None) -> Dataset:
             )
     if len(train) == 1:
         raise InputError(f"{str(folder)!r} holds only one class, {min(train)!r}: at least two are needed.")
-    first = next(path for paths in train.values() for path in paths)
+    first = next(iter(train.values()))[0]
     one = _pixels(first, folder)
     count = sum(len(paths) for files in (train, test) for paths in files.values())
     memory.require_memory(repr(str(folder)), (count, *one.shape), 1)
