@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace as replace_run
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -90,7 +91,7 @@ def test_curves_are_those_of_the_chosen_candidate_and_verdicts_those_of_the_comp
 
 def test_nothing_is_loaded_from_outside_and_a_name_cannot_break_out(folder):
     run, name = read_run(folder), '</script><script>alert("x")</script>'
-    whole, wild = page([run]), page([replace_run(run, name=name)])
+    whole, wild = page([run]), page([replace_run(run, folder=Path(name))])
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", whole.split("<script", 1)[0])
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[^>]*//", whole)
     assert "default-src 'none'" in whole
