@@ -75,10 +75,13 @@ def machine_memory() -> int:
 
 
 def memory_left() -> int:
-    """Bytes that this process may still take: all of them, or what it has not used yet of a limit (`ulimit -v`)."""
-    if (allowed := getrlimit(RLIMIT_AS)[0]) == RLIM_INFINITY:
+    """Bytes that this process may still take: all of them, or what it has not used yet of a limit (`ulimit -v`), where the
+    system says how much that is.
+    """
+    allowed, used = getrlimit(RLIMIT_AS)[0], Path("/proc/self/statm")
+    if allowed == RLIM_INFINITY or not used.exists():
         return machine_memory()
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(used.read_text().split()[0])
     return max(0, min(machine_memory(), allowed - pages * os.sysconf("SC_PAGE_SIZE")))
 
 
