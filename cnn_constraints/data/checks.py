@@ -13,6 +13,11 @@ from cnn_constraints.errors import InputError
 tell = functools.cache(logging.getLogger(__name__).warning)
 """Says a sentence once, however many experiments see the same images."""
 
+LARGEST = 1e37
+"""Of the numbers of images. If they deviate by more, XLA takes the inverse of that for 0, as all that is below TINY."""
+
+TINY = np.finfo(np.float32).tiny
+
 SHOWN = 5
 """Classes that a sentence names."""
 
@@ -25,8 +30,9 @@ def checked(dataset: Any, maker: str) -> Dataset:
     """
     if not (isinstance(dataset, Dataset) and isinstance(dataset.train, Split) and isinstance(dataset.test, Split)):
         raise InputError(f"{maker} is a {type(dataset).__name__}: it must be a Dataset of two Splits.")
-    if (classes := len(dataset.classes)) < 2:
-        raise InputError(f"{maker} has the classes {tuple(dataset.classes)}: there must be at least two.")
+    if not hasattr(dataset.classes, "__len__") or len(dataset.classes) < 2:
+        raise InputError(f"{maker} has the classes {dataset.classes!r}: there must be at least two, in a tuple.")
+    classes = len(dataset.classes)
     train = checked_split(dataset.train, classes, f"{maker} has training")
     test = checked_split(dataset.test, classes, f"{maker} has test")
     if (train.images.shape[1:], train.images.dtype) != (test.images.shape[1:], test.images.dtype):
@@ -58,10 +64,11 @@ def checked_split(split: Split, classes: int, maker: str) -> Split:
     with np.errstate(over="ignore"):
         images = images.astype(np.uint8 if whole else np.float32, copy=False)
     # A minimum is not a number where any number is none, and takes no memory.
-    if not (np.isfinite(images.min()) and np.isfinite(images.max())):
-        wrong = np.count_nonzero(~np.isfinite(images))
+    if not (images.min() >= -LARGEST and images.max() <= LARGEST):
+        wrong = np.count_nonzero(~(np.abs(images) <= LARGEST))
         raise InputError(
-            f"{maker} images that hold {wrong:,} numbers that are not finite in 32 bits: give all a value."
+            f"{maker} images that hold {wrong:,} numbers that are not finite in 32 bits, or beyond {LARGEST:.0e} either "
+            f"way: give all a smaller value."
         )
     return Split(images, labels.astype(np.int32, copy=False))
 
@@ -77,15 +84,21 @@ def check_images(dataset: Dataset, maker: str) -> None:
         raise InputError(
             f"{maker} has no training image of {_some(missing)}: every one of its {classes} classes needs some."
         )
-    train, test = digests(dataset.train), digests(dataset.test)
-    if (train == train[0]).all():
-        raise InputError(f"{maker} has {len(train):,} training images, and all are equal: nothing can be learned.")
+    train, test = different(dataset.train, maker), digests(dataset.test)
     varied = np.bincount(labels, train != train[first][labels], classes)
     each = zip(dataset.classes, varied, counts, strict=True)
     if constant := [name for name, some, count in each if count > 1 and not some]:
         tell(f"{maker} has classes whose training images are all equal: {_some(constant)}.")
     if known := np.count_nonzero(np.isin(test, train)):
         tell(f"{maker} has {known:,} test images, of {len(test):,}, that are among the training images too.")
+
+
+def different(train: Split, maker: str) -> Int64[np.ndarray, " examples"]:
+    """Their `digests`. Raises InputError where all of these training images are equal."""
+    codes = digests(train)
+    if (codes == codes[0]).all() or float(train.images.max()) - float(train.images.min()) < TINY:
+        raise InputError(f"{maker} has {len(codes):,} training images, and all are equal: nothing can be learned.")
+    return codes
 
 
 def digests(split: Split) -> Int64[np.ndarray, " examples"]:

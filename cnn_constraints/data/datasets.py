@@ -49,6 +49,7 @@ def _intervened(dataset: Dataset, data: Data) -> Dataset:
     before = _fingerprint(dataset)
     maker = f"The data set after data.intervention {data.intervention}"
     changed = checks.checked(intervene(dataset, data.intervention, data.strength), maker)
+    checks.different(changed.train, maker)
     # A sweep over strengths may begin at 0.
     if data.strength != 0 and _fingerprint(changed) == before:
         _, height, width, _ = dataset.train.images.shape

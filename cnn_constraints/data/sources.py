@@ -273,6 +273,9 @@ def _pixels(path: Path, folder: Path) -> np.ndarray:
     with contextlib.suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
     mode = "L" if image.mode in ("L", "LA") else "RGB"
+    # Pillow spreads fewer than 8 bits over 0 to 255, and not the gray that is transparent.
+    if image.format == "PNG" and image.mode == "L" and "transparency" in image.info:
+        image.info["transparency"] *= 255 // (2 ** header[24] - 1)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if np.asarray(image)[..., 3].min() < 255:

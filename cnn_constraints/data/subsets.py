@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from cnn_constraints.arrays import Split
+from cnn_constraints.data.checks import TINY
 from cnn_constraints.errors import InputError
 
 SUBSET, ORDER = 1, 2
@@ -95,4 +96,4 @@ def _in_rounds(order: np.ndarray, labels: np.ndarray, place_in_round: np.ndarray
 def _moments(images: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pixels = images[np.sort(train)].astype(np.float64)
     mean, deviation = pixels.mean(axis=(0, 1, 2)), pixels.std(axis=(0, 1, 2))
-    return mean.astype(np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32)
+    return mean.astype(np.float32), np.where(deviation >= TINY, deviation, 1).astype(np.float32)
