@@ -7,7 +7,6 @@ weights lie in the order that the fast way wants. Canonical ones are what users 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Literal
 
 import jax
@@ -101,7 +100,7 @@ def initialisers(layer: Layer) -> dict[str, Callable[[jax.Array], jax.Array]]:
     return found
 
 
-@lru_cache(maxsize=64)
+@constraints.cached
 def _initial_deviation(layer: Layer) -> Float[np.ndarray, " weights"]:
     inverse_fan_in = counts.inverse_fan_in(layer.tied_by, layer.geometry, layer.delta, layer.tile)
     deviation = np.sqrt(layer.gain * inverse_fan_in / layer.in_channels).astype(np.float32)

@@ -113,7 +113,7 @@ def name_of(values: Mapping[str, Any]) -> str:
     return digest(json.dumps(own, sort_keys=True).encode())[:HASH_DIGITS]
 
 
-@lru_cache
+@constraints.cached
 def _resolve_model(model: Model, stronger: frozenset[str]) -> Model:
     count = len(model.channels)
     deltas = per_layer(model.delta, count)

@@ -53,12 +53,14 @@ def main(arguments: list[str]) -> None:
     if others := set(names) - set(possible):
         needed = "without --run" if command.run else "with --run alone"
         raise InputError(f"{', '.join(sorted(others))} can be drawn {needed}: choose from {', '.join(possible)}.")
+    # What cannot be read of a run is refused before anything is written.
+    of_runs = {name: of_run(name, command.run) for name in names} if command.run else {}
     make_folder("--output", command.output)
     say = lambda sentence: print(sentence, file=sys.stderr, flush=True)
     learned = train_cells(command.source, say) if set(names) & set(LEARNED) and not command.run else None
     for name in names:
         path = command.output / f"{name}.png"
-        save(of_run(name, command.run) if command.run else draw(name, learned), path)
+        save(of_runs[name] if command.run else draw(name, learned), path)
         print(path)
 
 

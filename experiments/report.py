@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
     command = parse_flags(Command, arguments, __doc__, prog="python -m experiments.report")
     import_jax()
     from cnn_constraints.claims.records import CLAIMS_FILE
-    from cnn_constraints.report.terminal import PAGE, make_folder, print_as, report_claims, report_runs
+    from cnn_constraints.report.terminal import PAGE, print_as, report_claims, report_runs
 
     runs = list(dict.fromkeys([command.run, *command.others]))
     claims = next((run for run in runs if (run / CLAIMS_FILE).exists()), None)
@@ -55,10 +55,8 @@ def main(arguments: list[str]) -> None:
         )
     if command.tables and (command.figures or command.page):
         raise InputError("--tables writes no file: leave out --page and --figures.")
-    if command.figures:
-        if len({run.resolve().name for run in runs}) < len(runs):
-            raise InputError("--figures names files by run folders, and two have one name: report them one by one.")
-        make_folder("--figures", command.figures)
+    if command.figures and len({run.resolve().name for run in runs}) < len(runs):
+        raise InputError("--figures names files by run folders, and two have one name: report them one by one.")
     if command.tables:
         print_as(command.tables, runs)
     elif claims:

@@ -2,8 +2,10 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +106,20 @@ def archives() -> Path:
     if not (folder := os.environ.get(DATA_VARIABLE)):
         pytest.skip(f"{DATA_VARIABLE} names no folder that holds the original MNIST archives")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, which playwright opens."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `dev`")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no chromium is installed")
+    with sync_api.sync_playwright() as playwright:
+        # Within a container nobody but root may be there, for whom chromium has no sandbox.
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ Another constraint is one function that writes a table, and one line of CONSTRAI
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, wraps
 from numbers import Integral
-from typing import Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -24,6 +25,9 @@ from cnn_constraints import errors
 from cnn_constraints.errors import InputError
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.lattice.order import Ties, canonical
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Offsets = Int[np.ndarray, "outputs inputs"]
 
@@ -133,6 +137,19 @@ def find(name: str) -> Constraint:
     return errors.find("constraint", name, CONSTRAINTS)
 
 
+def cached(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, which is called once for the same arguments while the same constraints are registered: in a notebook a
+    name may get another table.
+    """
+    remembered: Any = lru_cache(maxsize=64)(lambda registered, *given, **named: function(*given, **named))
+
+    @wraps(function)
+    def recall(*given: P.args, **named: P.kwargs) -> T:
+        return remembered(tuple(CONSTRAINTS.items()), *given, **named)
+
+    return recall
+
+
 def tile_of(name: str, tile: int | None) -> int | None:
     """The tile of a tiled convolution, its own where none is given; None for constraints to which it means nothing."""
     if "tile" not in find(name).arguments:
@@ -157,7 +174,11 @@ def ties(name: str, geometry: Geometry, delta: int | None = None, tile: int | No
     geometry.check_delta(delta)
     require_table_fits(geometry)
     given = {"delta": delta, "tile": tile_of(name, tile)}
-    table = np.asarray(constraint.write(geometry, **{argument: given[argument] for argument in constraint.arguments}))
+    table = constraint.write(geometry, **{argument: given[argument] for argument in constraint.arguments})
+    try:
+        table = np.asarray(table)
+    except ValueError:
+        table = np.asarray(table, object)  # lists of several lengths
     sites, pixels = (geometry.output_sites, geometry.input_sites), f"{geometry.height} x {geometry.width} pixels"
     if table.shape != sites or not np.issubdtype(table.dtype, np.integer):
         raise InputError(
@@ -169,7 +190,15 @@ def ties(name: str, geometry: Geometry, delta: int | None = None, tile: int | No
             f"The constraint {name} writes the names {table.min()} to {table.max()}, on {pixels}: there must be names from "
             f"0 on, and -1 for none."
         )
-    return canonical(table)
+    table = canonical(table)
+    if constraint.tied and constraint not in LAWFUL:
+        by_offset = conv(geometry, delta if constraint.local else None)
+        if not np.array_equal(table, canonical(by_offset)):
+            raise InputError(
+                f"The constraint {name} is tied=True, and its table on {pixels} is not that of conv or shared, whose "
+                f"kernel has an entry for every offset: leave tied out, and the kernel has one for every name."
+            )
+    return table
 
 
 def table_fits(geometry: Geometry) -> bool:

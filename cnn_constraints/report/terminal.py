@@ -40,6 +40,8 @@ def report_runs(
     be written.
     """
     runs = [build.read_run(folder, experiments) for folder in folders]
+    if paper:
+        make_folder("--figures", paper)
     # Files first: tables may be read by something that ends early, as `head` does.
     written: list[Path] = []
     try:

@@ -6,7 +6,7 @@ under a constraint as strong already stay as they are, while another layer is no
 """
 
 import dataclasses
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -158,7 +158,7 @@ def violations(network: AnyNetwork, soft: SoftConstraints, parameters: Any) -> d
     return {stronger: of(stronger) for stronger in soft.violations}
 
 
-@cache
+@constraints.cached
 def _obeyed(stronger: str, layer: Layer) -> str:
     """What a layer that is held to a stronger constraint obeys: that, or its own where its own is stronger still.
 
@@ -172,7 +172,7 @@ def _obeyed(stronger: str, layer: Layer) -> str:
     raise InputError(f"{WANTED}: {stronger} is not stronger than {layer.constraint}.")
 
 
-@cache
+@constraints.cached
 def _classes(stronger: str, layer: Layer) -> projection.Classes:
     """Of the weights of a layer as they are stored, for those of what it obeys as those are stored."""
     return projection.classes(*_tables(_obeyed(stronger, layer), layer.constraint, layer))

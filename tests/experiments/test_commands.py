@@ -17,7 +17,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import pandas
 import pytest
 from random_experiments import write_images
@@ -105,19 +104,6 @@ def write_config(folder: Path, *changes: tuple[str, str], name: str = "config.py
         assert old in text
         text = text.replace(old, new)
     (folder / name).write_text(text)
-
-
-@pytest.fixture(scope="module")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Compiled programs of these tests go into a folder of their own, and JAX's settings come back."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CNN_CONSTRAINTS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(sys, "dont_write_bytecode", True)
-        yield
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 @pytest.fixture

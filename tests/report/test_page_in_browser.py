@@ -1,7 +1,6 @@
 """The page in a browser, without a network: it is filtered, asked and saved, and complains of nothing."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,12 @@ from cnn_constraints.report.page.build import page, read_run
 from cnn_constraints.statistics import mean_interval
 
 pytest.importorskip("vl_convert", reason="needs the extra `report`")
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `dev`")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if CHROMIUM is None:
-    pytest.skip("no chromium is installed", allow_module_level=True)
 pytestmark = pytest.mark.slow
 
 INSIDE = ("file:", "data:", "blob:")
 RUNS = {"ladder": LADDER, "delta_sweep": DELTA_SWEEP}
 
 of_runs = pytest.mark.parametrize("path", RUNS, indirect=True)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        # Within a container nobody but root may be there, for whom chromium has no sandbox.
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module", params=[*RUNS, "claims"])

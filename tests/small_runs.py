@@ -58,7 +58,8 @@ def train_side_by_side(
     stacked = widened(ensemble.stack([build_arrays(experiment, dataset) for experiment in experiments]))
     splits, every = (to_device(dataset.train), to_device(dataset.test)), experiments[0].training.evaluate_every
     rates = stacked.hyperparameters.learning_rate
-    shape = (task, kind, rates.shape, rates.dtype, every, ensemble.EVALUATION_CHUNK, len(jax.devices()))
+    of_splits = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(splits))
+    shape = (task, kind, rates.shape, rates.dtype, of_splits, every, ensemble.EVALUATION_CHUNK, len(jax.devices()))
     if shape not in PROGRAMS:
         PROGRAMS[shape] = ensemble.compile_program(task, stacked, *splits, every, kind)
     program = PROGRAMS[shape]
