@@ -58,8 +58,9 @@ def train_side_by_side(
     stacked = widened(ensemble.stack([build_arrays(experiment, dataset) for experiment in experiments]))
     splits, every = (to_device(dataset.train), to_device(dataset.test)), experiments[0].training.evaluate_every
     rates = stacked.hyperparameters.learning_rate
-    of_splits = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(splits))
-    shape = (task, kind, rates.shape, rates.dtype, of_splits, every, ensemble.EVALUATION_CHUNK, len(jax.devices()))
+    # Fast tests compile otherwise than slow ones.
+    of_task = (task, kind, splits[0].images.dtype, jax.config.read("jax_disable_most_optimizations"))
+    shape = (*of_task, rates.shape, rates.dtype, every, ensemble.EVALUATION_CHUNK, len(jax.devices()))
     if shape not in PROGRAMS:
         PROGRAMS[shape] = ensemble.compile_program(task, stacked, *splits, every, kind)
     program = PROGRAMS[shape]
