@@ -35,7 +35,7 @@ FIXED = {
 Optax fail: the names of JAX's context managers, and the values that experiments are computed with.
 """
 
-RECORDED = ("default_matmul_precision", "random_seed_offset")
+RECORDED = ("default_matmul_precision", "random_seed_offset", "disable_most_optimizations")
 """Settings of JAX that change numbers and are the user's to choose."""
 
 DATA_VARIABLE = "CNN_CONSTRAINTS_DATA"
@@ -109,7 +109,7 @@ def tell_once(sentence: str) -> None:
 def recorded_settings() -> dict[str, str]:
     """Those of RECORDED, and the flags of XLA, that are set."""
     config = import_jax().config
-    found = {f"jax_{name}": getattr(config, f"jax_{name}", None) for name in RECORDED}
+    found = {name: getattr(config, name, config.values.get(name)) for name in (f"jax_{each}" for each in RECORDED)}
     return {name: str(value) for name, value in (found | {"XLA_FLAGS": os.environ.get("XLA_FLAGS")}).items() if value}
 
 

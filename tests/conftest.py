@@ -21,6 +21,8 @@ from cnn_constraints.settings import DATA_VARIABLE
 jax.config.update("jax_num_cpu_devices", 8)
 # A GPU rounds factors to TF32 by itself, in some programs and not in others; on CPU this changes no bit.
 jax.config.update("jax_default_matmul_precision", "highest")
+# Compiling takes a third less; see `compile_as_users_do`.
+jax.config.update("jax_disable_most_optimizations", True)
 # Or the first of several processes on one GPU takes most of its memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -76,10 +78,12 @@ def forget_programs() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def compile_quickly(request: pytest.FixtureRequest) -> None:
-    """Fast tests spend a third less on compiling, but those that are marked; slow ones compile as users do."""
-    as_users_do = any(map(request.node.get_closest_marker, ("slow", "compiled_as_for_users")))
-    jax.config.update("jax_disable_most_optimizations", not as_users_do)
+def compile_as_users_do(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For slow tests, and fast ones that are marked."""
+    marked = any(map(request.node.get_closest_marker, ("slow", "compiled_as_for_users")))
+    jax.config.update("jax_disable_most_optimizations", not marked)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import cnn_constraints as cc
 from cnn_constraints import settings, store
 from cnn_constraints.environment import describe_environment
 from cnn_constraints.resolve import resolve
-from cnn_constraints.settings import FIXED, RECORDED, fixed_settings, own_settings
+from cnn_constraints.settings import FIXED, fixed_settings, own_settings
 
 ODD = {
     "enable_x64": True,
@@ -58,7 +58,8 @@ def settings_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     """Those of JAX that are set here; and compiled programs go into a folder of the test."""
     settings.tell_once.cache_clear()
     monkeypatch.setenv(settings.CACHE_VARIABLE, str(tmp_path / "cache"))
-    names = [*ODD, *HARMLESS, *RECORDED, "compilation_cache_dir", "persistent_cache_min_compile_time_secs"]
+    names = [*ODD, *HARMLESS, "default_matmul_precision", "random_seed_offset"]
+    names += ["compilation_cache_dir", "persistent_cache_min_compile_time_secs"]
     before = {name: getattr(jax.config, f"jax_{name}") for name in names}
     yield
     change(before)
