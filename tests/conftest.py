@@ -21,8 +21,6 @@ from cnn_constraints.settings import DATA_VARIABLE
 jax.config.update("jax_num_cpu_devices", 8)
 # A GPU rounds factors to TF32 by itself, in some programs and not in others; on CPU this changes no bit.
 jax.config.update("jax_default_matmul_precision", "highest")
-# Compiling takes a third less; see `compile_as_users_do`.
-jax.config.update("jax_disable_most_optimizations", True)
 # Or the first of several processes on one GPU takes most of its memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -73,17 +71,22 @@ class Draw:
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs() -> Iterator[None]:
     """Those of one file are of no use to the next, and would come to gigabytes."""
+    compile_quickly(True)
     yield
     jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)
-def compile_as_users_do(request: pytest.FixtureRequest) -> Iterator[None]:
+def compile_as_users_do(request: pytest.FixtureRequest) -> None:
     """For slow tests, and fast ones that are marked."""
-    marked = any(map(request.node.get_closest_marker, ("slow", "compiled_as_for_users")))
-    jax.config.update("jax_disable_most_optimizations", not marked)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    compile_quickly(not any(map(request.node.get_closest_marker, ("slow", "compiled_as_for_users"))))
+
+
+def compile_quickly(quickly: bool) -> None:
+    """Compiling takes a third less. What was compiled otherwise is forgotten, since it rounds otherwise."""
+    if jax.config.read("jax_disable_most_optimizations") != quickly:
+        jax.config.update("jax_disable_most_optimizations", quickly)
+        jax.clear_caches()
 
 
 @pytest.fixture
