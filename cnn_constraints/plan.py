@@ -6,13 +6,14 @@ All that can be refused is refused here, before anything is trained.
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cnn_constraints.architecture import Cost, activations, build_network, cost
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data import subsets
-from cnn_constraints.data.augmentation import AUGMENTATIONS
+from cnn_constraints.data.augmentation import AUGMENTATIONS, augment
 from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.environment import device_memory
 from cnn_constraints.errors import InputError
@@ -130,6 +131,8 @@ def build_task(experiment: Resolved, dataset: Dataset) -> Task:
                 f"data.augmentation {name} with data.augmentation_strengths {strength} changes nothing in images of "
                 f"{height} x {width}: leave it out, or give it larger images or a greater strength."
             )
+    batch, order = (jax.ShapeDtypeStruct(*of) for of in (((2, *image_shape), "float32"), ((height * width,), "int32")))
+    jax.eval_shape(lambda images, order: augment(jax.random.key(0), images, augmentation, order), batch, order)
     return Task(network, image_shape, training.optimizer, training.schedule, training.updates, asked, augmentation)
 
 

@@ -11,6 +11,7 @@ from random_experiments import PAIRS, pair
 from cnn_constraints import plan as plan_module
 from cnn_constraints.architecture import PADDINGS, build_network, cost
 from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.data.augmentation import AUGMENTATIONS, Augmentation
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import DEFAULTS, PLACES, Data, Experiment, axis, get, product, replace
@@ -195,6 +196,13 @@ def refusal(load: Load, *experiments: Experiment) -> str:
 def test_what_cannot_be_is_refused_wherever_it_is_in_the_sweep(changes, words, load, generator):
     experiments = [GOOD, replace(GOOD, changes), replace(GOOD, {"training.schedule": "cosine"})]
     assert words in refusal(load, *(experiments[i] for i in generator.permutation(3)))
+
+
+@pytest.mark.parametrize("wrong", [lambda x: x[:1], lambda x: x.astype("int32"), lambda x: None])
+def test_an_augmentation_that_returns_no_images_like_those_it_was_given_is_refused(wrong, load, monkeypatch):
+    monkeypatch.setitem(AUGMENTATIONS, "own", Augmentation(lambda key, images, strength: wrong(images), 1.0))
+    told = refusal(load, replace(GOOD, {"data.augmentation": ("own",)}))
+    assert "data.augmentation own must return images as it gets them, of float32 and shape (2, " in told
 
 
 def test_data_that_cannot_be_read_or_lose_a_class_to_validation_are_refused(generator):

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from cnn_constraints.errors import InputError
+
 Images = Float[Array, "batch height width channels"]
 
 WHITE = 255
@@ -36,12 +38,18 @@ def augment(
 ) -> Images:
     """The images of a batch after these augmentations, by name and strength, one after the other.
 
-    order: that of the pixels of these images, which are put back for it: pixel p is pixel order[p] of a picture.
+    order: that of the pixels of these images, which are put back for it: pixel p is pixel order[p] of a picture. Raises
+    InputError where one of them, a user's own, returns other arrays than images like those that it was given.
     """
     permuted = lambda images, order: images.reshape(len(images), order.size, -1)[:, order].reshape(images.shape)
     images = permuted(images, jnp.argsort(order))
     for number, (name, strength) in enumerate(augmentations):
-        images = AUGMENTATIONS[name].apply(jax.random.fold_in(key, number), images, strength)
+        made = AUGMENTATIONS[name].apply(jax.random.fold_in(key, number), images, strength)
+        if getattr(made, "shape", None) != images.shape or not jnp.issubdtype(made.dtype, jnp.floating):
+            raise InputError(
+                f"data.augmentation {name} must return images as it gets them, of {images.dtype} and shape {images.shape}."
+            )
+        images = made
     return permuted(images, order)
 
 

@@ -18,6 +18,9 @@ LARGEST = 1e37
 
 TINY = np.finfo(np.float32).tiny
 
+SMALLEST_PHOTOGRAPH = 8
+"""Side from which images that are as wide as they have channels are taken for some with channels first."""
+
 SHOWN = 5
 """Classes that a sentence names."""
 
@@ -31,7 +34,7 @@ def checked(dataset: Any, maker: str) -> Dataset:
     if not (isinstance(dataset, Dataset) and isinstance(dataset.train, Split) and isinstance(dataset.test, Split)):
         raise InputError(f"{maker} is a {type(dataset).__name__}: it must be a Dataset of two Splits.")
     if not hasattr(dataset.classes, "__len__") or len(dataset.classes) < 2:
-        raise InputError(f"{maker} has the classes {dataset.classes!r}: there must be at least two, in a tuple.")
+        raise InputError(f"{maker} has the classes {dataset.classes!r}: there must be at least two.")
     classes = len(dataset.classes)
     train = checked_split(dataset.train, classes, f"{maker} has training")
     test = checked_split(dataset.test, classes, f"{maker} has test")
@@ -56,7 +59,7 @@ def checked_split(split: Split, classes: int, maker: str) -> Split:
             f"{maker} labels {_described(labels)}: they must be whole numbers, one for each of the {len(images):,} images."
         )
     if wrong := [label for label in (labels.min(), labels.max()) if not 0 <= label < classes]:
-        raise InputError(f"{maker} labels of {wrong[0]}: its {classes} classes are numbered from 0 without a gap.")
+        raise InputError(f"{maker} labels of {wrong[0]}: its {classes} classes are numbered 0 to {classes - 1}.")
     if wrong := [number for number in (images.min(), images.max()) if whole and not 0 <= number <= 255]:
         raise InputError(
             f"{maker} images that hold {wrong[0]}: whole numbers must be 0 to 255; give floats for others."
@@ -74,23 +77,43 @@ def checked_split(split: Split, classes: int, maker: str) -> Split:
 
 
 def check_images(dataset: Dataset, maker: str) -> None:
-    """Tells of classes whose training images are all equal, and of test images that are training images too.
+    """Tells of classes whose training images are all equal, of equal images with different labels, of a test split of equal
+    images, of test images that are training images too, and of what looks like images with channels first.
 
     Raises InputError for a class without a training image, and where all training images are equal.
     """
     labels, classes = dataset.train.labels, len(dataset.classes)
-    present, first, counts = np.unique(labels, return_index=True, return_counts=True)
-    if missing := [name for number, name in enumerate(dataset.classes) if number not in present]:
-        raise InputError(
-            f"{maker} has no training image of {_some(missing)}: every one of its {classes} classes needs some."
-        )
+    _, first, counts = np.unique(labels, return_index=True, return_counts=True)
+    if missing := without_images(dataset):
+        raise InputError(f"{maker} has no training image of {missing}: every one of its {classes} classes needs some.")
     train, test = different(dataset.train, maker), digests(dataset.test)
     varied = np.bincount(labels, train != train[first][labels], classes)
     each = zip(dataset.classes, varied, counts, strict=True)
     if constant := [name for name, some, count in each if count > 1 and not some]:
         tell(f"{maker} has classes whose training images are all equal: {_some(constant)}.")
-    if known := np.count_nonzero(np.isin(test, train)):
+    of_image = np.unique(train, return_inverse=True)[1]
+    lowest = np.full(len(train), classes)
+    np.minimum.at(lowest, of_image, labels)
+    if ambiguous := np.count_nonzero(labels != lowest[of_image]):
+        tell(f"{maker} has {ambiguous:,} training images, of {len(train):,}, that stand under another label too.")
+    if len(test) > 1 and (test == test[0]).all():
+        tell(f"{maker} has {len(test):,} test images, and all are equal.")
+    if known := count_known(dataset):
         tell(f"{maker} has {known:,} test images, of {len(test):,}, that are among the training images too.")
+    height, width, channels = dataset.train.images.shape[1:]
+    if height in (1, 3) and width == channels >= SMALLEST_PHOTOGRAPH:
+        tell(f"{maker} has images of {height} x {width} pixels and {channels} channels: channels must come last.")
+
+
+def count_known(dataset: Dataset) -> int:
+    """Test images that are training images too."""
+    return int(np.isin(digests(dataset.test), digests(dataset.train)).sum())
+
+
+def without_images(dataset: Dataset) -> str:
+    """The classes that no training image has, in words."""
+    present = set(dataset.train.labels.tolist())
+    return _some([name for number, name in enumerate(dataset.classes) if number not in present])
 
 
 def different(train: Split, maker: str) -> Int64[np.ndarray, " examples"]:

@@ -31,8 +31,10 @@ def build_dataset(data: Data) -> Dataset:
 
 def _build(data: Data, maker: str) -> Dataset:
     dataset = checks.checked(sources.load(data.source, data.folder, data.size, data.file), maker)
+    if data.reduce > 1:
+        maker = f"{maker} with data.reduce {data.reduce}"
+        dataset = checks.checked(sources.reduce_images(dataset, data.reduce), maker)
     checks.check_images(dataset, maker)
-    dataset = sources.reduce_images(dataset, data.reduce)
     if data.frame is not None:
         dataset = place_in_frame(dataset, data.frame)
     if data.intervention != "none":
@@ -46,10 +48,14 @@ def _build(data: Data, maker: str) -> Dataset:
 
 
 def _intervened(dataset: Dataset, data: Data) -> Dataset:
-    before = _fingerprint(dataset)
+    before, known = _fingerprint(dataset), checks.count_known(dataset)
     maker = f"The data set after data.intervention {data.intervention}"
     changed = checks.checked(intervene(dataset, data.intervention, data.strength), maker)
     checks.different(changed.train, maker)
+    if missing := checks.without_images(changed):
+        checks.tell(f"{maker} has no training image of {missing}.")
+    if (now := checks.count_known(changed)) > known:
+        checks.tell(f"{maker} has {now:,} test images that are among the training images too, {known:,} before it.")
     # A sweep over strengths may begin at 0.
     if data.strength != 0 and _fingerprint(changed) == before:
         _, height, width, _ = dataset.train.images.shape

@@ -24,6 +24,9 @@ DIGITS_TEST_PER_CLASS = 40
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
+IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "WEBP")
+"""What viewers show under these names. Other formats may have more than 8 bits, of which Pillow says nothing."""
+
 
 def load(
     name: str, folder: str | Path | None = None, size: int | None = None, file: str | Path | None = None
@@ -82,7 +85,8 @@ def reduce_images(dataset: Dataset, side: int) -> Dataset:
     def reduce_split(split: Split) -> Split:
         examples, _, _, channels = split.images.shape
         squares = split.images.reshape(examples, height // side, side, width // side, side, channels)
-        means = squares.mean(axis=(2, 4), dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is not finite is refused by whoever checks the data set
+            means = squares.mean(axis=(2, 4), dtype=np.float32)
         whole = np.issubdtype(split.images.dtype, np.integer)
         return split._replace(images=(np.rint(means) if whole else means).astype(split.images.dtype))
 
@@ -264,6 +268,8 @@ def _pixels(path: Path, folder: Path) -> np.ndarray:
         raise InputError(f"{str(path)!r} is named as an image and holds none: replace or remove it.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"The image {str(path)!r} cannot be read ({error}): replace or remove it.") from None
+    if image.format not in IMAGE_FORMATS:
+        raise InputError(f"The image {str(path)!r} is a {image.format} by its content: convert it to PNG or JPEG.")
     # Pillow would clip these at 255, or keep their high bytes, without a word: a PNG's header says how many bits it has.
     if image.mode.startswith(("I", "F")) or (image.format == "PNG" and header[24] > 8):
         raise InputError(
@@ -272,7 +278,7 @@ def _pixels(path: Path, folder: Path) -> np.ndarray:
     # Like viewers, who pass over tags that are damaged.
     with contextlib.suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
-    mode = "L" if image.mode in ("L", "LA") else "RGB"
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     # Pillow spreads fewer than 8 bits over 0 to 255, and not the gray that is transparent.
     if image.format == "PNG" and image.mode == "L" and "transparency" in image.info:
         image.info["transparency"] *= 255 // (2 ** header[24] - 1)

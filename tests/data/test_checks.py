@@ -81,7 +81,7 @@ FLOATS = np.linspace(0, 1, 60 * 48).reshape(60, 4, 6, 2)
 WRONG: dict[str, Callable[[Dataset], Any]] = {
     "is a NoneType: it must be a Dataset": lambda d: None,
     "is a Dataset: it must be a Dataset of two Splits": lambda d: d._replace(test=tuple(d.test)),
-    "has the classes ('a',): there must be at least two": lambda d: d._replace(classes=("a",)),
+    "has the classes ('a',): there must be at least two.": lambda d: d._replace(classes=("a",)),
     "training images of uint8 and shape (60, 48)": lambda d: with_train(d, images=d.train.images.reshape(60, 48)),
     "training images of uint8 and shape (60, 4, 6, 0)": lambda d: with_train(d, images=d.train.images[..., :0]),
     "training images of <U3 and shape": lambda d: with_train(d, images=d.train.images.astype(str)),
@@ -150,12 +150,42 @@ def test_what_images_cannot_teach_or_test_is_told_once(dataset, build, caplog, d
     assert caplog.records[0].levelno == logging.WARNING
 
 
+def test_what_an_intervention_or_a_reduction_takes_from_images_is_told_or_refused(dataset, build, caplog):
+    split = dataset.train
+    checkerboard = np.indices((4, 6)).sum(axis=0)[..., None] % 2 * 255
+    either = np.where(split.labels[:, None, None, None] == 0, checkerboard, 255 - checkerboard) * np.ones(2)
+    told = refusal(lambda: build(with_train(dataset, images=either.astype(np.uint8)), reduce=2))
+    assert told.startswith("The data source 'mine' with data.reduce 2 has 60 training images, and all are equal")
+    large = {name: each._replace(images=9e36 * np.ones((len(each.labels), 8, 8, 1))) for name, each in named(dataset)}
+    assert "not finite" in refusal(lambda: build(dataset._replace(**large), reduce=8))
+    caplog.clear()
+    build(dataset, lambda before, _: before._replace(train=Split(*(array[split.labels > 0] for array in split))))
+    build(dataset, lambda before, _: before._replace(test=split))
+    alike = with_train(dataset, images=split.images[split.labels * 0 + np.arange(60) // 2])
+    build(with_test(alike, images=np.zeros_like(dataset.test.images)))
+    maker = "The data set after data.intervention own has"
+    assert [record.message for record in caplog.records] == [
+        f"{maker} no training image of 'a'.",
+        f"{maker} 60 test images that are among the training images too, 0 before it.",
+        f"The data source 'mine' has {ambiguous(alike.train)} training images, of 60, that stand under another label too.",
+        "The data source 'mine' has 20 test images, and all are equal.",
+    ]
+
+
+def ambiguous(split: Split) -> int:
+    """Images whose label is not the lowest that an equal image has."""
+    lowest: dict[bytes, int] = {}
+    for image, label in zip(split.images, split.labels, strict=True):
+        lowest[image.tobytes()] = min(label, lowest.get(image.tobytes(), 99))
+    return sum(label != lowest[image.tobytes()] for image, label in zip(split.images, split.labels, strict=True))
+
+
 NOTHING_DONE = {
     "translate with data.strength 0.2 changes nothing in images of 2 x 2": (2, 2),
     "translate_test with data.strength 0.2 changes nothing in images of 2 x 2": (2, 2),
     "edge_noise with data.strength 0.99 changes nothing in images of 3 x 3": (3, 3),
     "permute_pixels changes nothing in images of 1 x 1: leave it out, or give it larger images.": (1, 1),
-    "label_positions: the train images, which are 1 wide, are what they were": (5, 1),
+    "label_positions changes nothing in images of 5 x 1: leave it out, or give it larger images.": (5, 1),
 }
 
 
