@@ -29,6 +29,9 @@ AbsoluteWeights = Float[Array, "i j k l in_channels out_channels"]
 OffsetWeights = Float[Array, "i j a b in_channels out_channels"]
 """V of D2L 7.1.2: output site (i, j), offset (a, b); index 0 of an offset axis is its lowest offset."""
 
+SMALLEST_PHOTOGRAPH = 8
+"""Side from which what looks like an image with channels first, or without channels, is taken for one."""
+
 
 class Split(NamedTuple):
     """Images as intensities 0 to 255, or as the numbers of a synthetic task, and their labels 0 to classes - 1."""

@@ -12,13 +12,11 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from cnn_constraints import errors
+from cnn_constraints.arrays import SMALLEST_PHOTOGRAPH
 from cnn_constraints.errors import InputError
 from cnn_constraints.functional import Layer, canonical_parameters, initialisers, respond, stored_parameters
 from cnn_constraints.lattice import constraints, low_rank
 from cnn_constraints.lattice.geometry import Geometry
-
-SMALLEST_PHOTOGRAPH = 8
-"""Side from which what looks like an image with channels first, or without channels, is taken for one."""
 
 AXES = "they must be [..., height, width, channels]"
 

@@ -130,8 +130,9 @@ def compile_lowered(lowered: Any, options: Mapping[str, str | bool] | None = Non
     are beside them: JAX names none and overwrites none, and would compile what it cannot read anew for ever.
     """
     jax = import_jax()
-    folder, before = cache_folder() / "compiled", jax.config.jax_raise_persistent_cache_errors
+    folder, raised = cache_folder() / "compiled", jax.config.jax_raise_persistent_cache_errors
     if jax.config.jax_compilation_cache_dir == str(folder):
+        # Of the process: who finds it raised already, by the user or another thread, is not who lowers it.
         jax.config.update("jax_raise_persistent_cache_errors", True)
         try:
             return lowered.compile(options)
@@ -140,7 +141,8 @@ def compile_lowered(lowered: Any, options: Mapping[str, str | bool] | None = Non
             shutil.rmtree(folder, ignore_errors=True)
             make_cache_folder(folder)
         finally:
-            jax.config.update("jax_raise_persistent_cache_errors", before)
+            if not raised:
+                jax.config.update("jax_raise_persistent_cache_errors", False)
     return lowered.compile(options)
 
 

@@ -2,12 +2,12 @@
 
 import functools
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
-from cnn_constraints.arrays import Dataset, Split
+from cnn_constraints.arrays import SMALLEST_PHOTOGRAPH, Dataset, Split
 from cnn_constraints.errors import InputError
 
 tell = functools.cache(logging.getLogger(__name__).warning)
@@ -17,9 +17,6 @@ LARGEST = 1e37
 """Of the numbers of images. If they deviate by more, XLA takes the inverse of that for 0, as all that is below TINY."""
 
 TINY = np.finfo(np.float32).tiny
-
-SMALLEST_PHOTOGRAPH = 8
-"""Side from which images that are as wide as they have channels are taken for some with channels first."""
 
 SHOWN = 5
 """Classes that a sentence names."""
@@ -86,7 +83,8 @@ def check_images(dataset: Dataset, maker: str) -> None:
     _, first, counts = np.unique(labels, return_index=True, return_counts=True)
     if missing := without_images(dataset):
         raise InputError(f"{maker} has no training image of {missing}: every one of its {classes} classes needs some.")
-    train, test = different(dataset.train, maker), digests(dataset.test)
+    train, test = codes = codes_of(dataset)
+    require_different(dataset.train, train, maker)
     varied = np.bincount(labels, train != train[first][labels], classes)
     each = zip(dataset.classes, varied, counts, strict=True)
     if constant := [name for name, some, count in each if count > 1 and not some]:
@@ -98,16 +96,11 @@ def check_images(dataset: Dataset, maker: str) -> None:
         tell(f"{maker} has {ambiguous:,} training images, of {len(train):,}, that stand under another label too.")
     if len(test) > 1 and (test == test[0]).all():
         tell(f"{maker} has {len(test):,} test images, and all are equal.")
-    if known := count_known(dataset):
+    if known := codes.known:
         tell(f"{maker} has {known:,} test images, of {len(test):,}, that are among the training images too.")
     height, width, channels = dataset.train.images.shape[1:]
     if height in (1, 3) and width == channels >= SMALLEST_PHOTOGRAPH:
         tell(f"{maker} has images of {height} x {width} pixels and {channels} channels: channels must come last.")
-
-
-def count_known(dataset: Dataset) -> int:
-    """Test images that are training images too."""
-    return int(np.isin(digests(dataset.test), digests(dataset.train)).sum())
 
 
 def without_images(dataset: Dataset) -> str:
@@ -116,17 +109,28 @@ def without_images(dataset: Dataset) -> str:
     return _some([name for number, name in enumerate(dataset.classes) if number not in present])
 
 
-def different(train: Split, maker: str) -> Int64[np.ndarray, " examples"]:
-    """Their `digests`. Raises InputError where all of these training images are equal."""
-    codes = digests(train)
+def require_different(train: Split, codes: Int64[np.ndarray, " examples"], maker: str) -> None:
+    """Raises InputError where all of these training images, of these codes, are equal."""
     if (codes == codes[0]).all() or float(train.images.max()) - float(train.images.min()) < TINY:
         raise InputError(f"{maker} has {len(codes):,} training images, and all are equal: nothing can be learned.")
-    return codes
 
 
-def digests(split: Split) -> Int64[np.ndarray, " examples"]:
-    """Of the bytes of each image, in this process: equal where images are."""
-    return np.fromiter((hash(image.tobytes()) for image in split.images), np.int64, len(split.images))
+class Codes(NamedTuple):
+    """A number for each image of both splits, in this process: equal where images are."""
+
+    train: Int64[np.ndarray, " examples"]
+    test: Int64[np.ndarray, " test_examples"]
+
+    @property
+    def known(self) -> int:
+        """Test images that are training images too."""
+        return int(np.isin(self.test, self.train).sum())
+
+
+def codes_of(dataset: Dataset) -> Codes:
+    """By their bytes."""
+    of_split = lambda split: np.fromiter((hash(image.tobytes()) for image in split.images), np.int64, len(split.images))
+    return Codes(of_split(dataset.train), of_split(dataset.test))
 
 
 def _some(names: list[str]) -> str:

@@ -1,7 +1,7 @@
 """The claims as a table for a terminal and as figures: what was claimed, what was measured, and whether it holds."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnn_constraints.claims.claim import Picture
-from cnn_constraints.report.figures import OTHER_STYLES, STYLES, error_bars, panels
+from cnn_constraints.report.figures import Style, error_bars, panels, styles
 from cnn_constraints.statistics import Interval, geometric_mean_interval, mean_interval
 
 COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
@@ -119,6 +119,7 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
     On a logarithmic axis the mean is the geometric one; a cell has the colour and marker it has everywhere.
     """
     names, lines = (list(dict.fromkeys(curves[name])) for name in ("panel", "line"))
+    known = styles({line: line for line in lines})
     categorical, columns = is_categorical(curves), min(3, len(names))
     size = ((6.4 if categorical else 3.9) * columns + 2.4, 3.5 * math.ceil(len(names) / columns) + 0.7)
     heights: dict[Axes, np.ndarray] = {}
@@ -127,7 +128,7 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
             of_panel = curves.loc[curves["panel"] == panel]
             for line, of_line in of_panel.groupby("line", sort=False):
                 shift = 0.12 * (lines.index(line) - (len(lines) - 1) / 2)
-                _draw_line(axes, of_line, picture, str(line), line_style(str(line), lines), shift)
+                _draw_line(axes, of_line, picture, str(line), known[str(line)], shift)
             _share_height(axes, of_panel["y"].dropna().to_numpy(float), heights)
             axes.set(title=panel, xlabel=picture.x)
             if picture.x_logarithmic and not categorical:
@@ -140,14 +141,12 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
     return figure
 
 
-def _draw_line(
-    axes: Axes, rows: pandas.DataFrame, picture: Picture, label: str, style: tuple[str, str], shift: float
-) -> None:
+def _draw_line(axes: Axes, rows: pandas.DataFrame, picture: Picture, label: str, style: Style, shift: float) -> None:
     mean = geometric_mean_interval if picture.y_logarithmic else mean_interval
     # An experiment that diverged has no y: it is in no mean.
     by_x = rows.groupby("x", sort=not is_categorical(rows))["y"]
     found: dict[Any, Interval] = {x: mean(values.dropna()) for x, values in by_x}
-    shape = {"color": style[0], "marker": style[1], "label": label}
+    shape = {"color": style.color, "marker": style.marker, "label": label}
     if is_categorical(rows):
         # Beside each other, so that no point hides another.
         error_bars(axes, np.arange(len(found)) + shift, found.values(), linestyle="none", **shape)
@@ -177,12 +176,3 @@ def _plain_numbers(axis: Axis, values: np.ndarray) -> None:
         axis.set_major_locator(MaxNLocator(4) if near else LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
-
-
-def line_style(line: str, lines: Sequence[str]) -> tuple[str, str]:
-    """A cell's own, for a line that is named after one alone; other lines take none of those, and each another one."""
-    if line in STYLES:
-        return STYLES[line]
-    place, colours = [other for other in lines if other not in STYLES].index(line), len(OTHER_STYLES)
-    # Where the colours begin anew, the markers are moved by one.
-    return OTHER_STYLES[place % colours][0], OTHER_STYLES[(place + place // colours) % colours][1]

@@ -207,7 +207,7 @@ def styles(cells: Mapping[str, str]) -> dict[str, Style]:
             step, variant = min(1, LIGHTEST / max(len(variants) - 1, 1)), variants.index(name)
             white = 1 - 0.75 ** (step * variant)
             red, green, blue = (channel + white * (1 - channel) for channel in to_rgb(STYLES[cell][0]))
-            found[name] = Style(to_hex((red, green, blue)), STYLES[cell][1], DASHES[variant % len(DASHES)])
+            found[name] = Style(to_hex((red, green, blue)).upper(), STYLES[cell][1], DASHES[variant % len(DASHES)])
     return found
 
 

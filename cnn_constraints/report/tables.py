@@ -209,6 +209,7 @@ def _seeds(table: pandas.DataFrame) -> list[str]:
 
 
 def words(table: pandas.DataFrame, name: str) -> list[str]:
+    """A column of a field as the tables show it."""
     return [_word(name, value) for value in table[name]]
 
 

@@ -68,6 +68,7 @@ def nullable(table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def is_missing(value: Any) -> bool:
+    """None, pandas' NA or a number that is none."""
     return value is None or value is pandas.NA or bool(value != value)
 
 

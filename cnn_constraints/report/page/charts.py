@@ -146,16 +146,16 @@ def _styles(rows: pandas.DataFrame, field: str) -> tuple[alt.Color, alt.Shape]:
     """Those of `figures.styles`, of an `arm` or `line`."""
     field = field if len(set(rows[field])) <= MOST_NAMES else "cell"
     # Of a delta-sweep the last cell, which is not the one at its end.
-    found = styles(dict(zip(rows[field], rows["cell"], strict=True)))
-    return nominal(field, {name: (style.color, style.marker) for name, style in found.items()})
+    return nominal(field, dict(zip(rows[field], rows["cell"], strict=True)))
 
 
-def nominal(field: str, found: Mapping[str, tuple[str, str]]) -> tuple[alt.Color, alt.Shape]:
-    """found: colour and Matplotlib's marker by name."""
+def nominal(field: str, cells: Mapping[str, str]) -> tuple[alt.Color, alt.Shape]:
+    """cells: by name; see `figures.styles`."""
+    found = styles(cells)
     legend = alt.Legend(labelLimit=0)
     # Black is the colour of the page's text, which may be white.
-    colours = [colour.replace("#000000", "currentColor") for colour, _ in found.values()]
-    shapes = [SHAPES.get(marker, "cross") for _, marker in found.values()]
+    colours = [style.color.replace("#000000", "currentColor") for style in found.values()]
+    shapes = [SHAPES.get(style.marker, "cross") for style in found.values()]
     return (
         alt.Color(f"{field}:N", title=None, legend=legend, scale=alt.Scale(domain=list(found), range=colours)),
         alt.Shape(f"{field}:N", title=None, legend=legend, scale=alt.Scale(domain=list(found), range=shapes)),

@@ -13,7 +13,7 @@ from cnn_constraints import summaries
 from cnn_constraints.claims import records
 from cnn_constraints.claims.claim import Picture
 from cnn_constraints.claims.registry import CLAIMS
-from cnn_constraints.report.claims import criterion_in_words, is_categorical, line_style, measured_in_words
+from cnn_constraints.report.claims import criterion_in_words, is_categorical, measured_in_words
 from cnn_constraints.report.page import charts
 from cnn_constraints.report.page.build import assemble, section
 from cnn_constraints.statistics import geometric_mean_interval, mean_interval
@@ -58,8 +58,7 @@ def _means(curves: pandas.DataFrame, picture: Picture) -> pandas.DataFrame:
 
 def claim_curves(name: str, picture: Picture, means: pandas.DataFrame) -> alt.FacetChart:
     """What a claim was judged by."""
-    lines = list(dict.fromkeys(means["line"]))
-    color, shape = charts.nominal("line", {line: line_style(line, lines) for line in lines})
+    color, shape = charts.nominal("line", {line: line for line in means["line"]})
     scale = lambda is_logarithmic, **other: charts.logarithmic(10) if is_logarithmic else alt.Scale(zero=False, **other)
     y = alt.Y(
         "mean:Q", title=picture.y, scale=scale(picture.y_logarithmic), axis=alt.Axis(labelExpr=PLAIN, tickCount=6)
