@@ -7,8 +7,10 @@ Examples:
     python -m experiments.claims parameter_ladder reach
         Two that take a minute: what was claimed, what was measured, and whether it holds.
     python -m experiments.claims
-        All of them, in about an hour on two cores; the last table is the summary.
-    python -m experiments.claims sample_efficiency --cifar10 photographs
+        All that need no photographs, in ten minutes on two cores; the last table is the summary.
+    python -m experiments.claims --tier cpu
+        All of them, with more seeds, in up to two hours on two cores.
+    python -m experiments.claims sample_efficiency --tier cpu --cifar10 photographs
         One that needs CIFAR-10, with a folder of images in its place.
 """
 
@@ -17,12 +19,12 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
-from cnn_constraints.claims import Name
+from cnn_constraints.claims import Name, Tier
 from cnn_constraints.errors import InputError
 from cnn_constraints.settings import prepare_jax
 from experiments.entry import entry_point, parse_flags
@@ -33,9 +35,10 @@ class Command:
     """What is measured."""
 
     names: tyro.conf.Positional[tuple[Name, ...]] = ()
-    """The claims; all of them if none is named."""
-    tier: Literal["cpu", "gpu"] = "cpu"
-    """cpu: minutes on two cores; gpu: the protocols in full."""
+    """The claims; all that the tier measures if none is named."""
+    tier: Tier = "quick"
+    """quick: within ten minutes on two cores, few seeds, and no photographs; cpu: all claims, within two hours on two
+    cores, with networks as small as that takes; gpu: the protocols in full, of which nobody has timed the whole."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Draws the seeds of all claims; a new one by default."""
     cifar10: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
@@ -54,13 +57,13 @@ def main(arguments: list[str]) -> None:
     prepare_jax()
     from cnn_constraints.claims import records
     from cnn_constraints.claims.laboratory import Session, find_images
-    from cnn_constraints.claims.registry import CLAIMS
+    from cnn_constraints.claims.registry import CLAIMS, measured_in
     from cnn_constraints.environment import describe_environment
     from cnn_constraints.report.claims import WIDTH, draw_curves, print_claim, print_summary, title_of
     from cnn_constraints.report.terminal import report_claims, save
 
-    names = list(dict.fromkeys(command.names)) or list(get_args(Name))
-    session = Session(folder, command.tier, seed, find_images(names, command.cifar10), arguments)
+    names = measured_in(command.tier, command.names)
+    session = Session(folder, command.tier, seed, find_images(names, command.tier, command.cifar10), arguments)
     known = records.open_folder(folder, command.tier, seed, describe_environment(arguments))
     print(f"Seed {seed}: --seed {seed} goes on from here, or repeats it. Results in {folder}", file=sys.stderr)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)

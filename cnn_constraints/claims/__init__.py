@@ -19,3 +19,6 @@ Name = Literal[
     "convolution_in_dense_space",
 ]
 """In the order in which they are told, those of the text first; each is the CLAIM of the module of that name."""
+
+Tier = Literal["quick", "cpu", "gpu"]
+"""quick: minutes on two cores, and no photographs. cpu: hours on two cores. gpu: the protocols in full."""

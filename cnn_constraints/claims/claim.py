@@ -1,13 +1,15 @@
 """What a claim is: a statement and its source, how it is measured, and criteria that were fixed before the run."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import pandas
 
+from cnn_constraints.claims import Tier
 from cnn_constraints.experiment import Data, Experiment
 from cnn_constraints.statistics import Interval
 
@@ -15,14 +17,22 @@ Verdict = Literal["fails", "undecided", "holds"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """From the one that decides for a whole claim to the one that all its criteria need."""
 
+PHOTOGRAPHS = "cifar10"
+
+T = TypeVar("T")
+
 
 class Criterion(NamedTuple):
-    """A quantity, in words and with its unit, must lie from low to high, both included; and what the source says of it."""
+    """A quantity, in words and with its unit, must lie from low to high, both included; and what the source says of it.
+
+    photographs: whether it is about them, so that the tier quick has no such criterion.
+    """
 
     quantity: str
     low: float = -math.inf
     high: float = math.inf
     published: str = ""
+    photographs: bool = False
 
     def verdict(self, measured: Interval) -> Verdict:
         """holds where the whole interval lies within the bounds, fails where none of it does, else undecided."""
@@ -65,18 +75,25 @@ def extreme(values: Iterable[float], seeds: int, largest: bool = True) -> Interv
 
 
 class Laboratory(NamedTuple):
-    """What a measurement may use. images: of each data set. train: gives the table of `store.read` for experiments."""
+    """What a measurement may use. images: of each data set that the claim needs in this tier. train: gives the table of
+    `store.read` for experiments.
+    """
 
-    tier: str
+    tier: Tier
     seeds: tuple[int, ...]
     images: Mapping[str, Data]
     train: Callable[[Iterable[Experiment]], pandas.DataFrame]
+
+    def of_tier(self, numbers: Mapping[Tier, T]) -> T:
+        """That of the tier; quick takes cpu's where it has none of its own."""
+        return numbers["cpu" if self.tier == "quick" and "quick" not in numbers else self.tier]
 
 
 @dataclass(frozen=True)
 class Claim:
     """frozen: the date when the criteria were fixed, before any run with the seeds that confirm them. seeds: how many each
-    tier takes. measure: gives the quantity of every criterion. data_sets: the real images that it needs.
+    tier takes that measures the claim. measure: gives the quantity of every criterion. data_sets: the real images that it
+    needs.
     """
 
     statement: str
@@ -84,17 +101,25 @@ class Claim:
     protocol: str
     criteria: tuple[Criterion, ...]
     frozen: str
-    seeds: Mapping[str, int]
+    seeds: Mapping[Tier, int]
     measure: Callable[[Laboratory], Measurement]
     picture: Picture
     data_sets: tuple[str, ...] = ()
+
+    def of_tier(self, tier: Tier) -> "Claim":
+        """The claim as a tier measures it: quick without photographs, and without the criteria about them."""
+        if tier != "quick":
+            return self
+        criteria = tuple(criterion for criterion in self.criteria if not criterion.photographs)
+        data_sets = tuple(name for name in self.data_sets if name != PHOTOGRAPHS)
+        return dataclasses.replace(self, criteria=criteria, data_sets=data_sets)
 
 
 FIRST_FRESH_SEED = 1000
 """Seeds from 0 to 999 are for tuning a protocol; no confirmation uses them."""
 
 
-def draw_seeds(claim: Claim, tier: str, entropy: int) -> tuple[int, ...]:
+def draw_seeds(claim: Claim, tier: Tier, entropy: int) -> tuple[int, ...]:
     """The seeds of a confirmation: different ones from FIRST_FRESH_SEED to 2**31 - 1.
 
     They are drawn from all bits of the entropy, so that commands whose entropies are near each other share no seed.

@@ -105,7 +105,7 @@ CLAIM = Claim(
         *(Criterion(OF_NETWORK[arm], low=0.1) for arm in OF_NETWORK if arm not in INVARIANT),
     ),
     frozen="2026-11-25",
-    seeds={"cpu": 5, "gpu": 5},
+    seeds={"quick": 3, "cpu": 5, "gpu": 5},
     measure=measure,
     picture=Picture("shift, pixels", "relative difference", x_logarithmic=False),
     data_sets=("mnist",),

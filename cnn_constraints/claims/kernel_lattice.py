@@ -126,7 +126,7 @@ CLAIM = Claim(
         *(Criterion(quantity, -0.08, 0.08, "no difference") for quantity in INDIFFERENCE.values()),
     ),
     frozen="2026-11-25",
-    seeds={"cpu": 10, "gpu": 10},
+    seeds={"quick": 5, "cpu": 10, "gpu": 10},
     measure=measure,
     picture=Picture("training samples", "test error over the target's mean square"),
 )

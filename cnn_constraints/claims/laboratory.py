@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas
 
-from cnn_constraints.claims import records
-from cnn_constraints.claims.claim import Laboratory, draw_seeds
+from cnn_constraints.claims import Tier, records
+from cnn_constraints.claims.claim import PHOTOGRAPHS, Laboratory, draw_seeds
 from cnn_constraints.claims.records import Record
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.data.datasets import build_dataset
@@ -25,7 +25,7 @@ class Session:
     """What the claims of one command share. images: where those of each data set come from. arguments: of the command."""
 
     folder: Path
-    tier: str
+    tier: Tier
     entropy: int
     images: Mapping[str, Data]
     arguments: list[str]
@@ -37,7 +37,7 @@ class Session:
         A known record is measured anew where it is of another version of the claim, or of other images. Raises InputError
         where a claim cannot be measured.
         """
-        claim = CLAIMS[name]
+        claim = CLAIMS[name].of_tier(self.tier)
         seeds = draw_seeds(claim, self.tier, self.entropy)
         sources = {data_set: _in_words(self.images[data_set]) for data_set in claim.data_sets}
         terms = records.terms(claim, seeds, sources)
@@ -61,16 +61,16 @@ class Session:
         return results
 
 
-def find_images(names: Iterable[str], cifar10: str | None) -> dict[str, Data]:
+def find_images(names: Iterable[str], tier: Tier, cifar10: str | None) -> dict[str, Data]:
     """Where the images that claims need come from. Raises InputError where they cannot be read: not after an hour."""
     images = {}
-    for data_set in sorted({data_set for name in names for data_set in CLAIMS[name].data_sets}):
-        in_folder = cifar10 is not None and data_set == "cifar10"
+    for data_set in sorted({data_set for name in names for data_set in CLAIMS[name].of_tier(tier).data_sets}):
+        in_folder = cifar10 is not None and data_set == PHOTOGRAPHS
         images[data_set] = Data(source="folder", folder=cifar10) if in_folder else Data(source=data_set)
         try:
             build_dataset(images[data_set])
         except InputError as error:
-            if in_folder or data_set != "cifar10":
+            if in_folder or data_set != PHOTOGRAPHS:
                 raise
             raise InputError(f"{error} Or name a folder of its images: --cifar10 <folder>.") from None
     return images

@@ -89,7 +89,7 @@ CLAIM = Claim(
         *(Criterion(quantity, high=1e-6, published="exact") for quantity in AT_THRESHOLD.values()),
     ),
     frozen="2026-11-25",
-    seeds={"cpu": 10, "gpu": 10},
+    seeds={"quick": 5, "cpu": 10, "gpu": 10},
     measure=measure,
     picture=Picture("training samples", "test error"),
 )

@@ -127,7 +127,7 @@ CLAIM = Claim(
         *(Criterion(quantity, 0.3, 0.7, "1/2") for quantity in GROWTH.values()),
     ),
     frozen="2026-11-25",
-    seeds={"cpu": 5, "gpu": 10},
+    seeds={"quick": 5, "cpu": 5, "gpu": 10},
     measure=measure,
     picture=Picture("depth, layers", "effective radius, pixels"),
     data_sets=("mnist",),

@@ -31,7 +31,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "prepare_jax", lambda: None)
 
 
-def found(folder: str = "runs/claims-cpu-3") -> dict:
+def found(folder: str = "runs/claims-quick-3") -> dict:
     return json.loads((Path(folder) / "claims.json").read_text())
 
 
@@ -47,7 +47,7 @@ def measures(
             raise trouble
         return claim.Measurement({"q": exact(value)}, CURVES)
 
-    criteria, seeds = (claim.Criterion("q", low=1.0),), {"cpu": 2, "gpu": 2}
+    criteria, seeds = (claim.Criterion("q", low=1.0),), {"quick": 2, "cpu": 2, "gpu": 2}
     own = dataclasses.replace(CLAIMS["parameter_ladder"], criteria=criteria, seeds=seeds, measure=measure)
     monkeypatch.setitem(CLAIMS, name, own)
     return seen
@@ -67,7 +67,7 @@ def test_a_claim_is_measured_printed_and_kept(capsys):
     assert run("parameter_ladder", "--seed", "5", "--output", "found") == 0
     printed, content = capsys.readouterr().out, found("found")
     assert "parameter_ladder: holds" in printed and "1 holds, 0 fail, 0 undecided." in printed
-    assert (content["tier"], content["entropy"]) == ("cpu", 5)
+    assert (content["tier"], content["entropy"]) == ("quick", 5)
     assert content["claims"]["parameter_ladder"]["verdict"] == "holds"
     assert Path("found/figures/parameter_ladder.png").read_bytes()[:4] == b"\x89PNG"
     assert len(pandas.read_csv("found/curves/parameter_ladder.csv"))
@@ -120,7 +120,7 @@ def test_a_command_draws_new_seeds_unless_told_and_measures_no_claim_twice_but_a
 def test_a_lost_figure_is_drawn_again_and_nothing_measured(monkeypatch, capsys):
     seen = measures(monkeypatch, 2.0)
     run(FIRST, "--seed", "3")
-    figure, curves = (Path(f"runs/claims-cpu-3/{place}") for place in (f"figures/{FIRST}.png", f"curves/{FIRST}.csv"))
+    figure, curves = (Path(f"runs/claims-quick-3/{place}") for place in (f"figures/{FIRST}.png", f"curves/{FIRST}.csv"))
     before = figure.read_bytes()
     figure.unlink()
     run(FIRST, "--seed", "3")
@@ -137,10 +137,25 @@ def test_images_that_cannot_be_read_are_told_before_anything_is_measured(monkeyp
     monkeypatch.setenv("CNN_CONSTRAINTS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CNN_CONSTRAINTS_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"Or name a folder of its images: --cifar10 <folder>\.$"):
-        run(FIRST, LAST)
+        run(FIRST, LAST, "--tier", "cpu")
     with pytest.raises(InputError, match="nothing there"):
-        run(FIRST, LAST, "--cifar10", "nothing there")
+        run(FIRST, LAST, "--tier", "cpu", "--cifar10", "nothing there")
     assert not seen and not Path("runs").exists()
+
+
+def test_a_tier_measures_the_claims_that_have_seeds_for_it_and_quick_no_photographs(monkeypatch):
+    seen = measures(monkeypatch, 2.0)
+    measures(monkeypatch, 2.0, LAST)
+    for name in set(CLAIMS) - {FIRST, LAST}:
+        monkeypatch.delitem(CLAIMS, name)
+    monkeypatch.setitem(CLAIMS, LAST, dataclasses.replace(CLAIMS[LAST], seeds={"cpu": 2, "gpu": 2}))
+    of_photographs = claim.Criterion("photographs", low=1.0, photographs=True)
+    changes = {"criteria": (*CLAIMS[FIRST].criteria, of_photographs), "data_sets": ("cifar10",)}
+    monkeypatch.setitem(CLAIMS, FIRST, dataclasses.replace(CLAIMS[FIRST], **changes))
+    with pytest.raises(InputError, match=f"^{LAST} is not measured in the tier quick: --tier cpu or gpu.$"):
+        run(FIRST, LAST)
+    assert not seen and run("--seed", "3") == 0 and list(found()["claims"]) == [FIRST]
+    assert [row["quantity"] for row in found()["claims"][FIRST]["criteria"]] == ["q"]
 
 
 def trains(monkeypatch: pytest.MonkeyPatch, learning_rate: float) -> None:
@@ -161,16 +176,16 @@ def trains(monkeypatch: pytest.MonkeyPatch, learning_rate: float) -> None:
 def test_a_claim_may_train_through_the_engine_on_a_folder_of_images(monkeypatch, tmp_path, capsys, seed):
     write_images(tmp_path / "images", np.random.default_rng(seed))
     trains(monkeypatch, 0.01)
-    command = (FIRST, "--seed", "3", "--cifar10", "images")
+    command = (FIRST, "--seed", "3", "--tier", "cpu", "--cifar10", "images")
     assert run(*command) == 0
-    record = found()["claims"][FIRST]
+    record = found("runs/claims-cpu-3")["claims"][FIRST]
     assert record["criteria"][0]["measured"] == 2 and record["data_sets"]["cifar10"].startswith("images, SHA-256 ")
     assert f"Images in place of cifar10: {record['data_sets']['cifar10']}." in capsys.readouterr().out
     # The same path, but other images: neither the record nor the experiments are of them.
     (tmp_path / "images/train/a/0.png").write_bytes((tmp_path / "images/train/b/0.png").read_bytes())
     assert run(*command) == 0
     assert "measured anew, since its record differs in data_sets" in capsys.readouterr().err
-    assert [old["data_sets"] for old in found()["superseded"][FIRST]] == [record["data_sets"]]
+    assert [old["data_sets"] for old in found("runs/claims-cpu-3")["superseded"][FIRST]] == [record["data_sets"]]
     results = store.read(Path(f"runs/claims-cpu-3/runs/{FIRST}"))
     assert results.groupby("data.digest").size().tolist() == [2, 2]
 
@@ -178,7 +193,7 @@ def test_a_claim_may_train_through_the_engine_on_a_folder_of_images(monkeypatch,
 def test_a_claim_whose_experiments_diverge_is_not_measured_and_says_so(monkeypatch, tmp_path, capsys, seed):
     write_images(tmp_path / "images", np.random.default_rng(seed))
     trains(monkeypatch, 1e30)
-    assert run(FIRST, "--seed", "3", "--cifar10", "images") == 2
+    assert run(FIRST, "--seed", "3", "--tier", "cpu", "--cifar10", "images") == 2
     told = capsys.readouterr()
     assert f"2 of 2 experiments diverged at every learning rate: see runs/claims-cpu-3/runs/{FIRST}" in told.err
     assert f"error: {FIRST}: A mean needs finite values" in told.err

@@ -419,6 +419,7 @@ BAD_COMMANDS = {
         "is no path of this machine, and gs:// is neither read nor written",
     ),
     "report .": "is not a run folder",
+    "claims reach locality_before_sharing": "locality_before_sharing is not measured in the tier quick: --tier cpu or gpu",
     "pictures mistakes": "mistakes can be drawn with --run alone",
     "pictures drift --run runs/none": "drift can be drawn without --run: choose from receptive_fields, mistakes",
     "sweep config.py --training.extend-grid 2": "it has no effect where learning_rates and weight_decays have one value",
