@@ -62,7 +62,9 @@ class Data:
     of labels that are random; None for its own.
     """
     augmentation: tuple[str, ...] = ()
-    """What is done anew to every batch of training images, and to no others: translate, crop, flip and noise."""
+    """What is done anew to every batch of training images, and to no others: translate, crop, flip, noise and
+    edge_noise.
+    """
     augmentation_strengths: tuple[float, ...] = within((), 0, 1)
     """Of each augmentation: the largest translation, or the margin of a crop, as a share of the side, the probability of a
     flip, the deviation of noise (an intensity is 0 to 1); () for their own.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from cnn_constraints import errors
 from cnn_constraints.arrays import Dataset, Split
@@ -23,7 +23,7 @@ FRAME = 1
 """Name of the stream of places in a frame: an intervention that follows draws apart."""
 
 EDGE = 5 / 32
-"""Share of the side that `edge_noise` covers at each edge: 5 of 32 pixels in Ott et al. 2020."""
+"""Share of the side, at each edge, that edge noise covers: 5 of 32 pixels in Ott et al. 2020."""
 
 
 class Intervention(NamedTuple):
@@ -118,10 +118,14 @@ def edge_noise(dataset: Dataset, strength: float) -> Dataset:
 
     Ott et al. 2020, "edge noise": what is there depends on the place, so shared weights cannot ignore it.
     """
-    _, height, width, _ = dataset.train.images.shape
-    rows, columns = (np.minimum(np.arange(size), np.arange(size)[::-1]) for size in (height, width))
-    near = (rows < round(EDGE * height))[:, None] | (columns < round(EDGE * width))[None, :]
+    near = near_edge(*dataset.train.images.shape[1:3])
     return _with_images(dataset, _noisy(dataset.train.images, strength * near), dataset.test.images)
+
+
+def near_edge(height: int, width: int) -> Bool[np.ndarray, "height width"]:
+    """The pixels that lie within EDGE of the side of any edge."""
+    rows, columns = (np.minimum(np.arange(size), np.arange(size)[::-1]) for size in (height, width))
+    return (rows < round(EDGE * height))[:, None] | (columns < round(EDGE * width))[None, :]
 
 
 def full_noise(dataset: Dataset, strength: float) -> Dataset:

@@ -23,7 +23,7 @@ def images(generator) -> jax.Array:
 
 
 def alone(name: str, key: jax.Array, images: jax.Array, strength: float) -> np.ndarray:
-    return np.asarray(augment(key, images, [(name, strength)], jnp.arange(HEIGHT * WIDTH)))
+    return np.array(augment(key, images, [(name, strength)], jnp.arange(HEIGHT * WIDTH)))
 
 
 @pytest.mark.parametrize(("name", "beyond"), [("translate", "edge"), ("crop", "constant")])
@@ -56,6 +56,13 @@ def test_noise_is_normal_and_added(key, images):
     for axis in range(4):
         one, other = (added.take(place, axis).ravel() for place in (0, 1))
         assert abs(np.corrcoef(one, other)[0, 1]) < 0.5
+
+
+def test_edge_noise_is_noise_near_the_edges_alone(key, images):
+    inside = (slice(None), slice(1, -1), slice(2, -2))
+    noisy, expected = alone("edge_noise", key, images, 0.3), alone("noise", key, images, 0.3)
+    expected[inside] = np.asarray(images)[inside]
+    np.testing.assert_array_equal(noisy, expected)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
