@@ -227,8 +227,30 @@ def seeds_needed(differences: Iterable[float], level: float = 1 - CONFIDENCE) ->
     if len(sample) < 2:
         return None
     spread = sample.std(ddof=1)
+    return seeds_for(abs(sample.mean()) / spread if spread else np.inf if sample.any() else 0.0, level)
+
+
+def seeds_to_decide(found: Interval, bound: float) -> int | None:
+    """`seeds_needed` for a mean to be found on the side of a bound where it is, from its interval.
+
+    The spread is half the width of the interval times sqrt(n) / t(0.975, n - 1); where the interval is that of a geometric
+    mean, all this is of logarithms. None where the interval is of neither (a bootstrap, the cases that occur) or has an
+    end that is not finite.
+    """
+    for scale in (np.asarray, np.log):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            estimate, low, high, limit = map(float, scale([*found[:3], bound]))
+        half = (high - low) / 2
+        if found.seeds > 1 and half > 0 and abs(estimate - low - half) <= 1e-6 * half:
+            quantile = stdtrit(found.seeds - 1, (1 + CONFIDENCE) / 2)
+            return seeds_for(abs(estimate - limit) * float(quantile) / (half * found.seeds**0.5))
+    return None
+
+
+def seeds_for(effect: float, level: float = 1 - CONFIDENCE) -> int:
+    """`seeds_needed` for a true mean of so many standard deviations."""
     # For effects of thousands nctdtr does not end.
-    effect = min(abs(sample.mean()) / spread, 100.0) if spread else 100.0 * sample.any()
+    effect = min(effect, 100.0)
 
     def suffices(seeds: int) -> bool:
         critical = stdtrit(seeds - 1, 1 - level / 2)

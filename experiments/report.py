@@ -6,7 +6,7 @@ Examples:
     python -m experiments.report runs/mnist_ladder runs/mnist_permuted
         Both side by side: report.html, here.
     python -m experiments.report runs/claims-cpu-7
-        The page of the claims.
+        The page of the claims; with --tables markdown a row a claim, and then a row a criterion.
     python -m experiments.report runs/quickstart --figures paper
         PDF and PNG for a paper as well, in the folder paper.
     python -m experiments.report runs/quickstart --tables latex > tables.tex
@@ -45,19 +45,19 @@ def main(arguments: list[str]) -> None:
     command = parse_flags(Command, arguments, __doc__, prog="python -m experiments.report")
     import_jax()
     from cnn_constraints.claims.records import CLAIMS_FILE
-    from cnn_constraints.report.terminal import PAGE, print_as, report_claims, report_runs
+    from cnn_constraints.report.terminal import PAGE, print_as, print_claims_as, report_claims, report_runs
 
     runs = list(dict.fromkeys([command.run, *command.others]))
     claims = next((run for run in runs if (run / CLAIMS_FILE).exists()), None)
-    if claims and (len(runs) > 1 or command.figures or command.tables):
-        raise InputError(
-            f"{claims} holds claims, with a page and figures of their own: report it alone, without --figures or --tables."
-        )
+    if claims and (len(runs) > 1 or command.figures):
+        raise InputError(f"{claims} holds claims, with figures of their own: report it alone, without --figures.")
     if command.tables and (command.figures or command.page):
         raise InputError("--tables writes no file: leave out --page and --figures.")
     if command.figures and len({run.resolve().name for run in runs}) < len(runs):
         raise InputError("--figures names files by run folders, and two have one name: report them one by one.")
-    if command.tables:
+    if command.tables and claims:
+        print_claims_as(command.tables, claims)
+    elif command.tables:
         print_as(command.tables, runs)
     elif claims:
         report_claims(claims, command.page)

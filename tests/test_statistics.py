@@ -13,6 +13,7 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.statistics import (
     Interval,
     bootstrap_interval,
+    exact,
     geometric_mean_interval,
     mean_interval,
     power_law,
@@ -146,6 +147,16 @@ def test_seeds_that_no_one_has_are_not_named() -> None:
     for nothing in ([0.0, 0.0], [-0.1, 0.1], [1e-9, 1.0, -1.0]):
         assert statistics.seeds_needed(nothing) == statistics.MOST_SEEDS + 1
     assert statistics.seeds_needed([1.0, 1.0 + 1e-12], 1e-9) >= 2
+
+
+def test_what_would_decide_a_mean_is_told_from_its_interval_as_from_its_values(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, bound = rng.lognormal(0, 0.5, rng.integers(2, 9)), rng.lognormal(0, 0.5)
+    to_decide = statistics.seeds_to_decide
+    assert to_decide(mean_interval(values), bound) == statistics.seeds_needed(values - bound)
+    assert to_decide(geometric_mean_interval(values), bound) == statistics.seeds_needed(np.log(values / bound))
+    for unknown in (Interval(1, 0, 5, 3), Interval(1, np.nan, np.nan, 1), Interval(np.inf, 2, np.inf, 3), exact(2)):
+        assert to_decide(unknown, bound) is None
 
 
 def test_ratios_are_paired_and_turn_with_their_ends(seed: int) -> None:

@@ -3,13 +3,13 @@
 from typing import Literal
 
 Name = Literal[
-    "parameter_ladder",
-    "constraints_make_convolution",
     "equivariance",
     "reach",
+    "parameter_ladder",
+    "constraints_make_convolution",
+    "best_delta",
     "sample_efficiency",
     "bias_against_reality",
-    "best_delta",
     "kernel_lattice",
     "dynamic_signal",
     "quadratic_separation",
@@ -18,7 +18,7 @@ Name = Literal[
     "locality_before_sharing",
     "convolution_in_dense_space",
 ]
-"""In the order in which they are told, those of the text first; each is the CLAIM of the module of that name."""
+"""In the order in which they are told, that of the text and then papers; each is the CLAIM of the module of that name."""
 
 Tier = Literal["quick", "cpu", "gpu"]
 """quick: minutes on two cores, and no photographs. cpu: hours on two cores. gpu: the protocols in full."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas
@@ -16,11 +16,22 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from cnn_constraints.claims import Name
 from cnn_constraints.claims.claim import Picture
 from cnn_constraints.report.figures import Style, error_bars, panels, styles
-from cnn_constraints.statistics import Interval, geometric_mean_interval, mean_interval
+from cnn_constraints.report.tables import TextTable, as_latex, as_markdown
+from cnn_constraints.statistics import MOST_SEEDS, Interval, geometric_mean_interval, mean_interval, seeds_to_decide
 
 COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
+
+HEADINGS = ("measured quantity", "published", "criterion", "measured", "seeds", "verdict")
+
+ENDS = ("measured", "low", "high")
+
+UNDECIDED = (
+    "So many fresh seeds put the interval on one side of the bound nearest to the estimate with a probability of 80%, if "
+    "mean and spread are those seen (noncentral t, Cohen 1988, chapter 2; `statistics.seeds_to_decide`)."
+)
 
 WIDTH = 160
 """Characters: of the tables where standard output is no terminal."""
@@ -32,17 +43,17 @@ def print_claim(name: str, record: Mapping[str, Any], console: Console) -> None:
     replaced = {name: images for name, images in record["data_sets"].items() if images != name}
     for sentence in [record["statement"], *(f"Images in place of {name}: {replaced[name]}." for name in replaced)]:
         console.print(Padding(Text(sentence), (0, 0, 0, 2)))
-    table = _table("measured quantity", "published", "criterion", "measured", "seeds", "verdict", right=("seeds",))
+    table = _table(*HEADINGS, right=("seeds",))
     for row in record["criteria"]:
-        words = (row["quantity"], row["published"] or "-", criterion_in_words(row), measured_in_words(row))
-        table.add_row(*map(Text, words), str(row["seeds"]), _coloured(row))
+        *words, verdict = criterion_row(row)
+        table.add_row(*map(Text, words), Text(verdict, style=COLOURS[row["verdict"]]))
     console.print(Padding(table, (0, 0, 1, 2)))
 
 
 def print_summary(records: Mapping[str, Mapping[str, Any]], unmeasured: Collection[str], console: Console) -> None:
     """A row a claim, with those that could not be measured, and how many hold."""
     table = _table("claim", "verdict", "criteria", "seconds", right=("criteria", "seconds"))
-    for name, record in records.items():
+    for name, record in as_told(records).items():
         held = sum(row["verdict"] == "holds" for row in record["criteria"])
         criteria = f"{held} of {len(record['criteria'])} {_agreeing('holds', held)}"
         table.add_row(name, _coloured(record), criteria, f"{record['seconds']:.0f}")
@@ -70,6 +81,55 @@ def _agreeing(verb: str, count: int) -> str:
     return verb if count == 1 else verb.removesuffix("s")
 
 
+def as_told(records: Mapping[str, Any]) -> dict[str, Any]:
+    """The records in the order in which claims are told, whatever the order in which they were measured."""
+    known = [name for name in get_args(Name) if name in records]
+    return {name: records[name] for name in [*known, *(name for name in records if name not in known)]}
+
+
+def summary_table(records: Mapping[str, Any]) -> TextTable:
+    """A row a claim. What came out is told of two criteria: rather of those that do not hold, and of those for which the
+    source has a number.
+    """
+    columns: dict[str, list[str]] = {"claim": [], "what came out": [], "criteria that hold": [], "verdict": []}
+    for name, record in as_told(records).items():
+        criteria = record["criteria"]
+        least_telling = lambda row: (row["verdict"] == "holds", not any(map(str.isdigit, row["published"])))
+        words = []
+        for row in sorted(criteria, key=least_telling)[:2]:
+            published = f" (published: {row['published']})" if row["published"] else ""
+            words.append(f"{row['quantity']}: {measured_in_words(row)}{published}")
+        held = sum(row["verdict"] == "holds" for row in criteria)
+        of_claim = (name, "; ".join(words), f"{held} of {len(criteria)}", record["verdict"])
+        for column, word in zip(columns.values(), of_claim, strict=True):
+            column.append(word)
+    return TextTable("The claims", columns)
+
+
+def criteria_table(records: Mapping[str, Any]) -> TextTable:
+    """A row a criterion, what the source has beside what was measured."""
+    rows = [(name, row) for name, record in as_told(records).items() for row in record["criteria"]]
+    columns = {"claim": [name for name, _ in rows]}
+    columns |= {HEADINGS[place]: [criterion_row(row)[place] for _, row in rows] for place in range(len(HEADINGS))}
+    caption = UNDECIDED if any("would decide it" in words for words in columns["verdict"]) else None
+    return TextTable("The criteria of the claims", columns, sections=("claim",), caption=caption)
+
+
+def criterion_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words under HEADINGS."""
+    found = (criterion_in_words(row), measured_in_words(row), str(row["seeds"]), verdict_in_words(row))
+    return row["quantity"], row["published"] or "-", *found
+
+
+def as_text(form: str, records: Mapping[str, Any]) -> str:
+    """Both tables as markdown or latex; as csv a row a criterion with all digits, of which bounds may be missing."""
+    if form == "csv":
+        rows = [{"claim": name, **row} for name, record in as_told(records).items() for row in record["criteria"]]
+        return pandas.DataFrame(rows).to_csv(index=False)
+    written = {"markdown": as_markdown, "latex": as_latex}[form]
+    return "\n\n".join(map(written, (summary_table(records), criteria_table(records)))) + "\n"
+
+
 def title_of(name: str, record: Mapping[str, Any]) -> str:
     """Of the picture of a claim: the verdict, and what points and bars are."""
     seeds = len(record["seeds"])
@@ -89,8 +149,35 @@ def criterion_in_words(row: Mapping[str, Any]) -> str:
 
 def measured_in_words(row: Mapping[str, Any]) -> str:
     """The estimate and its interval."""
-    estimate, low, high = (_number(row[entry], _digits(row)) for entry in ("measured", "low", "high"))
+    estimate, low, high = (_number(row[entry], _digits(row)) for entry in ENDS)
     return estimate if _is_exact(row) else f"{estimate} [{low}, {high}]"
+
+
+def verdict_in_words(row: Mapping[str, Any]) -> str:
+    """The verdict; of what is undecided also on which side of its nearest bound the estimate is, and about how many fresh
+    seeds would decide it (`UNDECIDED`).
+    """
+    if row["verdict"] != "undecided":
+        return row["verdict"]
+    estimate, low, high = (math.nan if row[end] is None else float(row[end]) for end in ENDS)
+    found = Interval(estimate, low, high, row["seeds"])
+    lowest, highest = (row[bound] for bound in ("lowest_allowed", "highest_allowed"))
+    if math.isnan(estimate):
+        return "undecided: there is no estimate"
+    within = (lowest is None or lowest <= estimate) and (highest is None or estimate <= highest)
+    nearest = min((bound for bound in (lowest, highest) if bound is not None), key=lambda x: abs(estimate - x))
+    seeds = seeds_to_decide(found, nearest)
+    if found.seeds < 2:
+        needed = "one seed has no interval"
+    elif not all(map(math.isfinite, (estimate, low, high))):
+        needed = "the interval has no end, which more seeds do not give it"
+    elif seeds is None:
+        needed = "how many seeds would decide it is unknown"
+    else:
+        needed = (
+            f"{seeds} seeds would decide it" if seeds <= MOST_SEEDS else f"not even {MOST_SEEDS} seeds would decide it"
+        )
+    return f"undecided: the estimate {'holds' if within else 'fails'}; {needed}"
 
 
 def _is_exact(row: Mapping[str, Any]) -> bool:

@@ -9,8 +9,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from cnn_constraints import summaries
+from cnn_constraints.claims import records
 from cnn_constraints.errors import InputError, input_error
 from cnn_constraints.files import atomic_write
+from cnn_constraints.report import claims
 from cnn_constraints.report.figures import figures_for
 from cnn_constraints.report.page import build
 from cnn_constraints.report.tables import FORMS, print_tables
@@ -61,6 +63,11 @@ def print_as(form: str, folders: Sequence[Path]) -> None:
     """The tables of runs as text: csv, markdown or latex (`tables.FORMS`). Raises InputError where a run cannot be read."""
     for run in [build.read_run(folder) for folder in folders]:
         print(FORMS[form](run.results, run.evaluations, run.comparisons))
+
+
+def print_claims_as(form: str, folder: Path) -> None:
+    """The tables of a folder of claims as text, from their records alone. Raises InputError where these cannot be read."""
+    print(claims.as_text(form, records.read(folder)["claims"]))
 
 
 def report_claims(folder: Path, page: Path | None = None) -> None:

@@ -15,12 +15,15 @@ from cnn_constraints.claims import records
 from cnn_constraints.claims.claim import Criterion, Picture, curves_of
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.report.claims import (
+    as_text,
+    as_told,
     criterion_in_words,
     draw_curves,
     measured_in_words,
     print_claim,
     print_summary,
     title_of,
+    verdict_in_words,
 )
 from cnn_constraints.report.figures import STYLES
 from cnn_constraints.statistics import Interval, exact
@@ -84,6 +87,49 @@ def test_a_claim_is_printed_whole_with_what_stood_for_its_images():
     assert "0 hold, 2 fail, 0 undecided, 1 not measured." in text and "lost" in text
     assert CLAIM.source in text and CLAIM.statement[:60] in text
     assert "Images in place of cifar10: /my/images, SHA-256 ab." in text and "mnist" not in text
+
+
+def test_records_are_told_in_the_order_of_the_text_and_those_of_claims_that_are_gone_last(generator):
+    mixed = ["gone", *CLAIMS]
+    assert list(as_told(dict.fromkeys(map(str, generator.permutation(mixed))))) == [*CLAIMS, "gone"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        (Interval(1.5, 1.2, 1.8, 5), "holds"),
+        (Interval(1.5, 0.5, 2.5, 5), "undecided: the estimate holds; 23 seeds would decide it"),
+        (Interval(0.5, -0.5, 1.5, 5), "undecided: the estimate fails; 23 seeds would decide it"),
+        (Interval(1.0, 0.5, 1.5, 5), "undecided: the estimate holds; not even 1000 seeds would decide it"),
+        (Interval(1.5, 0.9, 1.6, 5), "undecided: the estimate holds; how many seeds would decide it is unknown"),
+        (Interval(2.0, np.nan, np.nan, 1), "undecided: the estimate holds; one seed has no interval"),
+        (
+            Interval(np.inf, 0.9, np.inf, 5),
+            "undecided: the estimate holds; the interval has no end, which more seeds",
+        ),
+        (Interval(np.nan, -np.inf, np.inf, 5), "undecided: there is no estimate"),
+    ],
+)
+def test_of_what_is_undecided_it_is_told_where_the_estimate_is_and_what_would_decide(measured, words):
+    [row] = record_of(Criterion("q", low=1.0), measured)["criteria"]
+    assert verdict_in_words(row).startswith(words)
+
+
+def test_tables_have_a_row_a_claim_and_a_row_a_criterion_and_tell_what_does_not_hold_first():
+    criteria = (Criterion("one", low=1.0), Criterion("two", low=1.0, published="9"), Criterion("three", low=1.0))
+    claim = dataclasses.replace(CLAIM, criteria=criteria)
+    values = {"one": exact(2), "two": Interval(1.5, 1.2, 1.8, 5), "three": Interval(0.5, 0.4, 0.6, 5)}
+    record = records.judge(claim, records.terms(claim, [1], {}), values, 1.0)
+    held = record_of(Criterion("alone", low=1.0), exact(3))
+    both = {"kernel_lattice": record, "reach": held}
+    text = as_text("markdown", both)
+    short = ["| reach | alone: 3 | 1 of 1 | holds |"]
+    short += ["| kernel_lattice | three: 0.5 [0.4, 0.6]; two: 1.5 [1.2, 1.8] (published: 9) | 2 of 3 | fails |"]
+    assert "\n".join(short) in text
+    assert "| kernel_lattice | two | 9 | at least 1 | 1.5 [1.2, 1.8] | 5 | holds |" in text
+    assert len([line for line in text.splitlines() if line.startswith(("| reach |", "| kernel_lattice |"))]) == 2 + 4
+    assert as_text("csv", both).splitlines()[-1] == "kernel_lattice,three,,1.0,,0.5,0.4,0.6,5,fails"
+    assert as_text("latex", both).count("\\begin{table}") == 2
 
 
 def test_a_title_says_what_is_drawn():

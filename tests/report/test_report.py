@@ -11,9 +11,14 @@ from made_up_results import CELLS, experiments_of, write_run
 from PIL import Image
 
 from cnn_constraints import store, summaries
+from cnn_constraints.claims import records
+from cnn_constraints.claims.claim import curves_of
+from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.experiment import axis
 from cnn_constraints.report import outcome, tables
+from cnn_constraints.report.claims import as_text
 from cnn_constraints.report.terminal import report_run
+from cnn_constraints.statistics import exact
 from cnn_constraints.sweep import Ran
 from experiments import report
 from experiments.entry import entry_point
@@ -67,6 +72,18 @@ def test_tables_for_others_are_all_that_is_printed_and_nothing_is_written(run: P
     assert sorted(run.rglob("*")) == before
 
 
+def test_tables_of_claims_are_all_that_is_printed_and_nothing_is_written(tmp_path: Path, capsys) -> None:
+    claims = tmp_path / "claims"
+    records.open_folder(claims, "cpu", 7, {})
+    terms = records.terms(CLAIMS["reach"], [1], {})
+    values = dict.fromkeys((criterion.quantity for criterion in CLAIMS["reach"].criteria), exact(0))
+    records.write(claims, "reach", records.judge(CLAIMS["reach"], terms, values, 1.0), curves_of([], []))
+    before = sorted(tmp_path.rglob("*"))
+    report.main([str(claims), "--tables", "markdown"])
+    assert capsys.readouterr().out == as_text("markdown", records.read(claims)["claims"]) + "\n"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_the_outcome_for_programs_has_what_the_tables_have(run: Path) -> None:
     results = store.read(run)
     told = json.loads(json.dumps(outcome.as_json(run, Ran(results, 12, 0, 4, 1.0)), allow_nan=False))
@@ -93,7 +110,6 @@ def test_who_reads_tables_and_leaves_early_has_the_files(run: Path, monkeypatch:
         (["run", "other/run", "--figures", "paper"], "two have one name"),
         (["run", "claims"], "claims holds claims"),
         (["claims", "--figures", "paper"], "claims holds claims"),
-        (["claims", "--tables", "csv"], "claims holds claims"),
         (["run", "--tables", "csv", "--page", "page.html"], "--tables writes no file"),
         (["blocked"], "blocked/figures/cells.png cannot be written"),
     ],

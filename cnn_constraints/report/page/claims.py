@@ -1,4 +1,6 @@
-"""The page of a folder of claims: what was claimed, what was measured, whether it holds, and the curves it comes from."""
+"""The page of a folder of claims, in the order of the text: what was claimed, the curves, what was measured, and whether it
+holds.
+"""
 
 import html
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from cnn_constraints import summaries
 from cnn_constraints.claims import records
 from cnn_constraints.claims.claim import Picture
 from cnn_constraints.claims.registry import CLAIMS
-from cnn_constraints.report.claims import criterion_in_words, is_categorical, measured_in_words
+from cnn_constraints.report.claims import HEADINGS, UNDECIDED, as_told, criterion_row, is_categorical
 from cnn_constraints.report.page import charts
 from cnn_constraints.report.page.build import assemble, section
 from cnn_constraints.statistics import geometric_mean_interval, mean_interval
@@ -23,13 +25,11 @@ BARS = "Means over seeds with 95% intervals."
 PLAIN = "format(datum.value, datum.value != 0 && (abs(datum.value) < 1e-3 || abs(datum.value) >= 1e5) ? '~e' : '~g')"
 """A number of an axis, with an exponent where it would be long."""
 
-HEADINGS = ("measured quantity", "published", "criterion", "measured", "seeds", "verdict")
-
 
 def claims_page(folder: Path) -> str:
     """Raises InputError where claims.json or the curves of a claim cannot be read."""
     content = records.read(folder)
-    found, environment = content["claims"], content["environment"]
+    found, environment = as_told(content["claims"]), content["environment"]
     curves = {name: records.read_curves(folder, name) for name in found if name in CLAIMS}
     verdicts = [record["verdict"] for record in found.values()]
     counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
@@ -43,7 +43,8 @@ def claims_page(folder: Path) -> str:
     }
     body = "".join(_section(name, record, name in curves) for name, record in found.items())
     made = f"tier {content['tier']}, seed {content['entropy']}, {environment.get('started', '')}, commit "
-    details = f"<p>{html.escape(made + str(environment.get('commit'))[:12])}</p>"
+    details = f"<p>{html.escape(UNDECIDED)}</p>" if "undecided" in counts else ""
+    details += f"<p>{html.escape(made + str(environment.get('commit'))[:12])}</p>"
     return assemble(str(folder), facts, "", body, details, data)
 
 
@@ -78,11 +79,9 @@ def claim_curves(name: str, picture: Picture, means: pandas.DataFrame) -> alt.Fa
 def _section(name: str, record: Mapping[str, Any], drawn: bool) -> str:
     verdict = record["verdict"]
     heading = f'{html.escape(name.replace("_", " "))}: <span class="verdict {verdict}">{verdict}</span>'
-    content = (
-        f"<p>{html.escape(record['statement'])} <em>{html.escape(record['source'])}</em></p>"
-        f'<p>{html.escape(record["protocol"])}</p><div class="rows">{_table(record)}</div>'
-    )
-    content += f'<p>{BARS}</p><div class="chart"></div>' if drawn else ""
+    content = f"<p>{html.escape(record['statement'])} <em>{html.escape(record['source'])}</em></p>"
+    content += f'<div class="chart"></div><p>{BARS}</p>' if drawn else ""
+    content += f'<p>{html.escape(record["protocol"])}</p><div class="rows">{_table(record)}</div>'
     kind, saved = ("figure claim", ("svg", "png")) if drawn else ("claim", ())
     return section(f'class="{kind}" id="{html.escape(name)}" data-verdict="{verdict}"', heading, saved, content)
 
@@ -91,7 +90,7 @@ def _table(record: Mapping[str, Any]) -> str:
     head = "".join(f"<th>{heading}</th>" for heading in HEADINGS)
     body = ""
     for row in record["criteria"]:
-        words = (row["quantity"], row["published"], criterion_in_words(row), measured_in_words(row), str(row["seeds"]))
-        cells = "".join(f"<td>{html.escape(word)}</td>" for word in words)
-        body += f'<tr>{cells}<td class="verdict {row["verdict"]}">{row["verdict"]}</td></tr>'
+        *words, verdict = map(html.escape, criterion_row(row))
+        cells = "".join(f"<td>{word}</td>" for word in words)
+        body += f'<tr>{cells}<td class="verdict {row["verdict"]}">{verdict}</td></tr>'
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
