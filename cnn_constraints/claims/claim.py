@@ -69,9 +69,10 @@ def curves_of(points: Iterable[tuple], seeds: Sequence[int]) -> pandas.DataFrame
 
 
 def extreme(values: Iterable[float], seeds: int, largest: bool = True) -> Interval:
-    """What holds of every single case: the largest value, or the smallest, and all that occur."""
-    found = [float(value) for value in values]
-    return Interval(max(found) if largest else min(found), min(found), max(found), seeds)
+    """The largest value, or the smallest: of what must hold in every single case, so that one case refutes it."""
+    cases = np.asarray(list(values), float)
+    value = float(cases.max() if largest else cases.min())
+    return Interval(value, value, value, seeds)
 
 
 class Laboratory(NamedTuple):

@@ -133,8 +133,8 @@ def as_text(form: str, records: Mapping[str, Any]) -> str:
 def title_of(name: str, record: Mapping[str, Any]) -> str:
     """Of the picture of a claim: the verdict, and what points and bars are."""
     seeds = len(record["seeds"])
-    shown = f"Mean and 95% interval over {seeds} seeds" if seeds > 1 else "1 seed, no intervals"
-    return f"{name}: {record['verdict']}. {'Exact' if all(map(_is_exact, record['criteria'])) else shown}"
+    alone = "Exact" if all(map(_is_exact, record["criteria"])) else "1 seed, no intervals"
+    return f"{name}: {record['verdict']}. {f'Mean and 95% interval over {seeds} seeds' if seeds > 1 else alone}"
 
 
 def criterion_in_words(row: Mapping[str, Any]) -> str:

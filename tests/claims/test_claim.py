@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn_constraints.claims import Name, Tier
-from cnn_constraints.claims.claim import CURVE_COLUMNS, FIRST_FRESH_SEED, VERDICTS, Criterion, Laboratory, draw_seeds
+from cnn_constraints.claims.claim import (
+    CURVE_COLUMNS,
+    FIRST_FRESH_SEED,
+    VERDICTS,
+    Criterion,
+    Laboratory,
+    draw_seeds,
+    extreme,
+)
 from cnn_constraints.claims.records import judge, terms
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.experiment import Data, Experiment, flat
@@ -32,6 +40,16 @@ def test_a_criterion_holds_where_the_whole_interval_lies_within():
     for word, intervals in {"holds": [(1, 2)], "fails": [(2.1, 3), (0, 0.9)], "undecided": unclear}.items():
         for low, high in intervals:
             assert Criterion("q", 1.0, 2.0).verdict(Interval((low + high) / 2, low, high, 5)) == word
+
+
+def test_what_must_hold_in_every_case_is_refuted_by_one(generator):
+    cases, one = generator.uniform(0, 1, 9), generator.integers(9)
+    at_most, at_least = Criterion("q", high=1.0), Criterion("q", low=0.0)
+    for worst, verdict in ((cases[one], "holds"), (np.nan, "undecided")):
+        cases[one] = worst
+        assert at_most.verdict(extreme(cases, 3)) == at_least.verdict(extreme(cases, 3, largest=False)) == verdict
+    cases[one] = 1.1
+    assert at_most.verdict(extreme(cases, 3)) == at_least.verdict(extreme(-cases, 3, largest=False)) == "fails"
 
 
 @given(ends=st.tuples(numbers, numbers), bounds=st.tuples(numbers, numbers))
