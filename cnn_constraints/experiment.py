@@ -124,7 +124,7 @@ class Training:
     """A candidate for every pair of learning rate and weight decay; the best on validation data is tested."""
 
     optimizer: str = "adam"
-    """adam (with decoupled weight decay) or sgd (momentum 0.9)."""
+    """adam (with decoupled weight decay), sgd (momentum 0.9) or sgd_without_momentum."""
     learning_rates: tuple[float, ...] = within((1e-3, 3e-3, 1e-2), SMALLEST, LARGEST)
     """Tried side by side, on the same batches and from the same initial weights."""
     weight_decays: tuple[float, ...] = within((0.0,), 0, LARGEST)

@@ -1,6 +1,7 @@
 """Optimisers whose hyper-parameters are arrays, so that candidates of one program may differ in them."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import optax
@@ -24,13 +25,19 @@ def adam(learning_rate: LearningRate, weight_decay: Scalar) -> optax.GradientTra
     return optax.adamw(learning_rate, weight_decay=weight_decay, mask=only_weights)
 
 
-def sgd(learning_rate: LearningRate, weight_decay: Scalar) -> optax.GradientTransformation:
-    """Stochastic gradient descent, momentum 0.9, with the decay as part of the gradient."""
+def sgd(
+    learning_rate: LearningRate, weight_decay: Scalar, momentum: float | None = 0.9
+) -> optax.GradientTransformation:
+    """Stochastic gradient descent, with the decay as part of the gradient."""
     decay = optax.add_decayed_weights(weight_decay, mask=only_weights)
-    return optax.chain(decay, optax.sgd(learning_rate, momentum=0.9))
+    return optax.chain(decay, optax.sgd(learning_rate, momentum=momentum))
 
 
-OPTIMIZERS: dict[str, Callable[[LearningRate, Scalar], optax.GradientTransformation]] = {"adam": adam, "sgd": sgd}
+OPTIMIZERS: dict[str, Callable[[LearningRate, Scalar], optax.GradientTransformation]] = {
+    "adam": adam,
+    "sgd": sgd,
+    "sgd_without_momentum": partial(sgd, momentum=None),
+}
 
 SCHEDULES: dict[str, Callable[[Scalar, int], LearningRate]] = {
     "constant": lambda learning_rate, updates: learning_rate,
