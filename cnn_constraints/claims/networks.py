@@ -27,6 +27,12 @@ MOMENTS = ("initial weights", "trained")
 REDUCE: dict[Tier, int] = {"quick": 2, "cpu": 2, "gpu": 1}
 """On CPU images are halved, to 14 x 14 and 16 x 16: a dense layer then has a sixteenth of its weights."""
 
+CHANNELS = {"mnist": (8, 16, 16), "cifar10": (16, 32, 32)}
+"""Of the networks that fit their training images."""
+
+UPDATES = {100: 200, 300: 400, 1000: 800, 3000: 1600, 20_000: 4000, 50_000: 40_000}
+"""In which they do, for up to so many images."""
+
 Arm = TypeVar("Arm")
 
 
@@ -37,6 +43,24 @@ def base(images: Data, tier: Tier) -> Experiment:
         data=dataclasses.replace(images, n_train=1000, n_validation=500, reduce=reduce),
         model=Model(delta=2, channels=(4, 16), pool_sizes=(4 // reduce, 1), strides=(1, 1)),
         training=Training(updates=400, evaluate_every=50, batch_size=32, learning_rates=(1e-3, 4e-3, 1.6e-2)),
+    )
+
+
+def deep(laboratory: Laboratory, data_set: str, n_train: int) -> Experiment:
+    """Three layers of delta 2, pooled by 2 after two of them, trained to the end: until they fit their training images."""
+    updates = next(updates for most, updates in UPDATES.items() if n_train <= most)
+    return Experiment(
+        data=dataclasses.replace(
+            laboratory.images[data_set], n_train=n_train, n_validation=1000, reduce=REDUCE[laboratory.tier]
+        ),
+        model=Model(delta=2, channels=CHANNELS[data_set], pool_sizes=(2, 2, 1), strides=(1, 1, 1)),
+        training=Training(
+            updates=updates,
+            evaluate_every=updates,
+            batch_size=64,
+            learning_rates=(3e-3, 1e-2),
+            schedule="cosine",
+        ),
     )
 
 

@@ -93,7 +93,7 @@ def test_a_claim_reads_what_it_has_trained_and_measures_what_it_judges(name, tie
     # What quick measures is what cpu does, but for sizes: every other run of this test looks at it.
     tier = "quick" if tier == "cpu" and "quick" in CLAIMS[name].seeds and seed % 2 else tier
     claim, trained = CLAIMS[name].of_tier(tier), []
-    images = {data_set: Data(source="digits") for data_set in claim.data_sets}
+    images = {data_set: Data(source="digits", frame=28) for data_set in claim.data_sets}
 
     def train(experiments: Iterable[Experiment]) -> pandas.DataFrame:
         rows = []
