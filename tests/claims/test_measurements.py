@@ -7,8 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from sklearn.kernel_ridge import KernelRidge
 
-from cnn_constraints.claims import dynamic_signal, kernel_lattice, locality_exponent, quadratic_separation, reach
+from cnn_constraints.claims import (
+    average_is_augmentation,
+    dynamic_signal,
+    kernel_lattice,
+    locality_exponent,
+    quadratic_separation,
+    reach,
+)
 from cnn_constraints.claims.kernels import learning_curves
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops.choose import stored_ties
@@ -46,6 +54,18 @@ def test_the_kernel_of_a_cell_is_its_mean_over_windows(cell, seed):
         assert found[row, column] == pytest.approx(
             np.mean([all_pairs[np.ix_(these, these)].mean() for these in places])
         )
+
+
+def test_regression_is_kernel_ridge_regression(seed):
+    generator = np.random.default_rng(seed)
+    sites = kernel_lattice.SITES
+    train, test = (generator.choice([-1.0, 1.0], (n, sites)) for n in (6, 4))
+    targets = generator.standard_normal(6)
+    kernel, test_kernel = (
+        np.sum([0.2 * (x @ train.T / sites) ** power for power in range(1, 6)], axis=0) for x in (train, test)
+    )
+    expected = KernelRidge(alpha=1, kernel="precomputed").fit(kernel, targets).predict(test_kernel)
+    np.testing.assert_allclose(average_is_augmentation.regression("dense", 1.0, train, targets, test), expected)
 
 
 @pytest.mark.parametrize(("cell", "window"), [("dense", 5), ("local", 2), ("conv", 3)])
