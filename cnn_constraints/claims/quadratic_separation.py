@@ -1,15 +1,18 @@
 """Li, Zhang & Arora: a task that a convolution learns from a constant number of samples, and a dense layer from D^2."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.networks import train_arms
 from cnn_constraints.experiment import Data, Experiment, Model, Training, replace
-from cnn_constraints.statistics import geometric_mean_interval, mean_interval, power_law, samples_of_seeds
+from cnn_constraints.statistics import Interval, geometric_mean_interval, mean_interval, power_law, samples_of_seeds
 from cnn_constraints.summaries import N_TRAIN
 
-DENSE_SIDES, CONV_SIDES = (3, 4, 5), (3, 4, 5, 6)
+DENSE_SIDES, LOCAL_SIDES, CONV_SIDES = (3, 4, 5), (3, 4, 6, 8), (3, 4, 5, 6)
 DENSE_SAMPLES, CONV_SAMPLES = (256, 512, 1024, 2048, 4096, 8192, 16384), 256
+LOCAL_SAMPLES = (64, 128, 256, 512, 1024, 2048)
 TARGET_ERROR = 0.14
 
 EXACT_DIMENSIONS = (8, 16, 32)
@@ -22,14 +25,17 @@ def arms() -> dict[tuple[str, int, int], Experiment]:
         model=Model("dense", None, (6,), (1,), (1,), activation="quadratic", readout="flatten", bias="none"),
         training=Training("sgd", (0.003, 0.01, 0.03), updates=2000, evaluate_every=200, batch_size=64),
     )
-    conv = Experiment(
-        data=dense.data,
-        model=Model("conv", 1, (10,), (1,), (1,), activation="quadratic", readout="global_average", bias="none"),
-        training=Training("sgd", (0.01, 0.03, 0.1), updates=2000, evaluate_every=200, batch_size=64),
+    local = replace(
+        dense, {"model.constraint": "local", "model.delta": 0, "training.learning_rates": (0.01, 0.03, 0.1)}
+    )
+    conv = replace(
+        local,
+        {"model.constraint": "conv", "model.delta": 1, "model.channels": (10,), "model.readout": "global_average"},
     )
     shapes = [("dense", side, n) for side in DENSE_SIDES for n in DENSE_SAMPLES]
+    shapes += [("local", side, n) for side in LOCAL_SIDES for n in LOCAL_SAMPLES]
     shapes += [("conv", side, CONV_SAMPLES) for side in CONV_SIDES]
-    usual = {"dense": dense, "conv": conv}
+    usual = {"dense": dense, "local": local, "conv": conv}
     return {(cell, side, n): replace(usual[cell], {"data.size": side, N_TRAIN: n}) for cell, side, n in shapes}
 
 
@@ -48,14 +54,19 @@ def exact_error(dimension: int, share: float, seed: int) -> float:
 
 
 def measure(laboratory: Laboratory) -> Measurement:
-    """How dense's samples to 14% error grow, conv's accuracy at 256, and the threshold of the least-norm form."""
+    """How dense's and local's samples to 14% error grow, conv's accuracy, and the threshold of the least-norm form."""
     results = train_arms(laboratory, arms())
     accuracy = {arm: rows["test_accuracy"].to_numpy() for arm, rows in results.items()}
-    curves = [np.stack([1 - accuracy["dense", side, n] for n in DENSE_SAMPLES], axis=1) for side in DENSE_SIDES]
-    reached = np.array([samples_of_seeds(DENSE_SAMPLES, of_side, TARGET_ERROR) for of_side in curves])
+
+    def growth(cell: str, sides: Sequence[int], samples: Sequence[int]) -> Interval:
+        curves = [np.stack([1 - accuracy[cell, side, n] for n in samples], axis=1) for side in sides]
+        reached = np.array([samples_of_seeds(samples, of_side, TARGET_ERROR) for of_side in curves])
+        return power_law([3 * side**2 for side in sides], reached.T).growth
+
     smallest, largest = (accuracy["conv", side, CONV_SAMPLES] for side in (CONV_SIDES[0], CONV_SIDES[-1]))
     values = {
-        EXPONENT: power_law([3 * side**2 for side in DENSE_SIDES], reached.T).growth,
+        EXPONENT: growth("dense", DENSE_SIDES, DENSE_SAMPLES),
+        LOCAL_EXPONENT: growth("local", LOCAL_SIDES, LOCAL_SAMPLES),
         CONV_LOSS: mean_interval(100 * (smallest - largest)),
         CONV_ACCURACY: mean_interval(100 * largest),
     }
@@ -68,6 +79,7 @@ def measure(laboratory: Laboratory) -> Measurement:
 
 
 EXPONENT = "exponent of dense's samples to 14% error in the number of inputs"
+LOCAL_EXPONENT = "exponent of local's samples to 14% error in the number of inputs"
 CONV_LOSS = "accuracy of conv with 256 samples, 27 inputs minus 108 inputs, points"
 CONV_ACCURACY = "accuracy of conv with 256 samples, 108 inputs, percent"
 BELOW_THRESHOLD = {d: f"error of the least-norm form, 0.95 d (d + 1) / 2 samples, d = {d}" for d in EXACT_DIMENSIONS}
@@ -75,20 +87,22 @@ AT_THRESHOLD = {d: f"error of the least-norm form, d (d + 1) / 2 samples, d = {d
 
 CLAIM = Claim(
     statement="Which of two channels has the larger norm takes a dense layer samples that grow as the square of the number "
-    "of inputs D, and a convolution a number that does not grow; the quadratic form of least norm through the samples, "
-    "which treats all directions alike, is exact from d (d + 1) / 2 samples on and not below.",
+    "of inputs D, a local layer as D, and a convolution a number that does not grow; the quadratic form of least norm "
+    "through the samples, which treats all directions alike, is exact from d (d + 1) / 2 samples on and not below.",
     source="Li, Zhang & Arora 2021, Why are convolutional nets more sample-efficient than fully-connected nets: theorems "
-    "on orthogonally equivariant learners, figure 1",
-    protocol="Gaussian images with 3 channels, D = 27 to 108; one layer, square, linear readout (conv: 3 x 3, global "
-    "average); stochastic gradient descent, learning rate and moment chosen on 1,000 validation images.",
+    "on orthogonally equivariant learners, figure 1; of local: Wang & Wu 2023, arXiv 2305.08404 (samples of order D)",
+    protocol="Gaussian images with 3 channels, D = 27 to 108 (local: to 192); one layer, square, linear readout (local: "
+    "1 x 1; conv: 3 x 3, global average); stochastic gradient descent, learning rate and moment chosen on 1,000 "
+    "validation images.",
     criteria=(
         Criterion(EXPONENT, 1.8, 2.8, "2 at least"),
+        Criterion(LOCAL_EXPONENT, 0.8, 1.3, "1 at most"),
         Criterion(CONV_LOSS, -6, 6, "0"),
         Criterion(CONV_ACCURACY, low=78),
         *(Criterion(quantity, low=1e-3, published="not exact") for quantity in BELOW_THRESHOLD.values()),
         *(Criterion(quantity, high=1e-6, published="exact") for quantity in AT_THRESHOLD.values()),
     ),
-    frozen="2026-11-25",
+    frozen="2026-11-27",
     seeds={"quick": 5, "cpu": 10, "gpu": 10},
     measure=measure,
     picture=Picture("training samples", "test error"),
