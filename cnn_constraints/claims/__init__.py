@@ -18,6 +18,7 @@ Name = Literal[
     "locality_before_sharing",
     "convolution_in_dense_space",
     "average_is_augmentation",
+    "parity",
 ]
 """In the order in which they are told, that of the text and then papers; each is the CLAIM of the module of that name."""
 

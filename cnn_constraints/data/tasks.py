@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Array, Float, Int32
 
 from cnn_constraints.arrays import Dataset, Split
 
@@ -22,6 +23,11 @@ def local_polynomial(signals: Float[np.ndarray, "examples sites"], oscillating: 
     terms = signals * np.roll(signals, -1, axis=1) * np.roll(signals, -2, axis=1)
     signs = (-1.0) ** np.arange(signals.shape[1]) if oscillating else np.ones(signals.shape[1])
     return terms @ signs / np.sqrt(signals.shape[1])
+
+
+def parity(signals: Float[Array, "examples sites"], first: Array | int, bits: int) -> Float[Array, " examples"]:
+    """The product of so many neighbours on a ring of signs, from the site `first` on (Malach & Shalev-Shwartz 2021)."""
+    return signals[:, (first + jnp.arange(bits)) % signals.shape[1]].prod(axis=1)
 
 
 def signal_patches(

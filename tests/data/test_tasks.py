@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,6 +22,14 @@ def test_local_polynomial_is_its_sum_and_invariant_to_translation_unless_it_osci
         assert value == pytest.approx(sum((-1) ** (i * oscillating) * term for i, term in enumerate(terms)) / 12**0.5)
     moved = tasks.local_polynomial(np.roll(signals, 1, axis=1), oscillating)
     np.testing.assert_allclose(moved, -found if oscillating else found)
+
+
+def test_a_parity_is_the_product_of_neighbours(seed):
+    generator = np.random.default_rng(seed)
+    signals, first = tasks.hypercube(generator, 50, 12), int(generator.integers(12))
+    inside = [(first + step) % 12 for step in range(5)]
+    expected = [np.prod([signal[site] for site in inside]) for signal in signals]
+    np.testing.assert_array_equal(tasks.parity(jnp.asarray(signals), first, 5), expected)
 
 
 def test_one_patch_holds_the_signal_and_its_label(seed):
