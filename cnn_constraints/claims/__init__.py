@@ -19,6 +19,7 @@ Name = Literal[
     "convolution_in_dense_space",
     "average_is_augmentation",
     "parity",
+    "invisible_at_infinite_width",
 ]
 """In the order in which they are told, that of the text and then papers; each is the CLAIM of the module of that name."""
 

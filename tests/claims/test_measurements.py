@@ -17,6 +17,7 @@ from cnn_constraints.claims import (
     quadratic_separation,
     reach,
 )
+from cnn_constraints.claims.invisible_at_infinite_width import SITES, exact_kernels
 from cnn_constraints.claims.kernels import learning_curves
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops.choose import stored_ties
@@ -122,3 +123,11 @@ def test_radius_and_support_of_a_known_field():
     assert reach.support(field) == 5
     assert reach.radius(field) == pytest.approx(1.0)
     assert reach.support(np.zeros((9, 9))) == 0
+
+
+@pytest.mark.parametrize(("cell", "twin"), [("dense", "shared"), ("local", "conv")])
+def test_a_cell_and_the_one_that_shares_have_one_exact_kernel_without_an_average_alone(cell, twin, draw):
+    inputs = draw.normal(3, SITES, 1, 4)
+    (flat, averaged), (flat_twin, averaged_twin) = (exact_kernels(one, inputs) for one in (cell, twin))
+    np.testing.assert_allclose(flat, flat_twin, rtol=1e-4)
+    assert jnp.abs(averaged - averaged_twin).max() > 0.01 * averaged_twin.max()
