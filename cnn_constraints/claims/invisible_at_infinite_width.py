@@ -105,12 +105,9 @@ def measure(laboratory: Laboratory) -> Measurement:
     return Measurement(values, curves_of(points, seeds))
 
 
+FROM = "distance of {} with {} channels from the exact kernel of {}, {}"
 DISTANCE = {
-    (
-        readout,
-        cell,
-    ): f"distance of {cell} with {WIDTHS[cell][-1]} channels from the exact kernel of {SHARED_TWIN[cell]}, "
-    f"{readout.replace('_', ' ')}"
+    (readout, cell): FROM.format(cell, WIDTHS[cell][-1], SHARED_TWIN[cell], readout.replace("_", " "))
     for readout in READOUTS
     for cell in CELLS
 }
@@ -131,5 +128,5 @@ CLAIM = Claim(
     frozen="2026-11-27",
     seeds={"cpu": 10, "gpu": 10},
     measure=measure,
-    picture=Picture("channels", "relative distance from the exact kernel of sharing"),
+    picture=Picture("channels", "distance from the exact kernel"),
 )
