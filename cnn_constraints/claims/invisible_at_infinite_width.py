@@ -126,7 +126,7 @@ CLAIM = Claim(
         *(Criterion(DISTANCE["global_average", cell], high=0.1, published="0") for cell in ("shared", "conv")),
     ),
     frozen="2026-11-27",
-    seeds={"cpu": 10, "gpu": 10},
+    seeds={"quick": 5, "cpu": 10, "gpu": 10},
     measure=measure,
     picture=Picture("channels", "distance from the exact kernel"),
 )

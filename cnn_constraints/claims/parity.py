@@ -82,7 +82,7 @@ CLAIM = Claim(
         *(Criterion(ACCURACY[c, FEWEST], low=95) for c in CELLS),
     ),
     frozen="2026-11-27",
-    seeds={"cpu": 5, "gpu": 10},
+    seeds={"quick": 3, "cpu": 5, "gpu": 10},
     measure=measure,
     picture=Picture("sites", "test accuracy, %", y_logarithmic=False),
 )
