@@ -10,6 +10,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from cnn_constraints.claims import Tier
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
 from cnn_constraints.claims.networks import CELLS
 from cnn_constraints.data import tasks
@@ -18,7 +19,8 @@ from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.network import Network
 from cnn_constraints.statistics import mean_interval
 
-SITES, DELTA, CHANNELS = (16, 32, 64), 2, 16
+FEWEST, MOST, DELTA, CHANNELS = 16, 64, 2, 16
+SITES: dict[Tier, tuple[int, ...]] = {"quick": (FEWEST, MOST), "cpu": (FEWEST, 32, MOST), "gpu": (FEWEST, 32, MOST)}
 BITS = 2 * DELTA + 1
 UPDATES, BATCH, LEARNING_RATE, TEST_EXAMPLES = 3000, 64, 3e-3, 4096
 
@@ -57,14 +59,13 @@ def accuracies(cell: str, sites: int, seeds: Int[Array, " seeds"]) -> Float[Arra
 
 def measure(laboratory: Laboratory) -> Measurement:
     """Test accuracy of the four cells by the number of sites."""
-    seeds, arms = laboratory.seeds, [(cell, sites) for cell in CELLS for sites in SITES]
+    seeds, arms = laboratory.seeds, [(cell, sites) for cell in CELLS for sites in laboratory.of_tier(SITES)]
     found = {arm: 100 * np.asarray(accuracies(*arm, jnp.array(seeds))) for arm in arms}
     values = {quantity: mean_interval(found[arm]) for arm, quantity in ACCURACY.items()}
     points = [(f"parity of {BITS} neighbours", *arm, accuracy) for arm, accuracy in found.items()]
     return Measurement(values, curves_of(points, seeds))
 
 
-FEWEST, MOST = SITES[0], SITES[-1]
 ACCURACY = {(c, n): f"test accuracy of {c}, {n} sites, percent" for c in CELLS for n in (FEWEST, MOST)}
 PUBLISHED = {"dense": "not learned", "shared": "", "local": "learned", "conv": "learned"}
 
