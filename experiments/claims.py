@@ -37,8 +37,7 @@ class Command:
     names: tyro.conf.Positional[tuple[Name, ...]] = ()
     """The claims; all that the tier measures if none is named."""
     tier: Tier = "quick"
-    """quick: within ten minutes on two cores, few seeds, and no photographs; cpu: all claims, within two hours on two
-    cores, with networks as small as that takes; gpu: the protocols in full, of which nobody has timed the whole."""
+    """quick: ten minutes on two cores, no photographs; cpu: two hours on two cores; gpu: protocols in full, untimed."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Draws the seeds of all claims; a new one by default."""
     cifar10: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None

@@ -11,6 +11,7 @@ import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mutants import MUTANTS, failing
 
 from cnn_constraints.claims import Name, Tier
 from cnn_constraints.claims.claim import (
@@ -30,6 +31,7 @@ from cnn_constraints.resolve import resolve
 from cnn_constraints.statistics import Interval
 
 SEEDS = (7, 5, 11)
+EXACT = ("parameter_ladder", "constraints_make_convolution")
 TRAINED = [name for name in CLAIMS if hasattr(sys.modules[f"cnn_constraints.claims.{name}"], "train_arms")]
 assert TRAINED
 numbers = st.floats(-10, 10)
@@ -76,6 +78,13 @@ def test_a_registered_claim_is_complete(name):
     assert len(set(quantities)) == len(quantities) and {"cpu", "gpu"} <= set(claim.seeds) <= set(get_args(Tier))
     assert "quick" not in claim.seeds or claim.of_tier("quick").criteria
     assert all(c.low <= c.high and (c.low > -math.inf or c.high < math.inf) for c in claim.criteria)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", [one for one in MUTANTS if one.claim in EXACT], ids=lambda mutant: mutant.words)
+def test_a_claim_fails_where_the_system_is_broken(mutant):
+    """The cheap ones; `python tests/claims/mutants.py` has more."""
+    assert failing(mutant.claim, mutant)
 
 
 @pytest.mark.slow
