@@ -11,15 +11,15 @@ Name = Literal[
     "sample_efficiency",
     "bias_against_reality",
     "kernel_lattice",
+    "average_is_augmentation",
     "dynamic_signal",
     "quadratic_separation",
     "locality_exponent",
+    "parity",
+    "invisible_at_infinite_width",
     "translation_and_noise",
     "locality_before_sharing",
     "convolution_in_dense_space",
-    "average_is_augmentation",
-    "parity",
-    "invisible_at_infinite_width",
 ]
 """In the order in which they are told, that of the text and then papers; each is the CLAIM of the module of that name."""
 

@@ -31,7 +31,16 @@ from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.lattice.constraints import offsets_of_pairs
 from cnn_constraints.settings import prepare_jax
 
-SEEDS = dict.fromkeys(("parameter_ladder", "constraints_make_convolution", "equivariance", "reach"), 1)
+SEEDS = dict.fromkeys(
+    (
+        "parameter_ladder",
+        "constraints_make_convolution",
+        "equivariance",
+        "reach",
+        "average_is_augmentation",
+    ),
+    1,
+)
 """Of a claim; others have three."""
 
 SMALLER: dict[str, dict[str, Any]] = {
@@ -121,6 +130,11 @@ def upper_half(x: jax.Array) -> jax.Array:
     return x.at[:, x.shape[1] // 2 :].set(0)
 
 
+def unturned(inputs: np.ndarray) -> np.ndarray:
+    """Each of the 40 inputs as often as it was, where it was."""
+    return np.tile(inputs[:40], (len(inputs) // 40, 1))
+
+
 def without_sharing(f: Callable[..., Any]) -> Callable[..., Any]:
     """Of functions whose first argument names a cell."""
     return lambda cell, *given: f("local" if cell == "conv" else cell, *given)
@@ -190,6 +204,20 @@ MUTANTS = [
         ),
     ),
     *of(
+        "average_is_augmentation",
+        (
+            "sharing is 1% off",
+            "HERE:cell_kernel",
+            lambda f: lambda x, y, window, pool: (1.01 if pool > 1 else 1) * f(x, y, window, pool),
+        ),
+        (
+            "rotations do not turn",
+            "HERE:regression",
+            lambda f: lambda cell, ridge, train, *rest: f(cell, ridge, unturned(train), *rest),
+        ),
+        ("the ridge is one for all", "HERE:regression", lambda f: lambda cell, ridge, *rest: f(cell, 1e-3, *rest)),
+    ),
+    *of(
         "dynamic_signal",
         ("the signal is always in the first patch", PATCHES, in_first_patch),
         ("labels are shuffled", PATCHES, with_neighbours_labels),
@@ -206,6 +234,10 @@ MUTANTS = [
             "HERE:exact_error",
             lambda f: lambda dimension, share, seed: f(dimension, 0.95 * share, seed),
         ),
+    ),
+    *of(
+        "invisible_at_infinite_width",
+        ("initial weights vary twice as much", "lattice.counts:inverse_fan_in", lambda f: lambda *given: 2 * f(*given)),
     ),
     *of(
         "locality_exponent",
