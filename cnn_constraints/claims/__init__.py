@@ -20,6 +20,10 @@ Name = Literal[
     "translation_and_noise",
     "locality_before_sharing",
     "convolution_in_dense_space",
+    "average_is_augmentation",
+    "parity",
+    "invisible_at_infinite_width",
+    "position_from_the_border",
 ]
 """In the order in which they are told, that of the text and then papers; each is the CLAIM of the module of that name."""
 

@@ -1,5 +1,6 @@
 """Synthetic tasks whose right answer is known: inputs and labels drawn from a key, as many as wanted."""
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -42,6 +43,26 @@ def signal_patches(
     inputs = noise * generator.standard_normal((examples, patches, len(signal)))
     inputs[np.arange(examples), place] += labels[:, None] * signal
     return inputs, labels
+
+
+BOXES_SIDE, BOXES_CHANNELS, BOX = 32, 3, 4
+
+
+def red_and_green(
+    generator: np.random.Generator, examples: int
+) -> tuple[Float[np.ndarray, "examples 32 32 3"], Int32[np.ndarray, " examples"]]:
+    """A red box left of a green one in the upper half (0), or a green one left of a red one in the lower half (1).
+
+    Kayhan & van Gemert 2020 (arXiv 2003.07064), experiment 2: what stands where decides, and so does the half alone.
+    """
+    labels = np.arange(examples) % 2
+    left = generator.integers(BOXES_SIDE // 2 - 6, size=examples)
+    columns = np.stack([left, generator.integers(left + BOX + 1, BOXES_SIDE - BOX)])
+    rows = 7 + BOXES_SIDE // 2 * labels + generator.integers(-BOX, BOX, size=(2, examples))
+    images = np.zeros((examples, BOXES_SIDE, BOXES_SIDE, BOXES_CHANNELS), np.float32)
+    for down, right in itertools.product(range(BOX), repeat=2):
+        images[np.arange(examples), rows + down, columns + right, np.stack([labels, 1 - labels])] = 1
+    return images, labels.astype(np.int32)
 
 
 def quadratic_labels(

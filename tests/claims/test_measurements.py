@@ -14,11 +14,13 @@ from cnn_constraints.claims import (
     dynamic_signal,
     kernel_lattice,
     locality_exponent,
+    position_from_the_border,
     quadratic_separation,
     reach,
 )
 from cnn_constraints.claims.invisible_at_infinite_width import SITES, exact_kernels
 from cnn_constraints.claims.kernels import learning_curves
+from cnn_constraints.data import tasks
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops.choose import stored_ties
 
@@ -131,3 +133,13 @@ def test_a_cell_and_the_one_that_shares_have_one_exact_kernel_without_an_average
     (flat, averaged), (flat_twin, averaged_twin) = (exact_kernels(one, inputs) for one in (cell, twin))
     np.testing.assert_allclose(flat, flat_twin, rtol=1e-4)
     assert jnp.abs(averaged - averaged_twin).max() > 0.01 * averaged_twin.max()
+
+
+@pytest.mark.slow
+def test_a_network_feels_where_boxes_stand_unless_it_wraps_around_or_reaches_beyond_the_border(seed, generator):
+    images = jnp.asarray(tasks.red_and_green(generator, 20)[0])
+    for border in position_from_the_border.BORDERS:
+        network = position_from_the_border.network(border)
+        weights, apply = jax.jit(network.init)(jax.random.key(seed), images), jax.jit(network.apply)
+        answers, moved = (np.asarray(apply(weights, jnp.roll(images, rows, axis=1))) for rows in (0, 16))
+        assert np.allclose(answers, moved, atol=1e-5 * np.abs(answers).max()) == (border in ("circular", "full"))

@@ -44,6 +44,15 @@ def test_one_patch_holds_the_signal_and_its_label(seed):
     assert np.abs(projected).max() < 0.05
 
 
+def test_red_stands_left_of_green_above_and_right_of_it_below(seed):
+    images, labels = tasks.red_and_green(np.random.default_rng(seed), 60)
+    for image, label in zip(images, labels, strict=True):
+        assert [image[..., colour].sum() for colour in range(3)] == [tasks.BOX**2, tasks.BOX**2, 0]
+        (red_rows, red), (green_rows, green) = (np.nonzero(image[..., colour]) for colour in (0, 1))
+        assert (red.max() < green.min()) == (label == 0) and (green.max() < red.min()) == (label == 1)
+        assert {row >= tasks.BOXES_SIDE // 2 for row in (*red_rows, *green_rows)} == {bool(label)}
+
+
 def test_quadratic_labels_say_which_channel_has_the_larger_norm(seed):
     images = np.random.default_rng(seed).standard_normal((50, 3, 4, 3))
     expected = [np.linalg.norm(image[..., 0]) > np.linalg.norm(image[..., 1]) for image in images]
