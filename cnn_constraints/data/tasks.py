@@ -81,6 +81,18 @@ def gaussian_fields(
     return np.linalg.cholesky(covariance + jitter) @ generator.standard_normal((len(covariance), fields))
 
 
+def ring_covariance(sites: int, length: float) -> Float[np.ndarray, "sites sites"]:
+    """exp(-(d / length)^2) at a distance of d sites on a ring, and 0.001 more at 0, so that it has a Cholesky factor."""
+    apart = np.abs(np.subtract.outer(np.arange(sites), np.arange(sites)))
+    return np.exp(-((np.minimum(apart, sites - apart) / length) ** 2)) + 1e-3 * np.eye(sites)
+
+
+def saturated_covariance(covariance: Float[np.ndarray, "sites sites"], gain: float) -> Float[np.ndarray, "sites sites"]:
+    """The covariance of erf(gain z / sqrt(2)) for Gaussian z of this covariance, exactly (Williams 1998, equation 11)."""
+    scales = np.sqrt(1 + gain**2 * np.diag(covariance))
+    return 2 / np.pi * np.arcsin(gain**2 * covariance / np.outer(scales, scales))
+
+
 class Task(NamedTuple):
     """A task as a data source. draw: the dataset of a size. numbers: how many an image of a size has. size: when the
     config does not say.

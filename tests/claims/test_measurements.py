@@ -17,6 +17,7 @@ from cnn_constraints.claims import (
     position_from_the_border,
     quadratic_separation,
     reach,
+    receptive_fields_emerge,
 )
 from cnn_constraints.claims.invisible_at_infinite_width import SITES, exact_kernels
 from cnn_constraints.claims.kernels import learning_curves
@@ -143,3 +144,22 @@ def test_a_network_feels_where_boxes_stand_unless_it_wraps_around_or_reaches_bey
         weights, apply = jax.jit(network.init)(jax.random.key(seed), images), jax.jit(network.apply)
         answers, moved = (np.asarray(apply(weights, jnp.roll(images, rows, axis=1))) for rows in (0, 16))
         assert np.allclose(answers, moved, atol=1e-5 * np.abs(answers).max()) == (border in ("circular", "full"))
+
+
+def test_saturated_and_gaussian_inputs_have_one_covariance(seed):
+    examples = 4000
+    arms = receptive_fields_emerge.covariances()
+    inputs = np.asarray(receptive_fields_emerge.draw(jax.random.key(seed), examples, arms))
+    # Six of the standard deviations that an entry has, of variance 1 and half the examples.
+    error = 6 * np.sqrt(2 / (examples / 2))
+    for one_class in np.split(inputs, 2, axis=1):
+        found = one_class.swapaxes(1, 2) @ one_class / (examples / 2)
+        saturated, gaussian = np.split(found, 2)
+        np.testing.assert_allclose(saturated, gaussian, atol=error)
+        np.testing.assert_allclose(np.diagonal(found, axis1=1, axis2=2), 1, atol=error)
+
+
+def test_the_participation_ratio_counts_sites_that_share_alike():
+    filters = np.zeros((2, 30))
+    filters[0, 3:8], filters[1, 5] = -2.0, 1.5
+    np.testing.assert_allclose(receptive_fields_emerge.participation(filters), [1 / 5, 1])
