@@ -25,6 +25,7 @@ Name = Literal[
     "invisible_at_infinite_width",
     "position_from_the_border",
     "receptive_fields_emerge",
+    "pruning_finds_locality",
 ]
 """In the order in which they are told, that of the text and then papers; each is the CLAIM of the module of that name."""
 

@@ -15,6 +15,7 @@ from cnn_constraints.claims import (
     kernel_lattice,
     locality_exponent,
     position_from_the_border,
+    pruning_finds_locality,
     quadratic_separation,
     reach,
     receptive_fields_emerge,
@@ -163,3 +164,23 @@ def test_the_participation_ratio_counts_sites_that_share_alike():
     filters = np.zeros((2, 30))
     filters[0, 3:8], filters[1, 5] = -2.0, 1.5
     np.testing.assert_allclose(receptive_fields_emerge.participation(filters), [1 / 5, 1])
+
+
+def test_pruning_cuts_the_smallest_weights_that_are_left(generator):
+    weights, mask = generator.standard_normal((20, 7)), (generator.random((20, 7)) < 0.5).astype(np.float32)
+    left = pruning_finds_locality.prune(mask, weights)
+    assert (left <= mask).all() and left.sum() == round(0.7 * float(mask.sum()))
+    assert np.abs(weights[left == 1]).min() >= np.abs(weights[(mask == 1) & (left == 0)]).max()
+
+
+def test_inputs_are_near_where_units_look_at_neighbours_and_not_where_they_share_the_middle(generator):
+    places = np.stack(np.divmod(np.arange(100), 10), axis=1).astype(float)
+    middle = np.abs(places - 4.5).max(axis=1) < 3
+    anywhere = (generator.random((100, 2000)) < 0.3) * middle[:, None]
+    neighbours = cdist(places, places) < 2
+    assert pruning_finds_locality.nearness(anywhere, places) == pytest.approx(1, abs=0.01)
+    assert pruning_finds_locality.nearness(neighbours, places) < 0.4
+    pairs = [cdist(places[kept], places[kept])[np.triu_indices(kept.sum(), 1)] for kept in neighbours.T]
+    often = np.outer(neighbours.sum(axis=1), neighbours.sum(axis=1)) * (1 - np.eye(100))
+    chance = np.average(cdist(places, places), weights=often)
+    assert pruning_finds_locality.nearness(neighbours, places) == pytest.approx(np.concatenate(pairs).mean() / chance)
