@@ -144,7 +144,7 @@ CLAIM = Claim(
         Criterion(ACCURACY, low=75),
     ),
     frozen="2026-11-27",
-    seeds={"cpu": 8, "gpu": 20},
+    seeds={"quick": 3, "cpu": 8, "gpu": 20},
     measure=measure,
     picture=Picture("gain", "largest participation ratio", y_logarithmic=False),
 )

@@ -167,10 +167,10 @@ def test_the_participation_ratio_counts_sites_that_share_alike():
 
 
 def test_pruning_cuts_the_smallest_weights_that_are_left(generator):
-    weights, mask = generator.standard_normal((20, 7)), (generator.random((20, 7)) < 0.5).astype(np.float32)
+    weights, mask = generator.standard_normal((20, 7)), generator.random((20, 7)) < 0.5
     left = pruning_finds_locality.prune(mask, weights)
-    assert (left <= mask).all() and left.sum() == round(0.7 * float(mask.sum()))
-    assert np.abs(weights[left == 1]).min() >= np.abs(weights[(mask == 1) & (left == 0)]).max()
+    assert (left <= mask).all() and left.sum() == round(0.7 * mask.sum())
+    assert np.abs(weights[left]).min() >= np.abs(weights[mask & ~left]).max()
 
 
 def test_inputs_are_near_where_units_look_at_neighbours_and_not_where_they_share_the_middle(generator):
