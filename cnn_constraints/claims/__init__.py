@@ -26,6 +26,7 @@ Name = Literal[
     "position_from_the_border",
     "receptive_fields_emerge",
     "pruning_finds_locality",
+    "sparse_hierarchy",
 ]
 """In the order in which they are told, that of the text and then papers; each is the CLAIM of the module of that name."""
 

@@ -81,6 +81,47 @@ def gaussian_fields(
     return np.linalg.cholesky(covariance + jitter) @ generator.standard_normal((len(covariance), fields))
 
 
+FEATURES, PAIRS, LEAST_CORRELATION = 3, 3, 8
+"""Of every level of a hierarchy: how many features there are, as how many pairs of the level below each is written, and
+how much a feature at one place of a pair must tell of what the pair stands for.
+"""
+
+Rules = Int32[np.ndarray, "levels features pairs 2"]
+
+
+def hierarchy_rules(generator: np.random.Generator, levels: int) -> Rules:
+    """How features are written, level by level from the class on; every pair of features stands for one of them.
+
+    Over both places of a pair, the sum of the squared differences of a feature's counts from chance is 8 at least, of 18.
+    Where it is 0, as where the sum modulo 3 decides, no single feature is correlated with the class, which is what the
+    paper's numbers of samples rest on. To choose is ours.
+    """
+    found = []
+    while len(found) < levels:
+        pairs = np.stack(np.divmod(generator.permutation(FEATURES**2), FEATURES), axis=1).reshape(FEATURES, PAIRS, 2)
+        counts = (pairs[..., None] == np.arange(FEATURES)).sum(axis=1)
+        if ((counts - PAIRS / FEATURES) ** 2).sum() >= LEAST_CORRELATION:
+            found.append(pairs)
+    return np.array(found, np.int32)
+
+
+def sparse_hierarchy(
+    generator: np.random.Generator, rules: Rules, examples: int, blanks: int
+) -> tuple[Float[np.ndarray, "examples features sites"], Int32[np.ndarray, " examples"]]:
+    """Classes written out level by level, each feature of a pair at a random one of blanks + 1 places, the others blank.
+
+    What is blank is written as blanks only, so that there are (2 (blanks + 1))^levels sites; a feature is 1 in a channel of
+    its own, a blank 0 in all. The sparse random hierarchy model of Tomasini & Wyart 2024 (arXiv 2404.10727), with s = 2.
+    """
+    labels = generator.integers(FEATURES, size=examples)
+    found = labels[:, None]
+    for rule in rules:
+        pairs = np.where(found[..., None] < 0, -1, rule[found, generator.integers(PAIRS, size=found.shape)])
+        places = generator.integers(blanks + 1, size=pairs.shape)[..., None]
+        found = np.where(places == np.arange(blanks + 1), pairs[..., None], -1).reshape(examples, -1)
+    return (found[:, None] == np.arange(FEATURES)[:, None]).astype(np.float32), labels.astype(np.int32)
+
+
 def ring_covariance(sites: int, length: float) -> Float[np.ndarray, "sites sites"]:
     """exp(-(d / length)^2) at a distance of d sites on a ring, and 0.001 more at 0, so that it has a Cholesky factor."""
     apart = np.abs(np.subtract.outer(np.arange(sites), np.arange(sites)))

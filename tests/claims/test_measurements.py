@@ -19,6 +19,7 @@ from cnn_constraints.claims import (
     quadratic_separation,
     reach,
     receptive_fields_emerge,
+    sparse_hierarchy,
 )
 from cnn_constraints.claims.invisible_at_infinite_width import SITES, exact_kernels
 from cnn_constraints.claims.kernels import learning_curves
@@ -184,3 +185,27 @@ def test_inputs_are_near_where_units_look_at_neighbours_and_not_where_they_share
     often = np.outer(neighbours.sum(axis=1), neighbours.sum(axis=1)) * (1 - np.eye(100))
     chance = np.average(cdist(places, places), weights=often)
     assert pruning_finds_locality.nearness(neighbours, places) == pytest.approx(np.concatenate(pairs).mean() / chance)
+
+
+@pytest.mark.parametrize("cell", ["conv", "local"])
+def test_a_hierarchy_is_read_patch_by_patch(cell, draw):
+    """Every feature is a rectified sum over the four sites of its own patch, level by level."""
+    network = tuple(sparse_hierarchy.layers(cell, 1))
+    places = [1 if cell == "conv" else layer.geometry.height for layer in network]
+    weights = [
+        {
+            "weights": draw.normal(layer.in_channels, n, layer.out_channels),
+            "bias": jnp.zeros((layer.out_channels, 1, 1, 1)),
+        }
+        for layer, n in zip(network, places, strict=True)
+    ]
+    inputs = draw.normal(tasks.FEATURES, 64, 2)
+    sites = list(np.asarray(inputs).transpose(1, 0, 2))
+    for own in (np.asarray(one["weights"]) for one in weights[:-1]):
+        patches = [np.stack(sites[first : first + 4], axis=1).reshape(-1, 2) for first in range(0, len(sites), 4)]
+        sites = [np.maximum(own[:, place % own.shape[1]].T @ patch, 0) for place, patch in enumerate(patches)]
+    [top] = sites
+    found = jax.jit(sparse_hierarchy.logits, static_argnums=0)(network, weights, inputs)
+    np.testing.assert_allclose(
+        found, np.asarray(weights[-1]["weights"])[:, 0].T @ top, rtol=1e-3, atol=1e-3 * np.abs(found).max()
+    )

@@ -53,6 +53,21 @@ def test_red_stands_left_of_green_above_and_right_of_it_below(seed):
         assert {row >= tasks.BOXES_SIDE // 2 for row in (*red_rows, *green_rows)} == {bool(label)}
 
 
+@pytest.mark.parametrize("blanks", [0, 2])
+def test_a_sparse_hierarchy_is_read_back_by_its_rules(seed, blanks):
+    generator = np.random.default_rng(seed)
+    rules = tasks.hierarchy_rules(generator, 2)
+    inputs, labels = tasks.sparse_hierarchy(generator, rules, 40, blanks)
+    for image, label in zip(inputs, labels, strict=True):
+        features = [int(site.argmax()) for site in image.T if site.any()]
+        assert image.shape == (tasks.FEATURES, (2 * (blanks + 1)) ** 2) and image.sum() == len(features) == 4
+        for rule in rules[::-1]:
+            meaning = {tuple(pair): feature for feature, pairs in enumerate(rule) for pair in pairs.tolist()}
+            assert len(meaning) == tasks.FEATURES**2
+            features = [meaning[pair] for pair in zip(features[::2], features[1::2], strict=True)]
+        assert features == [label]
+
+
 def test_quadratic_labels_say_which_channel_has_the_larger_norm(seed):
     images = np.random.default_rng(seed).standard_normal((50, 3, 4, 3))
     expected = [np.linalg.norm(image[..., 0]) > np.linalg.norm(image[..., 1]) for image in images]
