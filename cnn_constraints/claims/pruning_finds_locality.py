@@ -20,7 +20,7 @@ from cnn_constraints.statistics import mean_interval
 UNITS, ROUNDS, SHARE, FIRST, UPDATES, BATCH, LEARNING_RATE = 64, 12, 0.3, 100, 2000, 100, 0.05
 """SHARE of the weights that are left is cut after each round; every round starts from the weights after FIRST updates."""
 
-ARMS = {"30,000 images": (30_000, False), "30,000 images, pixels permuted": (30_000, True), "300 images": (300, False)}
+ARMS = {"30,000 images": (30_000, False), "permuted": (30_000, True), "300 images": (300, False)}
 MANY, PERMUTED, FEW = ARMS
 HALFWAY = ROUNDS // 2
 """Rounds after which an eighth of the weights is left."""
@@ -135,7 +135,7 @@ def measure(laboratory: Laboratory) -> Measurement:
         FEWER: near[FEW][:, -1] - near[MANY][:, -1],
         COST: 100 * (accuracy[MANY][:, HALFWAY] - accuracy[MANY][:, 0]),
     }
-    lines = near | {f"{PERMUTED}, as given": as_given[PERMUTED]}
+    lines = near | {"permuted, as given": as_given[PERMUTED]}
     left = [100 * (1 - SHARE) ** number for number in range(ROUNDS + 1)]
     points = [
         ("", line, x, of_seeds) for line, rounds in lines.items() for x, of_seeds in zip(left, rounds.T, strict=True)

@@ -14,7 +14,7 @@ from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measureme
 from cnn_constraints.data import tasks
 from cnn_constraints.functional import Layer, Parameters, initialisers, respond
 from cnn_constraints.lattice.geometry import Geometry
-from cnn_constraints.statistics import mean_interval, power_law, samples_of_seeds
+from cnn_constraints.statistics import Interval, mean_interval, power_law, samples_of_seeds
 
 LEVELS, BLANKS, TARGET, TEST = 3, (0, 1, 2), 0.1, 2000
 CHANNELS, UPDATES, BATCH, LEARNING_RATE = 32, 1500, 64, 1e-2
@@ -119,8 +119,8 @@ def measure(laboratory: Laboratory) -> Measurement:
     }
     values = {EXPONENT[cell]: law.growth for cell, law in laws.items()}
     differences = laws["conv"].exponents - laws["local"].exponents
-    finite = np.isfinite(differences).all()
-    values[DIFFERENCE] = mean_interval(differences) if finite else laws["local"].growth
+    known = np.isfinite(differences).all()
+    values[DIFFERENCE] = mean_interval(differences) if known else Interval(np.nan, -np.inf, np.inf, len(differences))
     points = [
         (f"{blanks} blanks a feature", cell, n, of_size)
         for (cell, blanks), curves in found.items()

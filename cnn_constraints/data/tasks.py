@@ -129,7 +129,7 @@ def ring_covariance(sites: int, length: float) -> Float[np.ndarray, "sites sites
 
 
 def saturated_covariance(covariance: Float[np.ndarray, "sites sites"], gain: float) -> Float[np.ndarray, "sites sites"]:
-    """The covariance of erf(gain z / sqrt(2)) for Gaussian z of this covariance, exactly (Williams 1998, equation 11)."""
+    """The covariance of erf(gain z / sqrt(2)) for Gaussian z of this covariance, exactly (Williams 1998)."""
     scales = np.sqrt(1 + gain**2 * np.diag(covariance))
     return 2 / np.pi * np.arcsin(gain**2 * covariance / np.outer(scales, scales))
 
