@@ -2,11 +2,14 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
+import optax
 import pandas
+from jax import lax
+from jaxtyping import Array
 
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.claims import Tier
@@ -87,3 +90,16 @@ def train_one(
     moments = (loop.start(task, key).parameters, trained.parameters)
     assert isinstance(task.network, Network)
     return task.network, arrays.standardisation, dict(zip(MOMENTS, moments, strict=True))
+
+
+def descend(
+    optimizer: optax.GradientTransformation, loss: Callable[[Any, Array], Array], weights: Any, batches: Array
+) -> Any:
+    """The weights after an update on the loss(weights, batch) of every batch: for networks that are not the engine's."""
+
+    def step(carry: tuple, batch: Array) -> tuple[tuple, None]:
+        weights, state = carry
+        changes, state = optimizer.update(jax.grad(loss)(weights, batch), state)
+        return (optax.apply_updates(weights, changes), state), None
+
+    return lax.scan(step, (weights, optimizer.init(weights)), batches)[0][0]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from cnn_constraints.architecture import build_network
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of, extreme
+from cnn_constraints.claims.networks import descend
 from cnn_constraints.data import tasks
 from cnn_constraints.experiment import Model
 from cnn_constraints.network import AnyNetwork
@@ -49,20 +50,14 @@ def train(
     labels: Array,
 ) -> Float[Array, " halves"]:
     """Accuracy on each half of the tests, after an update of Adam on the mean cross-entropy of every batch."""
-    optimizer = optax.adam(LEARNING_RATE)
     images, targets = map(jnp.asarray, seen)
 
     def loss(parameters: dict, batch: Array) -> Float[Array, ""]:
         logits: Array = network.apply(parameters, images[batch])  # type: ignore[assignment]
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets[batch]).mean()
 
-    def step(carry: tuple, batch: Array) -> tuple[tuple, None]:
-        parameters, state = carry
-        changes, state = optimizer.update(jax.grad(loss)(parameters, batch), state)
-        return (optax.apply_updates(parameters, changes), state), None
-
     start = network.init(key, images[:1])
-    (parameters, _), _ = lax.scan(step, (start, optimizer.init(start)), batches)
+    parameters = descend(optax.adam(LEARNING_RATE), loss, start, batches)
     answers: Array = lax.map(lambda test: network.apply(parameters, test), tests)  # type: ignore[arg-type]
     return (answers.argmax(axis=-1) == labels).mean(axis=-1)
 

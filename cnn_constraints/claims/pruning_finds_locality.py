@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial.distance import cdist
 
 from cnn_constraints.arrays import Dataset
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
-from cnn_constraints.claims.networks import REDUCE
+from cnn_constraints.claims.networks import REDUCE, descend
 from cnn_constraints.data.datasets import build_dataset
 from cnn_constraints.statistics import mean_interval
 
@@ -57,19 +56,12 @@ def train(
     weights: Weights, mask: Mask, images: Array, labels: Array, batches: Int[Array | np.ndarray, "updates batch"]
 ) -> Weights:
     """Gradient descent with momentum 0.9 on the mean cross-entropy of each batch."""
-    optimizer = optax.sgd(LEARNING_RATE, momentum=0.9)
 
     def loss(weights: Weights, batch: Array) -> Float[Array, ""]:
         logits = answers(weights, mask, images[batch])
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels[batch]).mean()
 
-    def step(carry: tuple, batch: Array) -> tuple[tuple, None]:
-        weights, state = carry
-        changes, state = optimizer.update(jax.grad(loss)(weights, batch), state)
-        return (optax.apply_updates(weights, changes), state), None
-
-    (trained, _), _ = lax.scan(step, (weights, optimizer.init(weights)), jnp.asarray(batches))
-    return trained
+    return descend(optax.sgd(LEARNING_RATE, momentum=0.9), loss, weights, jnp.asarray(batches))
 
 
 def prune(mask: Mask, weights: Float[Array | np.ndarray, "pixels units"]) -> Bool[np.ndarray, "pixels units"]:

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.networks import descend
 from cnn_constraints.data import tasks
 from cnn_constraints.functional import Layer, Parameters, initialisers, respond
 from cnn_constraints.lattice.geometry import Geometry
@@ -66,7 +67,6 @@ def train(
     unseen: tuple,
 ) -> Float[Array, " sizes"]:
     """The test error after an update of Adam on the mean cross-entropy of every batch; all sizes start alike."""
-    optimizer = optax.adam(LEARNING_RATE)
     start = [
         {
             name: draw(jax.random.fold_in(key, 2 * depth + n))
@@ -79,13 +79,8 @@ def train(
         answers = logits(network, weights, seen[0][..., batch]).T
         return optax.softmax_cross_entropy_with_integer_labels(answers, seen[1][batch]).mean()
 
-    def step(carry: tuple, batch: Array) -> tuple[tuple, None]:
-        weights, state = carry
-        changes, state = optimizer.update(jax.grad(loss)(weights, batch), state)
-        return (optax.apply_updates(weights, changes), state), None
-
     def error(batches: Array) -> Float[Array, ""]:
-        (weights, _), _ = lax.scan(step, (start, optimizer.init(start)), batches)
+        weights = descend(optax.adam(LEARNING_RATE), loss, start, batches)
         return (logits(network, weights, unseen[0]).argmax(axis=0) != unseen[1]).mean()
 
     return lax.map(error, batches)
