@@ -15,15 +15,15 @@ Name = Literal[
     "dynamic_signal",
     "quadratic_separation",
     "locality_exponent",
+    "sparse_hierarchy",
     "parity",
     "invisible_at_infinite_width",
-    "translation_and_noise",
-    "locality_before_sharing",
-    "convolution_in_dense_space",
     "position_from_the_border",
     "receptive_fields_emerge",
     "pruning_finds_locality",
-    "sparse_hierarchy",
+    "translation_and_noise",
+    "locality_before_sharing",
+    "convolution_in_dense_space",
 ]
 """In the order in which they are told, that of the text and then papers; each is the CLAIM of the module of that name."""
 

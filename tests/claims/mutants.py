@@ -38,6 +38,7 @@ SEEDS = dict.fromkeys(
         "equivariance",
         "reach",
         "average_is_augmentation",
+        "position_from_the_border",
     ),
     1,
 )
@@ -238,6 +239,11 @@ MUTANTS = [
     *of(
         "invisible_at_infinite_width",
         ("initial weights vary twice as much", "lattice.counts:inverse_fan_in", lambda f: lambda *given: 2 * f(*given)),
+    ),
+    *of(
+        "position_from_the_border",
+        ("full padding is same padding", "HERE:BORDERS/full", instead(("same", "zero"))),
+        ("a torus has a border", "HERE:BORDERS/circular", instead(("same", "zero"))),
     ),
     *of(
         "locality_exponent",
