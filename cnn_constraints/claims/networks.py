@@ -33,8 +33,11 @@ REDUCE: dict[Tier, int] = {"quick": 2, "cpu": 2, "gpu": 1}
 CHANNELS = {"mnist": (8, 16, 16), "cifar10": (16, 32, 32)}
 """Of the networks that fit their training images."""
 
+LEARNING_RATES = {"mnist": (3e-3, 1e-2), "cifar10": (2e-3,)}
+"""Those that were best with tuning seeds."""
+
 UPDATES = {100: 200, 300: 400, 1000: 800, 3000: 1600, 20_000: 4000, 50_000: 40_000}
-"""In which they do, for up to so many images."""
+"""For up to so many images."""
 
 Arm = TypeVar("Arm")
 
@@ -61,7 +64,7 @@ def deep(laboratory: Laboratory, data_set: str, n_train: int) -> Experiment:
             updates=updates,
             evaluate_every=updates,
             batch_size=64,
-            learning_rates=(3e-3, 1e-2),
+            learning_rates=LEARNING_RATES[data_set],
             schedule="cosine",
         ),
     )

@@ -101,7 +101,7 @@ def permute_pixels(dataset: Dataset, strength: float = 0.0) -> Dataset:
 
 def translate(dataset: Dataset, strength: float) -> Dataset:
     """Every image moved by a whole number of pixels of its own, down and right, each up to strength times the side either
-    way; what leaves is lost, and what enters is 0 (the translation of Ott et al. 2020, training and test).
+    way; what leaves is lost, and what enters is 0 (where Ott et al. 2020 repeat the nearest pixel).
     """
     return _with_images(
         dataset, _moved(dataset.train.images, strength, "train"), _moved(dataset.test.images, strength, "test")
