@@ -88,21 +88,15 @@ def as_told(records: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summary_table(records: Mapping[str, Any]) -> TextTable:
-    """A row a claim. What came out is told of two criteria: rather of those that do not hold, and of those for which the
-    source has a number.
-    """
-    columns: dict[str, list[str]] = {"claim": [], "what came out": [], "criteria that hold": [], "verdict": []}
-    for name, record in as_told(records).items():
-        criteria = record["criteria"]
-        least_telling = lambda row: (row["verdict"] == "holds", not any(map(str.isdigit, row["published"])))
-        words = []
-        for row in sorted(criteria, key=least_telling)[:2]:
-            published = f" (published: {row['published']})" if row["published"] else ""
-            words.append(f"{row['quantity']}: {measured_in_words(row)}{published}")
-        held = sum(row["verdict"] == "holds" for row in criteria)
-        of_claim = (name, "; ".join(words), f"{held} of {len(criteria)}", record["verdict"])
-        for column, word in zip(columns.values(), of_claim, strict=True):
-            column.append(word)
+    """A row a claim: what it says, and whether it holds."""
+    told = as_told(records)
+    held = [[row["verdict"] == "holds" for row in record["criteria"]] for record in told.values()]
+    columns = {
+        "claim": list(told),
+        "what it says": [record["statement"] for record in told.values()],
+        "criteria that hold": [f"{sum(of_claim)} of {len(of_claim)}" for of_claim in held],
+        "verdict": [record["verdict"] for record in told.values()],
+    }
     return TextTable("The claims", columns)
 
 
