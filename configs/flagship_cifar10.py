@@ -18,7 +18,7 @@ def get_config() -> Experiment:
         data=Data(source="cifar10", reduce=2, n_train=1000, n_validation=1000),
         model=Model(delta=2, channels=(16, 32, 32), pool_sizes=(2, 2, 1), strides=(1, 1, 1)),
         training=Training(
-            updates=800, evaluate_every=800, batch_size=64, learning_rates=(1e-3, 3e-3), schedule="cosine"
+            updates=800, evaluate_every=100, batch_size=64, learning_rates=(1e-3, 3e-3), schedule="cosine"
         ),
     )
 
@@ -26,7 +26,7 @@ def get_config() -> Experiment:
 def get_sweep(base: Experiment) -> Sequence[Axis]:
     sizes = axis(
         ("data.n_train", "training.updates", "training.evaluate_every"),
-        [(1000, 800, 800), (4000, 1600, 1600), (20_000, 4000, 4000)],
+        [(1000, 800, 100), (4000, 1600, 200), (20_000, 4000, 500)],
     )
     cells = axis("model.constraint", ["dense", "shared", "local", "conv"])
     # Three hidden layers of 52, 40 and 52 units on halved images, about as many parameters as conv's 44,810.

@@ -17,7 +17,7 @@ def get_config() -> Experiment:
         data=Data(source="mnist", n_train=300, n_validation=1000),
         model=Model(delta=2, channels=(8, 16), pool_sizes=(2, 2), strides=(1, 1)),
         training=Training(
-            updates=400, evaluate_every=400, batch_size=64, learning_rates=(1e-3, 3e-3, 9e-3), schedule="cosine"
+            updates=400, evaluate_every=50, batch_size=64, learning_rates=(1e-3, 3e-3, 9e-3), schedule="cosine"
         ),
     )
 
@@ -25,7 +25,7 @@ def get_config() -> Experiment:
 def get_sweep(base: Experiment) -> Sequence[Axis]:
     sizes = axis(
         ("data.n_train", "training.updates", "training.evaluate_every"),
-        [(300, 400, 400), (1000, 600, 600), (3000, 1000, 1000), (10_000, 2000, 2000)],
+        [(300, 400, 50), (1000, 600, 75), (3000, 1000, 125), (10_000, 2000, 250)],
     )
     cells = axis("model.constraint", ["dense", "shared", "local", "conv"])
     # Two hidden layers of 12 and 80 units, about as many parameters as conv's 11,274.
