@@ -53,7 +53,7 @@ def base(images: Data, tier: Tier) -> Experiment:
 
 
 def deep(laboratory: Laboratory, data_set: str, n_train: int) -> Experiment:
-    """Three layers of delta 2, pooled by 2 after two of them, trained to the end: until they fit their training images."""
+    """Three layers of delta 2, pooled by 2 after two of them, trained for long enough to fit their training images."""
     updates = next(updates for most, updates in UPDATES.items() if n_train <= most)
     return Experiment(
         data=dataclasses.replace(
@@ -62,7 +62,7 @@ def deep(laboratory: Laboratory, data_set: str, n_train: int) -> Experiment:
         model=Model(delta=2, channels=CHANNELS[data_set], pool_sizes=(2, 2, 1), strides=(1, 1, 1)),
         training=Training(
             updates=updates,
-            evaluate_every=updates,
+            evaluate_every=updates // 8,
             batch_size=64,
             learning_rates=LEARNING_RATES[data_set],
             schedule="cosine",

@@ -107,8 +107,8 @@ CLAIM = Claim(
     statement="On images of digits and of things, each of the two constraints saves samples, and both together most.",
     source="D2L 7.1.2 and 7.1.3: sample efficiency, where the biases agree with reality",
     protocol="Three layers of delta 2, pooled by 2 after two of them, of equal width (8, 16, 16 channels on MNIST; 16, 32, "
-    "32 on CIFAR-10), readout flatten, 200 to 1,600 updates of 64, judged at the end; learning rate chosen on 1,000 "
-    "validation images (CIFAR-10: 0.002); class-balanced subsets (CPU: up to 3,000 images, halved to 14 x 14 and 16 x 16), "
+    "32 on CIFAR-10), readout flatten, 200 to 1,600 updates of 64; learning rate (CIFAR-10: 0.002) and moment "
+    "chosen on 1,000 validation images; class-balanced subsets (CPU: up to 3,000 images, halved to 14 x 14 and 16 x 16), "
     "all ratios paired by seed; samples to an error by monotone interpolation. A convolution of a dense network's cost is "
     "solved for.",
     criteria=tuple(

@@ -20,6 +20,7 @@ MEASURED = {"cpu": ("local", "conv"), "gpu": CELLS}
 def measure(laboratory: Laboratory) -> Measurement:
     """What sharing brings in each setting, in points of test accuracy, and how that changes, paired by seed."""
     usual = deep(laboratory, "cifar10", SAMPLES[laboratory.tier])
+    usual = replace(usual, {"training.evaluate_every": usual.training.updates})
     cells = MEASURED[laboratory.tier]
     arms = {
         (cell, name): replace(usual, {CELL: cell, **changes}) for cell in cells for name, changes in SETTINGS.items()
