@@ -207,9 +207,14 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
     with panels(len(names), columns, size, picture.y) as (figure, grid):
         for axes, panel in zip(grid, names, strict=True):
             of_panel = curves.loc[curves["panel"] == panel]
+            # Categories stand side by side, and the lines beside each other in each, so that no point hides another.
+            places = {x: place for place, x in enumerate(dict.fromkeys(of_panel["x"]))} if categorical else {}
             for line, of_line in of_panel.groupby("line", sort=False):
                 shift = 0.12 * (lines.index(line) - (len(lines) - 1) / 2)
-                _draw_line(axes, of_line, picture, str(line), known[str(line)], shift)
+                shifted = {x: place + shift for x, place in places.items()}
+                _draw_line(axes, of_line, picture, str(line), known[str(line)], shifted)
+            if categorical:
+                axes.set_xticks(list(places.values()), list(places), fontsize=9)
             _share_height(axes, of_panel["y"].dropna().to_numpy(float), heights)
             axes.set(title=panel, xlabel=picture.x)
             if picture.x_logarithmic and not categorical:
@@ -222,18 +227,18 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
     return figure
 
 
-def _draw_line(axes: Axes, rows: pandas.DataFrame, picture: Picture, label: str, style: Style, shift: float) -> None:
+def _draw_line(
+    axes: Axes, rows: pandas.DataFrame, picture: Picture, label: str, style: Style, places: Mapping[str, float]
+) -> None:
+    """places: of the categories, none where x is a number."""
     mean = geometric_mean_interval if picture.y_logarithmic else mean_interval
     # An experiment that diverged has no y: it is in no mean.
-    by_x = rows.groupby("x", sort=not is_categorical(rows))["y"]
-    found: dict[Any, Interval] = {x: mean(values.dropna()) for x, values in by_x}
-    shape = {"color": style.color, "marker": style.marker, "label": label}
-    if is_categorical(rows):
-        # Beside each other, so that no point hides another.
-        error_bars(axes, np.arange(len(found)) + shift, found.values(), linestyle="none", **shape)
-        axes.set_xticks(range(len(found)), list(found), fontsize=9)
+    found: dict[Any, Interval] = {x: mean(values.dropna()) for x, values in rows.groupby("x")["y"]}
+    style_of = {"color": style.color, "marker": style.marker, "label": label}
+    if places:
+        error_bars(axes, [places[x] for x in found], found.values(), linestyle="none", **style_of)
     else:
-        error_bars(axes, list(found), found.values(), **shape)
+        error_bars(axes, list(found), found.values(), **style_of)
 
 
 def is_categorical(curves: pandas.DataFrame) -> bool:

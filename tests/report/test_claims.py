@@ -154,6 +154,14 @@ def test_a_picture_has_every_panel_and_every_line_in_a_style_of_its_own_and_none
     assert not [style for style in styles[:-1] if style[0] in colours or style[1] in markers]
 
 
+def test_a_point_stands_at_its_own_category_though_its_line_lacks_others():
+    points = [("p", "dense", x, [1.0]) for x in ("c", "a", "b")] + [("p", "conv", "b", [2.0])]
+    [axes] = draw_curves("title", Picture("", "y"), curves_of(points, (0,))).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["c", "a", "b"]
+    drawn = {str(line.get_label()): [round(float(x)) for x in line[0].get_xdata()] for line in axes.containers}
+    assert sorted(drawn["dense"]) == [0, 1, 2] and drawn["conv"] == [2]
+
+
 def test_what_diverged_is_in_no_mean_of_the_picture(seed):
     curves = random_curves(seed)
     lost = (curves["line"] == "conv") & (curves["seed"] == 1)
