@@ -1,7 +1,5 @@
 """D2L 7.1.2.2: how far should a layer see? Error against delta at equal cost, for tied and untied weights."""
 
-import itertools
-
 import numpy as np
 
 from cnn_constraints.claims import Tier
@@ -32,12 +30,13 @@ def arms_of(laboratory: Laboratory) -> dict[tuple[str, str, int], Experiment]:
     dataset = build_dataset(usual.data)
     everywhere = SIDE // reduce - 1
     arms = {}
-    for (readout, line), delta in itertools.product(PAIRS, laboratory.of_tier(DELTAS)):
+    for readout, line in PAIRS:
         arm = replace(usual, {READOUT: readout, CELL: LINES[line]})
         budget = cost_of(arm, dataset).multiply_adds
         assert budget is not None
-        pixels = reduce * (everywhere if delta is None else delta)
-        arms[readout, line, pixels] = match_width(replace(arm, {DELTA: delta}), dataset, "multiply_adds", budget)
+        for delta in laboratory.of_tier(DELTAS):
+            pixels = reduce * (everywhere if delta is None else delta)
+            arms[readout, line, pixels] = match_width(replace(arm, {DELTA: delta}), dataset, "multiply_adds", budget)
     return arms
 
 

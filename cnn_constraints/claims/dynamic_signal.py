@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 from jaxtyping import Array, Float
 
 from cnn_constraints.arrays import FreeWeights
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
+from cnn_constraints.claims.networks import descend
 from cnn_constraints.data import tasks
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops import choose
@@ -70,18 +70,12 @@ def train(cell: str, weights: FreeWeights, train_: Sample, validation: Sample, t
     """Gradient descent with momentum 0.9 on the mean logistic loss of all samples, STEPS at each threshold."""
     optimizer = optax.sgd(LEARNING_RATES[cell], momentum=0.9)
 
-    def loss(weights: FreeWeights, threshold: float) -> Float[Array, ""]:
+    def loss(threshold: float, weights: FreeWeights, _: Array) -> Float[Array, ""]:
         return jnp.mean(jax.nn.softplus(-train_.labels * margins(cell, weights, threshold, train_.inputs)))
-
-    def step(threshold: float, carry: tuple, _: None) -> tuple[tuple, None]:
-        weights, state = carry
-        changes, state = optimizer.update(jax.grad(loss)(weights, threshold), state)
-        return (optax.apply_updates(weights, changes), state), None
 
     phases = []
     for threshold in THRESHOLDS:
-        start = (weights, optimizer.init(weights))
-        (weights, _), _ = lax.scan(partial(step, threshold), start, length=STEPS)
+        weights = descend(optimizer, partial(loss, threshold), weights, jnp.arange(STEPS))
         phases.append([error(cell, weights, threshold, sample) for sample in (validation, train_, test)])
     validation_error, train_error, test_error = jnp.array(phases).T
     best = validation_error.argmin()

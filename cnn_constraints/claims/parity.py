@@ -7,16 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cnn_constraints.claims import Tier
 from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measurement, Picture, curves_of
-from cnn_constraints.claims.networks import CELLS
+from cnn_constraints.claims.networks import CELLS, descend
 from cnn_constraints.data import tasks
 from cnn_constraints.functional import Layer
 from cnn_constraints.lattice.geometry import Geometry
-from cnn_constraints.network import Network
+from cnn_constraints.network import ACTIVATIONS, Network
 from cnn_constraints.statistics import mean_interval
 
 FEWEST, MOST, DELTA, CHANNELS = 16, 64, 2, 16
@@ -28,10 +27,9 @@ UPDATES, BATCH, LEARNING_RATE, TEST_EXAMPLES = 3000, 64, 3e-3, 4096
 @partial(jax.jit, static_argnames=("cell", "sites"))
 def accuracies(cell: str, sites: int, seeds: Int[Array, " seeds"]) -> Float[Array, " seeds"]:
     """On fresh examples, of one network for each seed, after UPDATES of Adam. Where the parity lies is drawn, too."""
-    layer = Layer(cell, Geometry(sites, 1, boundary="circular"), 1, CHANNELS, DELTA, gain=2.0)
+    layer = Layer(cell, Geometry(sites, 1, boundary="circular"), 1, CHANNELS, DELTA, gain=ACTIVATIONS["relu"].gain)
     network = Network((layer,), (1,), 2, stored=True)
     answer: Any = network.apply
-    optimizer = optax.adam(LEARNING_RATE)
 
     def of_seed(seed: Array) -> Float[Array, ""]:
         place, weights, examples, test = jax.random.split(jax.random.key(seed), 4)
@@ -41,16 +39,12 @@ def accuracies(cell: str, sites: int, seeds: Int[Array, " seeds"]) -> Float[Arra
             signs = jax.random.rademacher(key, (number, sites), jnp.float32)
             return signs[:, :, None, None], (tasks.parity(signs, first, BITS) > 0).astype(jnp.int32)
 
-        def loss(variables: Any, images: Array, labels: Array) -> Float[Array, ""]:
+        def loss(variables: Any, key: Array) -> Float[Array, ""]:
+            images, labels = draw(key, BATCH)
             return optax.softmax_cross_entropy_with_integer_labels(answer(variables, images), labels).mean()
 
-        def step(carry: tuple, key: Array) -> tuple[tuple, None]:
-            variables, state = carry
-            changes, state = optimizer.update(jax.grad(loss)(variables, *draw(key, BATCH)), state)
-            return (optax.apply_updates(variables, changes), state), None
-
         start = network.init(weights, jnp.zeros((1, sites, 1, 1)))
-        (variables, _), _ = lax.scan(step, (start, optimizer.init(start)), jax.random.split(examples, UPDATES))
+        variables = descend(optax.adam(LEARNING_RATE), loss, start, jax.random.split(examples, UPDATES))
         images, labels = draw(test, TEST_EXAMPLES)
         return jnp.mean(answer(variables, images).argmax(axis=1) == labels)
 

@@ -15,6 +15,7 @@ from cnn_constraints.claims.networks import descend
 from cnn_constraints.data import tasks
 from cnn_constraints.functional import Layer, Parameters, initialisers, respond
 from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.network import ACTIVATIONS
 from cnn_constraints.statistics import Interval, mean_interval, power_law, samples_of_seeds
 
 LEVELS, BLANKS, TARGET, TEST = 3, (0, 1, 2), 0.1, 2000
@@ -37,7 +38,11 @@ def layers(cell: str, blanks: int) -> list[Layer]:
     """A layer for each level, a patch for each of its features: the entries of a patch are channels, and delta is 0."""
     patch, depths = 2 * (blanks + 1), range(LEVELS)
     inputs = [tasks.FEATURES if depth == 0 else CHANNELS for depth in depths]
-    options = {"bias": "site" if cell == "local" else "channel", "gain": 2.0, "formulation": FORMULATIONS[cell]}
+    options = {
+        "bias": "site" if cell == "local" else "channel",
+        "gain": ACTIVATIONS["relu"].gain,
+        "formulation": FORMULATIONS[cell],
+    }
     of_levels = [
         Layer(cell, Geometry(patch ** (LEVELS - 1 - depth), 1), patch * inputs[depth], CHANNELS, 0, **options)
         for depth in depths
