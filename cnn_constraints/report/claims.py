@@ -102,9 +102,8 @@ def summary_table(records: Mapping[str, Any]) -> TextTable:
 
 def criteria_table(records: Mapping[str, Any]) -> TextTable:
     """A row a criterion, what the source has beside what was measured."""
-    rows = [(name, row) for name, record in as_told(records).items() for row in record["criteria"]]
-    columns = {"claim": [name for name, _ in rows]}
-    columns |= {HEADINGS[place]: [criterion_row(row)[place] for _, row in rows] for place in range(len(HEADINGS))}
+    rows = [(name, *criterion_row(row)) for name, record in as_told(records).items() for row in record["criteria"]]
+    columns = {heading: [row[place] for row in rows] for place, heading in enumerate(("claim", *HEADINGS))}
     caption = UNDECIDED if any("would decide it" in words for words in columns["verdict"]) else None
     return TextTable("The criteria of the claims", columns, sections=("claim",), caption=caption)
 
