@@ -7,7 +7,6 @@ from typing import Any, get_args
 import numpy as np
 import pandas
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from rich import box
@@ -18,7 +17,7 @@ from rich.text import Text
 
 from cnn_constraints.claims import Name
 from cnn_constraints.claims.claim import Picture
-from cnn_constraints.report.figures import Style, error_bars, panels, styles
+from cnn_constraints.report.figures import Style, error_bars, logarithmic_x, panels, styles
 from cnn_constraints.report.tables import TextTable, as_latex, as_markdown
 from cnn_constraints.statistics import MOST_SEEDS, Interval, geometric_mean_interval, mean_interval, seeds_to_decide
 
@@ -217,11 +216,10 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
             _share_height(axes, of_panel["y"].dropna().to_numpy(float), heights)
             axes.set(title=panel, xlabel=picture.x)
             if picture.x_logarithmic and not categorical:
-                axes.set_xscale("log")
-                _plain_numbers(axes.xaxis, of_panel["x"].to_numpy(float))
+                logarithmic_x(axes, sorted(set(of_panel["x"])))
             if picture.y_logarithmic:
                 axes.set_yscale("log")
-                _plain_numbers(axes.yaxis, heights[axes])
+                _plain_heights(axes, heights[axes])
         figure.suptitle(title, fontsize=11.5)
     return figure
 
@@ -254,10 +252,10 @@ def _share_height(axes: Axes, values: np.ndarray, heights: dict[Axes, np.ndarray
     heights[axes] = values
 
 
-def _plain_numbers(axis: Axis, values: np.ndarray) -> None:
+def _plain_heights(axes: Axes, values: np.ndarray) -> None:
     """Within two decades: 1, 2, 5, 10, ... instead of powers of ten, and round steps where even those are too far."""
     if len(values) and values.max() < 300 * values.min():
         near = values.max() < 3 * values.min()
-        axis.set_major_locator(MaxNLocator(4) if near else LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(MaxNLocator(4) if near else LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())

@@ -82,8 +82,8 @@ def plot_learning_curves(results: pandas.DataFrame, comparisons: pandas.DataFram
     def dress(axes: Axes, marks: pandas.DataFrame) -> None:
         numbers = sorted(set(marks["n"]))
         margin = 1.05 * (numbers[-1] / numbers[0]) ** 0.07
-        axes.set(xscale="log", xlim=(numbers[0] / margin, numbers[-1] * margin), xlabel="training images")
-        axes.set_xticks(numbers, [f"{number:,}" if number in _labelled(numbers) else "" for number in numbers])
+        axes.set(xlim=(numbers[0] / margin, numbers[-1] * margin), xlabel="training images")
+        logarithmic_x(axes, numbers)
 
     title = "Test error against training images"
     return _curves(results, comparisons, title, "panel", "arm", "place", dress)
@@ -217,7 +217,15 @@ def error_bars(axes: Axes, x: Sequence[Any] | np.ndarray, found: Iterable[Interv
     axes.errorbar(x, estimate, np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0), capsize=3, **style)
 
 
-def _labelled(numbers: Sequence[int]) -> list[int]:
+def logarithmic_x(axes: Axes, numbers: Sequence[int | float]) -> None:
+    """With a tick at each of these rising numbers, and its name where there is room."""
+    axes.set_xscale("log")
+    names = {number: f"{number:,.3g}" if number < 1000 else f"{number:,.0f}" for number in _labelled(numbers)}
+    axes.set_xticks(numbers, [names.get(number, "") for number in numbers])
+    axes.minorticks_off()
+
+
+def _labelled(numbers: Sequence[int | float]) -> list[int | float]:
     """Those that a logarithmic axis has room for: the first, and each far enough from the one before."""
     kept = [numbers[0]]
     for number in numbers[1:]:

@@ -52,6 +52,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     },
     "quadratic_separation": {"DENSE_SAMPLES": (256, 1024, 4096, 16384)},
     "locality_exponent": {"SIZES": (64, 128, 256, 512, 1024)},
+    "pruning_finds_locality": {"UPDATES": 500},
 }
 """Constants of a claim that are smaller here."""
 
@@ -122,6 +123,11 @@ def far_polynomial(signals: np.ndarray, oscillating: bool) -> np.ndarray:
     return terms @ signs / np.sqrt(signals.shape[1])
 
 
+def apart(signals: jax.Array, first: Any, bits: int) -> jax.Array:
+    """The parity of sites that are no neighbours."""
+    return signals[:, (first + 7 * jnp.arange(bits)) % signals.shape[1]].prod(axis=1)
+
+
 def larger_sum(images: np.ndarray) -> np.ndarray:
     sums = images[..., :2].sum(axis=(1, 2))
     return (sums[:, 0] > sums[:, 1]).astype(np.int32)
@@ -141,6 +147,21 @@ def without_sharing(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda cell, *given: f("local" if cell == "conv" else cell, *given)
 
 
+def in_training_alone(intervention: Any) -> Any:
+    return intervention._replace(apply=lambda *given: intervention.apply(*given)._replace(test=given[0].test))
+
+
+def in_labels_alone(intervention: Any) -> Any:
+    def apply(dataset: Any, strength: float) -> Any:
+        coded = intervention.apply(dataset, strength)
+        splits = {
+            name: getattr(coded, name)._replace(images=getattr(dataset, name).images) for name in ("train", "test")
+        }
+        return dataset._replace(**splits)
+
+    return intervention._replace(apply=apply)
+
+
 def of(claim: str, *mutants: tuple[str, str, Callable[[Any], Any]]) -> list[Mutant]:
     """HERE in a place: the module of the claim."""
     return [Mutant(claim, words, place.replace(HERE, f"claims.{claim}"), broken) for words, place, broken in mutants]
@@ -148,6 +169,7 @@ def of(claim: str, *mutants: tuple[str, str, Callable[[Any], Any]]) -> list[Muta
 
 HERE, LAYER, NEAR, AVERAGE = "HERE", "ops.choose:apply", "lattice.constraints:near", "network:READOUTS/global_average"
 POLYNOMIAL, PATCHES = "data.tasks:local_polynomial", "data.tasks:signal_patches"
+INTERVENTIONS = "data.interventions:INTERVENTIONS"
 
 MUTANTS = [
     *of(
@@ -254,6 +276,30 @@ MUTANTS = [
             lambda f: lambda x, y, cell, window: f(x, y, "local" if cell == "conv" else cell, window),
         ),
         ("the ridge is not small", "HERE:RIDGE", instead(0.1)),
+    ),
+    *of(
+        "bias_against_reality",
+        ("test images are not permuted", f"{INTERVENTIONS}/permute_pixels", in_training_alone),
+        ("labels code no place", f"{INTERVENTIONS}/label_positions", in_labels_alone),
+    ),
+    *of(
+        "parity",
+        ("the parity is not of neighbours", "data.tasks:parity", instead(apart)),
+        ("every layer is local", "HERE:Layer", lambda f: lambda cell, *given, **more: f("local", *given, **more)),
+    ),
+    *of(
+        "receptive_fields_emerge",
+        ("nothing is saturated", "HERE:covariances", lambda f: lambda: f()._replace(saturated=jnp.zeros(8, bool))),
+        ("both classes have one length", "HERE:LENGTHS", instead((2.0, 2.0))),
+    ),
+    *of(
+        "pruning_finds_locality",
+        ("the largest weights are cut", "HERE:prune", lambda f: lambda mask, w: f(mask, 1 / (abs(w) + 1e-9))),
+        (
+            "nothing is permuted",
+            "HERE:run",
+            lambda f: lambda dataset, n_train, permuted, seed: f(dataset, n_train, False, seed),
+        ),
     ),
 ]
 
