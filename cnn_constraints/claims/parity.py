@@ -18,8 +18,12 @@ from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.network import ACTIVATIONS, Network
 from cnn_constraints.statistics import mean_interval
 
-FEWEST, MOST, DELTA, CHANNELS = 16, 64, 2, 16
-SITES: dict[Tier, tuple[int, ...]] = {"quick": (FEWEST, MOST), "cpu": (FEWEST, 32, MOST), "gpu": (FEWEST, 32, MOST)}
+FEWEST, MOST, DELTA, CHANNELS = 16, 128, 2, 16
+SITES: dict[Tier, tuple[int, ...]] = {
+    "quick": (FEWEST, MOST),
+    "cpu": (FEWEST, 32, 64, MOST),
+    "gpu": (FEWEST, 32, 64, MOST),
+}
 BITS = 2 * DELTA + 1
 UPDATES, BATCH, LEARNING_RATE, TEST_EXAMPLES = 3000, 64, 3e-3, 4096
 
@@ -77,7 +81,7 @@ CLAIM = Claim(
         *(Criterion(ACCURACY[c, FEWEST], low=95) for c in CELLS),
     ),
     frozen="2026-11-27",
-    seeds={"quick": 3, "cpu": 5, "gpu": 10},
+    seeds={"quick": 3, "cpu": 10, "gpu": 20},
     measure=measure,
     picture=Picture("sites", "test accuracy, %", y_logarithmic=False),
 )
