@@ -63,7 +63,7 @@ NONE = {cell: "largest " + BETWEEN.format(pooled, cell, "the inputs alone") for 
 
 CLAIM = Claim(
     statement="A layer that shares its weights and takes a global average learns what the same layer without sharing "
-    "learns from every translation of every image: the predictors are one.",
+    "learns from every translation of every image: the two predict the same.",
     source="Li, Wang, Yu, Du, Hu, Salakhutdinov & Arora 2019, arXiv 1911.00809: a global average is equivalent to full "
     "translation augmentation",
     protocol=f"Kernel ridge regression with the kernels of kernel_lattice on the local invariant polynomial, {EXAMPLES} "

@@ -136,9 +136,9 @@ def measure(laboratory: Laboratory) -> Measurement:
 
 
 NEAR = "distance of two surviving inputs of a unit over chance, 1.4% of the weights"
-SAME = "the same, where the network is given permuted pixels, minus that"
-AS_GIVEN = "the same over chance, in the order of the permuted pixels"
-FEWER = "the same, trained on 300 images, minus that of 30,000"
+SAME = "distance of two surviving inputs over chance, 1.4% of the weights, with permuted pixels minus without"
+AS_GIVEN = "distance of two surviving inputs over chance, 1.4% of the weights, in the order of the permuted pixels"
+FEWER = "distance of two surviving inputs over chance, 1.4% of the weights, 300 training images minus 30,000"
 COST = "accuracy with 12% of the weights minus that with all, points"
 
 CLAIM = Claim(

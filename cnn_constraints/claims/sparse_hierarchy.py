@@ -130,7 +130,7 @@ def measure(laboratory: Laboratory) -> Measurement:
 
 
 EXPONENT = {cell: f"exponent of the samples to 10% error in blanks + 1, {cell}" for cell in EXPONENTS}
-DIFFERENCE = "the same, local minus conv"
+DIFFERENCE = "exponent of the samples to 10% error in blanks + 1, local minus conv"
 
 CLAIM = Claim(
     statement="Where the features of a hierarchy stand at any of s0 + 1 places, a local network of as many layers as "
