@@ -2,7 +2,7 @@
 
 Source:  D2L 7.1: inductive biases that agree with reality buy sample efficiency; where they do not, the model struggles
 Command: python -m experiments.sweep configs/flagship_cifar10.py
-         On a GPU, with whole images: --data.reduce 1 --model.pool-sizes 4 2 1
+         On a GPU, with whole images: --data.reduce 1
 Expect:  with the flatten readout conv beats dense at every size and local at 20,000 images, and on permuted pixels dense
          beats conv at every size (criteria of 27 November 2026, before seeds 1000 to 1004 were run; p < 0.05, adjusted);
          five hours on 2 CPU cores with halved images
@@ -28,12 +28,16 @@ def get_sweep(base: Experiment) -> Sequence[Axis]:
         ("data.n_train", "training.updates", "training.evaluate_every"),
         [(1000, 800, 100), (4000, 1600, 200), (20_000, 4000, 500)],
     )
-    cells = axis("model.constraint", ["dense", "shared", "local", "conv"])
-    # Three hidden layers of 52, 40 and 52 units on halved images, about as many parameters as conv's 44,810.
+    # Images of either size are 4 x 4 sites for the last layer.
+    cells = axis(
+        ("model.constraint", "model.pool_sizes"),
+        [(cell, (4 // base.data.reduce, 2, 1)) for cell in ("dense", "shared", "local", "conv")],
+    )
+    # Three hidden layers of 52, 40 and 52 units, or 12, 80 and 52 on whole images: 5% within conv's 44,810 parameters.
     narrow = {
         "model.constraint": "dense",
-        "model.channels": (13, 10, 13),
-        "model.strides": (8, 1, 1),
+        "model.channels": (13, 10, 13) if base.data.reduce == 2 else (3, 20, 13),
+        "model.strides": (16 // base.data.reduce, 1, 1),
         "model.pool_sizes": (1, 1, 1),
     }
     return [

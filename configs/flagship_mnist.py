@@ -28,17 +28,15 @@ def get_sweep(base: Experiment) -> Sequence[Axis]:
         [(300, 400, 50), (1000, 600, 75), (3000, 1000, 125), (10_000, 2000, 250)],
     )
     cells = axis("model.constraint", ["dense", "shared", "local", "conv"])
-    # Two hidden layers of 12 and 80 units, about as many parameters as conv's 11,274.
-    narrow = {
-        "model.constraint": "dense",
-        "model.channels": (3, 20),
-        "model.strides": (14, 1),
-        "model.pool_sizes": (1, 1),
-    }
-    arms = [cell | size for cell in cells for size in sizes] + [narrow | sizes[2]]
-    return [
-        axis("data.intervention", ["none", "permute_pixels"]),
-        axis("model.readout", ["flatten", "global_average"]),
-        arms,
-        axis("seed", range(1000, 1005)),
+    # Two hidden layers, of 12 and 80 units or of 4 and 60, have as many parameters as conv has with each readout.
+    narrow = {"model.constraint": "dense", "model.strides": (14, 1), "model.pool_sizes": (1, 1)}
+    channels = {"flatten": (3, 20), "global_average": (1, 15)}
+    arms = [
+        {"model.readout": readout} | arm
+        for readout in channels
+        for arm in [
+            *(cell | size for cell in cells for size in sizes),
+            narrow | {"model.channels": channels[readout]} | sizes[2],
+        ]
     ]
+    return [axis("data.intervention", ["none", "permute_pixels"]), arms, axis("seed", range(1000, 1005))]

@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
                 if curves is not None:
                     records.write(folder, name, found[name], curves)
                 if curves is not None or not (folder / "figures" / f"{name}.png").exists():
-                    title, curves = title_of(name, found[name]), records.read_curves(folder, name)
+                    title, curves = title_of(name, found[name]), records.read_curves(folder, name, found[name])
                     save(draw_curves(title, CLAIMS[name].picture, curves), folder / "figures" / f"{name}.png")
             except InputError as error:
                 # It keeps no other claim from being measured.

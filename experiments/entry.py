@@ -24,6 +24,9 @@ STOPPED = 130
 """The exit code of a command that was stopped, as shells have it."""
 
 
+TOLD_TO_STOP = (signal.SIGTERM, signal.SIGHUP)
+"""A scheduler sends these before it kills, and a terminal that closes."""
+
 AGAIN_AFTER = 0.05
 """Seconds after which a Ctrl-C that was lost is repeated."""
 
@@ -46,7 +49,7 @@ def _local(value: Any) -> Any:
 
 
 def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
-    """Run `main` on the command line's arguments. Bad input ends in its sentence and exit code 2, Ctrl-C in 130.
+    """Run `main` on the command line's arguments. Bad input ends in its sentence and exit code 2, Ctrl-C or SIGTERM in 130.
 
     A KeyboardInterrupt with words says in them how to go on; without, the same command does.
     """
@@ -56,6 +59,9 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
         logging.getLogger("cnn_constraints").setLevel(logging.INFO)
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         sys.unraisablehook = _lose_no_interrupt
+        for number in TOLD_TO_STOP:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, _interrupt)
         if isinstance(sys.stdout, io.TextIOWrapper):
             # As standard error does by itself: a file's name need be no text.
             sys.stdout.reconfigure(errors="backslashreplace")
@@ -76,6 +82,13 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
             _refuse(f"{place} cannot be used ({error.strerror or error}): mend that, or name another place.")
 
     return run
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """As Ctrl-C; what comes next ends the process at once."""
+    for each in TOLD_TO_STOP:
+        signal.signal(each, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def _lose_no_interrupt(lost: "sys.UnraisableHookArgs") -> None:

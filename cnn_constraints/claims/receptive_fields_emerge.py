@@ -129,8 +129,8 @@ GROWTH = f"largest participation ratio of a unit, gain {HIGH:g} over gain {LOW:g
 ACCURACY = "accuracy of the arm that is least right, percent"
 
 CLAIM = Claim(
-    statement="A dense layer that learns to tell over how far its inputs are correlated ends with local filters where these "
-    "have edges, and not where they are Gaussian with the very same covariance.",
+    statement="A dense layer that learns to tell over how far its inputs are correlated ends with local filters where "
+    "these have edges, and not where they are Gaussian with the very same covariance.",
     source="Ingrosso & Goldt 2022, Data-driven emergence of convolutional structure in neural networks, PNAS 119, arXiv "
     "2202.00565",
     protocol="Gaussian fields on a ring of 100 sites with covariance exp(-(d / 2)^2) or exp(-(d / 6)^2), put through "

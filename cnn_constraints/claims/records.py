@@ -7,13 +7,13 @@ lock                  held while claims.json is read and written again
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas
 
-from cnn_constraints.claims.claim import CURVE_COLUMNS, VERDICTS, Claim
+from cnn_constraints.claims.claim import CURVE_COLUMNS, VERDICTS, Claim, Criterion, Verdict
 from cnn_constraints.environment import tell_other_settings
 from cnn_constraints.errors import InputError, input_error
 from cnn_constraints.files import atomic_write, foreign_entry, locked, write_json
@@ -26,7 +26,9 @@ CLAIMS_FILE, LOCK = "claims.json", "lock"
 CONTENT = {"format", "tier", "entropy", "environment", "claims", "superseded"}
 """Of claims.json. claims: the record of each; superseded: its earlier ones, the oldest first."""
 
-TERMS = {"statement", "source", "protocol", "frozen", "seeds", "data_sets", "criteria"}
+TEXTS = ("statement", "source", "protocol", "frozen")
+
+TERMS = {*TEXTS, "seeds", "data_sets", "criteria"}
 """What a record says of a claim before it is measured. data_sets: what stands for each that the claim needs, in words."""
 
 RECORD = TERMS | {"verdict", "seconds"}
@@ -51,7 +53,7 @@ def terms(claim: Claim, seeds: Sequence[int], data_sets: Mapping[str, str]) -> R
         }
         for criterion in claim.criteria
     ]
-    texts = {name: getattr(claim, name) for name in ("statement", "source", "protocol", "frozen")}
+    texts = {name: getattr(claim, name) for name in TEXTS}
     return {**texts, "seeds": list(seeds), "data_sets": dict(data_sets), "criteria": criteria}
 
 
@@ -63,8 +65,11 @@ def judge(claim: Claim, settled: Record, values: Mapping[str, Interval], seconds
         measured, low, high = (None if math.isnan(x) else x if math.isfinite(x) else str(x) for x in found[:3])
         numbers = {"measured": measured, "low": low, "high": high, "seeds": found.seeds}
         rows.append({**row, **numbers, "verdict": criterion.verdict(found)})
-    verdict = min((row["verdict"] for row in rows), key=VERDICTS.index)
-    return {**settled, "criteria": rows, "verdict": verdict, "seconds": seconds}
+    return {**settled, "criteria": rows, "verdict": _of_all(row["verdict"] for row in rows), "seconds": seconds}
+
+
+def _of_all(verdicts: Iterable[Verdict]) -> Verdict:
+    return min(verdicts, key=VERDICTS.index)
 
 
 def changes(record: Record, settled: Record) -> list[str]:
@@ -116,25 +121,49 @@ def read(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} holds no claims: `python -m experiments.claims` measures them.")
     try:
         content = json.loads(path.read_bytes())
-        found = list(content["claims"].values())
-        rows = [row for record in found for row in record["criteria"]]
-        keys = [(content, CONTENT), *((record, RECORD) for record in found), *((row, ROW) for row in rows)]
-        whole = content["format"] == FORMAT and all(part.keys() == expected for part, expected in keys)
-        whole = whole and all(part["verdict"] in VERDICTS for part in (*found, *rows))
+        whole = content.keys() == CONTENT and content["format"] == FORMAT and isinstance(content["environment"], dict)
+        whole = whole and all(isinstance(earlier, list) for earlier in content["superseded"].values())
+        whole = whole and all(map(_is_judged, content["claims"].values()))
     except (ValueError, TypeError, KeyError, AttributeError):
         whole = False
     if not whole:
-        raise InputError(f"{path} is not what this version writes: restore it, or choose another --output.")
+        raise InputError(f"{path} is not what this version writes: restore it, or choose another folder.")
     return content
 
 
-def read_curves(folder: Path, name: str) -> pandas.DataFrame:
-    """The curves of a claim that has a record. Raises InputError where they are lost or damaged."""
+def _is_judged(record: Record) -> bool:
+    """Whether this is what `judge` gives: each verdict follows from the numbers beside it."""
+    rows = record["criteria"]
+    texts = [*(record[name] for name in TEXTS), *(row[name] for row in rows for name in ("quantity", "published"))]
+    verdicts = []
+    for row in rows:
+        low, high = (row[bound] for bound in ("lowest_allowed", "highest_allowed"))
+        criterion = Criterion("", -math.inf if low is None else low, math.inf if high is None else high)
+        ends = (math.nan if row[end] is None else float(row[end]) for end in ("measured", "low", "high"))
+        verdicts.append(criterion.verdict(Interval(*ends, row["seeds"])))
+    return (
+        record.keys() == RECORD
+        and all(row.keys() == ROW for row in rows)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(seed, int) for seed in (*record["seeds"], *(row["seeds"] for row in rows)))
+        and isinstance(record["data_sets"], dict)
+        and math.isfinite(record["seconds"])
+        and [row["verdict"] for row in rows] == verdicts
+        and record["verdict"] == _of_all(verdicts)
+    )
+
+
+def read_curves(folder: Path, name: str, record: Record) -> pandas.DataFrame:
+    """The curves of a claim's record. Raises InputError where they are lost or damaged."""
     path = folder / "curves" / f"{name}.csv"
     try:
         # A line may be named "none"; only a y can be missing.
         curves = pandas.read_csv(path, keep_default_na=False, na_values={"y": [""]})
-        return curves.loc[:, CURVE_COLUMNS].astype({"y": float})
+        curves = curves.loc[:, CURVE_COLUMNS].astype({"y": float})
+        whole = len(curves) > 0 and (curves.groupby(["panel", "line", "x"]).size() == len(record["seeds"])).all()
     except (OSError, ValueError, KeyError):
-        remedy = "restore it, or measure again into another --output."
-        raise InputError(f"{path} is lost or damaged, so its figure cannot be drawn: {remedy}") from None
+        whole = False
+    if not whole:
+        remedy = "restore it, or measure again into another folder."
+        raise InputError(f"{path} is lost or damaged, so its figure cannot be drawn: {remedy}")
+    return curves

@@ -96,7 +96,7 @@ def summary_table(records: Mapping[str, Any]) -> TextTable:
         "criteria that hold": [f"{sum(of_claim)} of {len(of_claim)}" for of_claim in held],
         "verdict": [record["verdict"] for record in told.values()],
     }
-    return TextTable("The claims", columns)
+    return TextTable("The claims", columns, sentences=("what it says",))
 
 
 def criteria_table(records: Mapping[str, Any]) -> TextTable:
@@ -104,7 +104,9 @@ def criteria_table(records: Mapping[str, Any]) -> TextTable:
     rows = [(name, *criterion_row(row)) for name, record in as_told(records).items() for row in record["criteria"]]
     columns = {heading: [row[place] for row in rows] for place, heading in enumerate(("claim", *HEADINGS))}
     caption = UNDECIDED if any("would decide it" in words for words in columns["verdict"]) else None
-    return TextTable("The criteria of the claims", columns, sections=("claim",), caption=caption)
+    return TextTable(
+        "The criteria of the claims", columns, sections=("claim",), caption=caption, sentences=HEADINGS[:4]
+    )
 
 
 def criterion_row(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -124,9 +126,14 @@ def as_text(form: str, records: Mapping[str, Any]) -> str:
 
 def title_of(name: str, record: Mapping[str, Any]) -> str:
     """Of the picture of a claim: the verdict, and what points and bars are."""
+    return f"{name}: {record['verdict']}. {bars_of(record)}"
+
+
+def bars_of(record: Mapping[str, Any]) -> str:
+    """What points and bars of a claim's picture are."""
     seeds = len(record["seeds"])
     alone = "Exact" if all(map(_is_exact, record["criteria"])) else "1 seed, no intervals"
-    return f"{name}: {record['verdict']}. {f'Mean and 95% interval over {seeds} seeds' if seeds > 1 else alone}"
+    return f"Mean and 95% interval over {seeds} seeds" if seeds > 1 else alone
 
 
 def criterion_in_words(row: Mapping[str, Any]) -> str:
@@ -217,7 +224,7 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
             axes.set(title=panel, xlabel=picture.x)
             if picture.x_logarithmic and not categorical:
                 logarithmic_x(axes, sorted(set(of_panel["x"])))
-            if picture.y_logarithmic:
+            if picture.y_logarithmic and (heights[axes] > 0).any():
                 axes.set_yscale("log")
                 _plain_heights(axes, heights[axes])
         figure.suptitle(title, fontsize=11.5)

@@ -31,7 +31,7 @@ UNLIMITED = 10_000
 
 class TextTable(NamedTuple):
     """columns: texts by heading. right: headings of what is aligned to the right. sections: headings of columns where a
-    change of texts draws a line.
+    change of texts draws a line. sentences: headings of columns that a paper breaks into lines, and the table over pages.
     """
 
     title: str
@@ -39,6 +39,7 @@ class TextTable(NamedTuple):
     right: Collection[str] = NUMBERS
     sections: Sequence[str] = ()
     caption: str | None = None
+    sentences: Collection[str] = ()
 
     def rows(self) -> list[tuple[str, ...]]:
         return list(zip(*self.columns.values(), strict=True))
@@ -145,7 +146,7 @@ def as_markdown(text: TextTable) -> str:
 
 
 def as_latex(text: TextTable) -> str:
-    """A table of LaTeX, for a document that loads the package booktabs."""
+    """A table of LaTeX, for a document that loads the packages booktabs and, for one with sentences, longtable."""
     line = lambda entries: f"{' & '.join(latex(entry.strip()) for entry in entries)} \\\\"
     rows, keys = text.rows(), _section_keys(text)
     body = [
@@ -153,10 +154,15 @@ def as_latex(text: TextTable) -> str:
         for row, key, following in zip(rows, keys, [*keys[1:], keys[-1]], strict=True)
     ]
     title = text.title if text.title.endswith("?") else f"{text.title}."
-    columns = "".join("r" if column in text.right else "l" for column in text.columns)
-    lines = ["\\begin{table}", "\\centering", f"\\caption{{{latex(title)} {latex(text.caption or '')}}}"]
-    lines += [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", line(text.columns), "\\midrule", *body]
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
+    caption = f"\\caption{{{latex(f'{title} {text.caption or str()}'.strip())}}}"
+    head = ["\\toprule", line(text.columns), "\\midrule"]
+    paragraph = f"p{{{0.6 / max(1, len(text.sentences)):.2g}\\linewidth}}"
+    kinds = [paragraph if name in text.sentences else "r" if name in text.right else "l" for name in text.columns]
+    if text.sentences:
+        head = [f"\\begin{{longtable}}{{{''.join(kinds)}}}", f"{caption} \\\\", *head, "\\endhead"]
+        return "\n".join([*head, *body, "\\bottomrule", "\\end{longtable}"])
+    head = ["\\begin{table}", "\\centering", caption, f"\\begin{{tabular}}{{{''.join(kinds)}}}", *head]
+    return "\n".join([*head, *body, "\\bottomrule", "\\end{tabular}", "\\end{table}"])
 
 
 def latex(text: str) -> str:

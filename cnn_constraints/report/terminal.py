@@ -61,13 +61,13 @@ def report_runs(
 
 def print_as(form: str, folders: Sequence[Path]) -> None:
     """The tables of runs as text: csv, markdown or latex (`tables.FORMS`). Raises InputError where a run cannot be read."""
-    for run in [build.read_run(folder) for folder in folders]:
-        print(FORMS[form](run.results, run.evaluations, run.comparisons))
+    runs = [build.read_run(folder) for folder in folders]
+    print("\n".join(FORMS[form](run.results, run.evaluations, run.comparisons) for run in runs), end="")
 
 
 def print_claims_as(form: str, folder: Path) -> None:
     """The tables of a folder of claims as text, from their records alone. Raises InputError where these cannot be read."""
-    print(claims.as_text(form, records.read(folder)["claims"]))
+    print(claims.as_text(form, records.read(folder)["claims"]), end="")
 
 
 def report_claims(folder: Path, page: Path | None = None) -> None:

@@ -28,6 +28,7 @@ from cnn_constraints.claims import parameter_ladder, records
 from cnn_constraints.claims.claim import Laboratory
 from cnn_constraints.claims.laboratory import Session, find_images
 from cnn_constraints.claims.registry import CLAIMS
+from cnn_constraints.errors import unknown_name
 from cnn_constraints.lattice.constraints import offsets_of_pairs
 from cnn_constraints.settings import prepare_jax
 
@@ -342,6 +343,11 @@ def failing(name: str, mutant: Mutant | None = None) -> list[str]:
 
 def main(names: Sequence[str]) -> int:
     """Of the claims named, or of all that have mutants. Returns the exit code."""
+    known = dict.fromkeys(mutant.claim for mutant in MUTANTS)
+    for name in names:
+        if name not in known:
+            print(f"error: {unknown_name('claim with mutants', name, known)}", file=sys.stderr)
+            return 2
     prepare_jax()
     mutants = [mutant for mutant in MUTANTS if not names or mutant.claim in names]
     cases = [(name, None) for name in dict.fromkeys(mutant.claim for mutant in mutants)]

@@ -15,12 +15,10 @@ from cnn_constraints import summaries
 from cnn_constraints.claims import records
 from cnn_constraints.claims.claim import Picture
 from cnn_constraints.claims.registry import CLAIMS
-from cnn_constraints.report.claims import HEADINGS, UNDECIDED, as_told, criterion_row, is_categorical
+from cnn_constraints.report.claims import HEADINGS, UNDECIDED, as_told, bars_of, criterion_row, is_categorical
 from cnn_constraints.report.page import charts
 from cnn_constraints.report.page.build import assemble, section
 from cnn_constraints.statistics import geometric_mean_interval, mean_interval
-
-BARS = "Means over seeds with 95% intervals."
 
 PLAIN = "format(datum.value, datum.value != 0 && (abs(datum.value) < 1e-3 || abs(datum.value) >= 1e5) ? '~e' : '~g')"
 """A number of an axis, with an exponent where it would be long."""
@@ -30,7 +28,7 @@ def claims_page(folder: Path) -> str:
     """Raises InputError where claims.json or the curves of a claim cannot be read."""
     content = records.read(folder)
     found, environment = as_told(content["claims"]), content["environment"]
-    curves = {name: records.read_curves(folder, name) for name in found if name in CLAIMS}
+    curves = {name: records.read_curves(folder, name, record) for name, record in found.items() if name in CLAIMS}
     verdicts = [record["verdict"] for record in found.values()]
     counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
     facts = " · ".join([f"{len(found)} claims", *(f"{count} {verdict}" for verdict, count in counts.items())])
@@ -69,7 +67,7 @@ def claim_curves(name: str, picture: Picture, means: pandas.DataFrame) -> alt.Fa
     if categorical := is_categorical(means):
         base = base.encode(x=x, xOffset=alt.XOffset("line:N", sort=None))
     else:
-        axis = alt.Axis(format="~s", tickCount=6)
+        axis = alt.Axis(labelExpr=PLAIN, tickCount=6)
         base = base.encode(x=alt.X("x:Q", title=picture.x, scale=scale(picture.x_logarithmic, padding=8), axis=axis))
     told = ("line", "x", "mean", "low", "high", "seeds")
     chart = charts.in_panels(charts.means(base, y, shape, told, line=not categorical), means, "panel", 240, name)
@@ -80,7 +78,7 @@ def _section(name: str, record: Mapping[str, Any], drawn: bool) -> str:
     verdict = record["verdict"]
     heading = f'{html.escape(name.replace("_", " "))}: <span class="verdict {verdict}">{verdict}</span>'
     content = f"<p>{html.escape(record['statement'])} <em>{html.escape(record['source'])}</em></p>"
-    content += f'<div class="chart"></div><p>{BARS}</p>' if drawn else ""
+    content += f'<div class="chart"></div><p>{html.escape(bars_of(record))}.</p>' if drawn else ""
     content += f'<p>{html.escape(record["protocol"])}</p><div class="rows">{_table(record)}</div>'
     kind, saved = ("figure claim", ("svg", "png")) if drawn else ("claim", ())
     return section(f'class="{kind}" id="{html.escape(name)}" data-verdict="{verdict}"', heading, saved, content)
