@@ -7,9 +7,9 @@ Examples:
     python -m experiments.claims parameter_ladder reach
         Two that take a minute: what was claimed, what was measured, and whether it holds.
     python -m experiments.claims
-        All that need no photographs, in minutes on two cores; the last table is the summary.
+        Those of a minute or two on two cores that need no photographs; the last table is the summary.
     python -m experiments.claims --tier cpu
-        All of them, with more seeds, in hours on two cores.
+        All of them, with more seeds, in two hours on two cores.
     python -m experiments.claims sample_efficiency --tier cpu --cifar10 photographs
         One that needs CIFAR-10, with a folder of images in its place.
 """
@@ -37,7 +37,7 @@ class Command:
     names: tyro.conf.Positional[tuple[Name, ...]] = ()
     """The claims; all that the tier measures if none is named."""
     tier: Tier = "quick"
-    """quick: minutes on two cores, no photographs; cpu: hours on two cores; gpu: protocols in full, untimed."""
+    """quick: those of a minute or two, no photographs; cpu: all, two hours on two cores; gpu: all, in full, untimed."""
     seed: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Draws the seeds of all claims; a new one by default."""
     cifar10: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None

@@ -28,4 +28,4 @@ Name = Literal[
 """In the order in which they are told, that of the text and then papers; each is the CLAIM of the module of that name."""
 
 Tier = Literal["quick", "cpu", "gpu"]
-"""quick: minutes on two cores, and no photographs. cpu: hours on two cores. gpu: the protocols in full."""
+"""quick: those of a minute or two on two cores, without photographs. cpu: all. gpu: all, by the protocols in full."""

@@ -140,7 +140,7 @@ def _is_judged(record: Record) -> bool:
         low, high = (row[bound] for bound in ("lowest_allowed", "highest_allowed"))
         criterion = Criterion("", -math.inf if low is None else low, math.inf if high is None else high)
         ends = (math.nan if row[end] is None else float(row[end]) for end in ("measured", "low", "high"))
-        verdicts.append(criterion.verdict(Interval(*ends, row["seeds"])))
+        verdicts.append(criterion.verdict(Interval._make((*ends, row["seeds"]))))
     return (
         record.keys() == RECORD
         and all(row.keys() == ROW for row in rows)

@@ -10,14 +10,14 @@ import pandas
 import pytest
 
 from cnn_constraints.claims import records
-from cnn_constraints.claims.claim import CURVE_COLUMNS, Criterion
+from cnn_constraints.claims.claim import Criterion, curves_of
 from cnn_constraints.claims.registry import CLAIMS
 from cnn_constraints.errors import InputError
 from cnn_constraints.statistics import Interval
 
 CLAIM = dataclasses.replace(CLAIMS["kernel_lattice"], criteria=(Criterion("q", low=1.0), Criterion("r", 0.0, 2.0)))
 TERMS = records.terms(CLAIM, (1000, 1001), {"mnist": "mnist"})
-CURVES = pandas.DataFrame([("p", "none", 1.0, 1000, 0.1), ("p", "nan", 2.0, 1000, np.nan)], columns=CURVE_COLUMNS)
+CURVES = curves_of([("p", "none", 1.0, [0.1, 0.2]), ("p", "nan", 2.0, [np.nan, 0.3])], (1000, 1001))
 
 
 def record(estimate: float = 2.5) -> records.Record:
@@ -91,6 +91,46 @@ def test_a_file_that_is_not_what_was_written_is_told_by_its_name_and_left_as_it_
         assert path.read_text() == text
 
 
+UNTRUE = {
+    "statement": 7,
+    "source": None,
+    "frozen": [],
+    "seeds": "many",
+    "data_sets": 3,
+    "verdict": "fails",
+    "seconds": "long",
+}
+OF_ROW = {
+    "quantity": 3,
+    "published": None,
+    "measured": "much",
+    "low": -1.0,
+    "high": [1],
+    "lowest_allowed": 0.7,
+    "seeds": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("holder", "entry", "damage"),
+    [
+        *(("claim", *one) for one in UNTRUE.items()),
+        *(("row", *one) for one in OF_ROW.items()),
+        *(("whole", name, damage) for name in ("environment", "superseded") for damage in ([], None)),
+    ],
+)
+def test_what_was_never_judged_is_no_record(folder, holder, entry, damage):
+    held = records.judge(CLAIM, TERMS, {"q": Interval(2.5, 2.0, 3.0, 5), "r": Interval(1.0, 0.5, 1.5, 5)}, 3.5)
+    records.write(folder, "c", held, CURVES)
+    whole = records.read(folder)
+    of_claim = whole["claims"]["c"]
+    assert of_claim["verdict"] == "holds"
+    {"whole": whole, "claim": of_claim, "row": of_claim["criteria"][1]}[holder][entry] = damage
+    (folder / "claims.json").write_text(json.dumps(whole))
+    with pytest.raises(InputError, match="is not what this version writes"):
+        records.read(folder)
+
+
 def test_a_record_is_of_the_claim_as_it_is_now_of_its_seeds_and_of_its_images(folder):
     records.write(folder, "c", record(), CURVES)
     kept = records.open_folder(folder, "cpu", 7, {})["c"]
@@ -105,11 +145,13 @@ def test_a_record_is_of_the_claim_as_it_is_now_of_its_seeds_and_of_its_images(fo
 
 
 def test_curves_come_back_as_they_were_and_what_is_damaged_is_told(folder):
-    for curves in (CURVES, CURVES.assign(x=["images\nas they are", ""])):
+    for curves in (CURVES, CURVES.assign(x=["images\nas they are", "images\nas they are", "", ""])):
         records.write(folder, "first", record(), curves)
-        pandas.testing.assert_frame_equal(records.read_curves(folder, "first"), curves)
+        pandas.testing.assert_frame_equal(records.read_curves(folder, "first", TERMS), curves)
     path = folder / "curves" / "first.csv"
-    for damage in ("", "a,b\n1,2\n", "panel,line,x,seed,y\np,l,1,0,much\n", None):
+    head, *rows = path.read_text().splitlines()
+    cut = (head, "\n".join([head, *rows[:-1]]))
+    for damage in (*cut, "", "a,b\n1,2\n", "panel,line,x,seed,y\np,l,1,0,much\np,l,1,1,2\n", None):
         path.write_text(damage) if damage is not None else path.unlink()
         with pytest.raises(InputError, match=r"first\.csv is lost or damaged"):
-            records.read_curves(folder, "first")
+            records.read_curves(folder, "first", TERMS)

@@ -131,7 +131,7 @@ def test_tables_have_a_row_a_claim_and_a_row_a_criterion():
     assert "| kernel_lattice | two | 9 | at least 1 | 1.5 [1.2, 1.8] | 5 | holds |" in text
     assert len([line for line in text.splitlines() if line.startswith(("| reach |", "| kernel_lattice |"))]) == 2 + 4
     assert as_text("csv", both).splitlines()[-1] == "kernel_lattice,three,,1.0,,0.5,0.4,0.6,5,fails"
-    assert as_text("latex", both).count("\\begin{table}") == 2
+    assert as_text("latex", both).count("\\begin{longtable}") == 2
 
 
 def test_a_title_says_what_is_drawn():

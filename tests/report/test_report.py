@@ -68,7 +68,7 @@ def test_tables_for_others_are_all_that_is_printed_and_nothing_is_written(run: P
     report.main([str(run), "--tables", form])
     results = store.read(run)
     expected = tables.FORMS[form](results, store.read(run, "evaluation"), summaries.untold_comparisons(results))
-    assert capsys.readouterr().out == expected + "\n"
+    assert capsys.readouterr().out == expected
     assert sorted(run.rglob("*")) == before
 
 
@@ -80,7 +80,7 @@ def test_tables_of_claims_are_all_that_is_printed_and_nothing_is_written(tmp_pat
     records.write(claims, "reach", records.judge(CLAIMS["reach"], terms, values, 1.0), curves_of([], []))
     before = sorted(tmp_path.rglob("*"))
     report.main([str(claims), "--tables", "markdown"])
-    assert capsys.readouterr().out == as_text("markdown", records.read(claims)["claims"]) + "\n"
+    assert capsys.readouterr().out == as_text("markdown", records.read(claims)["claims"])
     assert sorted(tmp_path.rglob("*")) == before
 
 
