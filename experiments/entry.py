@@ -59,9 +59,9 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
         logging.getLogger("cnn_constraints").setLevel(logging.INFO)
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         sys.unraisablehook = _lose_no_interrupt
-        for number in TOLD_TO_STOP:
-            if signal.getsignal(number) == signal.SIG_DFL:
-                signal.signal(number, _interrupt)
+        heeded = [number for number in TOLD_TO_STOP if signal.getsignal(number) == signal.SIG_DFL]
+        for number in heeded:
+            signal.signal(number, _interrupt)
         if isinstance(sys.stdout, io.TextIOWrapper):
             # As standard error does by itself: a file's name need be no text.
             sys.stdout.reconfigure(errors="backslashreplace")
@@ -80,6 +80,9 @@ def entry_point(main: Callable[[list[str]], None]) -> Callable[[], None]:
             # Disks fill up, and places are closed to a user, wherever a command uses them.
             place = "The output" if error.filename is None else repr(os.fspath(error.filename))
             _refuse(f"{place} cannot be used ({error.strerror or error}): mend that, or name another place.")
+        finally:
+            for number in heeded:
+                signal.signal(number, signal.SIG_DFL)
 
     return run
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shlex
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from cnn_constraints.errors import InputError
 from cnn_constraints.experiment import Experiment, Model, Training
 from cnn_constraints.statistics import exact, mean_interval
 from experiments import claims
-from experiments.entry import entry_point
+from experiments.entry import TOLD_TO_STOP, entry_point
 
 FIRST, BROKEN, LAST = "reach", "equivariance", "kernel_lattice"
 """Names of claims in whose place others are measured here."""
@@ -84,6 +86,15 @@ def test_what_goes_wrong_with_one_claim_keeps_no_other_from_being_measured(monke
     told = capsys.readouterr()
     assert f"error: {BROKEN}: A mean needs finite values." in told.err and "1 not measured." in told.out
     assert list(found()["claims"]) == [FIRST, LAST]
+
+
+@pytest.mark.parametrize("number", TOLD_TO_STOP)
+def test_what_takes_a_machine_away_stops_a_command_as_ctrl_c_does(number, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        entry_point(lambda _: os.kill(os.getpid(), number))()
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "stopped: run the same command again to go on.\n"
+    assert signal.getsignal(number) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize(
