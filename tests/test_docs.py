@@ -20,7 +20,7 @@ from quickstart_run import CONFIG, write_quickstart
 
 import cnn_constraints as cc
 from cnn_constraints import store
-from cnn_constraints.claims import registry
+from cnn_constraints.claims import records, registry
 from cnn_constraints.claims.claim import Laboratory
 from cnn_constraints.config_file import load_config
 from cnn_constraints.data import augmentation, interventions, sources
@@ -28,7 +28,8 @@ from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.experiment import flat
 from cnn_constraints.lattice import constraints, counts, order
 from cnn_constraints.plan import plan
-from cnn_constraints.report.claims import draw_curves
+from cnn_constraints.report.claims import as_text, draw_curves, summary_table
+from cnn_constraints.report.tables import as_markdown
 from cnn_constraints.resolve import resolve
 from experiments.entry import parse_flags
 
@@ -109,12 +110,19 @@ def test_readmes_table_is_that_of_the_quickstart(here):
     assert said == [(cell, f"{accuracy:.1f} ± {half:.1f}") for cell, accuracy, half in found]
 
 
-def test_every_claim_has_a_result_and_readme_counts_them():
-    rows = re.findall(r"^\| `(\w+)` \|.*?(holds|undecided|fails) \|$", page("docs/results.md"), re.MULTILINE)
-    assert dict(rows).keys() == registry.CLAIMS.keys()
-    count = Counter(verdict for _, verdict in rows)
-    said = f"Of {len(rows)} claims of the text and of 15 papers, {count['holds']} hold, {count['undecided']} are "
-    assert f"{said}undecided and {count['fails']} fail." in page("README.md")
+def test_the_tables_of_claims_are_what_the_command_prints_of_the_records_in_docs():
+    """`python -m experiments.report docs/claims --tables markdown`."""
+    stored = records.read(ROOT / "docs/claims")
+    found = stored["claims"]
+    assert found.keys() == registry.CLAIMS.keys()
+    for name, record in found.items():
+        claim = registry.CLAIMS[name].of_tier(stored["tier"])
+        assert records.changes(record, records.terms(claim, record["seeds"], record["data_sets"])) == []
+    assert as_text("markdown", found) in page("docs/results.md")
+    assert as_markdown(summary_table(found)) in page("README.md")
+    count = Counter(record["verdict"] for record in found.values())
+    said = f"{count['holds']} hold, {count['fails']} fail, {count['undecided']} undecided."
+    assert f"{len(found)} claims of the text and of papers: {said}" in page("README.md")
 
 
 class WandbRun:

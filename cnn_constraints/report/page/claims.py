@@ -71,7 +71,7 @@ def claim_curves(name: str, picture: Picture, means: pandas.DataFrame) -> alt.Fa
         base = base.encode(x=alt.X("x:Q", title=picture.x, scale=scale(picture.x_logarithmic, padding=8), axis=axis))
     told = ("line", "x", "mean", "low", "high", "seeds")
     chart = charts.in_panels(charts.means(base, y, shape, told, line=not categorical), means, "panel", 240, name)
-    return chart.resolve_scale(x="independent", y="independent")
+    return chart.resolve_scale(x="independent", y="independent", xOffset="independent")
 
 
 def _section(name: str, record: Mapping[str, Any], drawn: bool) -> str:
