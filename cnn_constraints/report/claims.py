@@ -165,7 +165,7 @@ def verdict_in_words(row: Mapping[str, Any]) -> str:
         return "undecided: there is no estimate"
     within = (lowest is None or lowest <= estimate) and (highest is None or estimate <= highest)
     nearest = min((bound for bound in (lowest, highest) if bound is not None), key=lambda x: abs(estimate - x))
-    seeds = seeds_to_decide(found, nearest)
+    seeds = seeds_to_decide(found, float(nearest))
     if found.seeds < 2:
         needed = "one seed has no interval"
     elif not all(map(math.isfinite, (estimate, low, high))):
