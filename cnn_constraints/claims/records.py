@@ -68,6 +68,12 @@ def judge(claim: Claim, settled: Record, values: Mapping[str, Interval], seconds
     return {**settled, "criteria": rows, "verdict": _of_all(row["verdict"] for row in rows), "seconds": seconds}
 
 
+def interval_of(row: Mapping[str, Any]) -> Interval:
+    """What was measured for a criterion."""
+    measured, low, high = (math.nan if row[end] is None else float(row[end]) for end in ("measured", "low", "high"))
+    return Interval(measured, low, high, row["seeds"])
+
+
 def _of_all(verdicts: Iterable[Verdict]) -> Verdict:
     return min(verdicts, key=VERDICTS.index)
 
@@ -139,8 +145,7 @@ def _is_judged(record: Record) -> bool:
     for row in rows:
         low, high = (row[bound] for bound in ("lowest_allowed", "highest_allowed"))
         criterion = Criterion("", -math.inf if low is None else low, math.inf if high is None else high)
-        ends = (math.nan if row[end] is None else float(row[end]) for end in ("measured", "low", "high"))
-        verdicts.append(criterion.verdict(Interval._make((*ends, row["seeds"]))))
+        verdicts.append(criterion.verdict(interval_of(row)))
     return (
         record.keys() == RECORD
         and all(row.keys() == ROW for row in rows)

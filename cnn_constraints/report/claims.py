@@ -17,6 +17,7 @@ from rich.text import Text
 
 from cnn_constraints.claims import Name
 from cnn_constraints.claims.claim import Picture
+from cnn_constraints.claims.records import interval_of
 from cnn_constraints.report.figures import Style, error_bars, logarithmic_x, panels, styles
 from cnn_constraints.report.tables import TextTable, as_latex, as_markdown
 from cnn_constraints.statistics import MOST_SEEDS, Interval, geometric_mean_interval, mean_interval, seeds_to_decide
@@ -158,8 +159,8 @@ def verdict_in_words(row: Mapping[str, Any]) -> str:
     """
     if row["verdict"] != "undecided":
         return row["verdict"]
-    estimate, low, high = (math.nan if row[end] is None else float(row[end]) for end in ENDS)
-    found = Interval(estimate, low, high, row["seeds"])
+    found = interval_of(row)
+    estimate = found.estimate
     lowest, highest = (row[bound] for bound in ("lowest_allowed", "highest_allowed"))
     if math.isnan(estimate):
         return "undecided: there is no estimate"
@@ -168,7 +169,7 @@ def verdict_in_words(row: Mapping[str, Any]) -> str:
     seeds = seeds_to_decide(found, float(nearest))
     if found.seeds < 2:
         needed = "one seed has no interval"
-    elif not all(map(math.isfinite, (estimate, low, high))):
+    elif not all(map(math.isfinite, (estimate, found.low, found.high))):
         needed = "the interval has no end, which more seeds do not give it"
     elif seeds is None:
         needed = "how many seeds would decide it is unknown"

@@ -154,7 +154,7 @@ def as_latex(text: TextTable) -> str:
         for row, key, following in zip(rows, keys, [*keys[1:], keys[-1]], strict=True)
     ]
     title = text.title if text.title.endswith("?") else f"{text.title}."
-    caption = f"\\caption{{{latex(f'{title} {text.caption or str()}'.strip())}}}"
+    caption = f"\\caption{{{latex(' '.join(filter(None, (title, text.caption))))}}}"
     head = ["\\toprule", line(text.columns), "\\midrule"]
     paragraph = f"p{{{0.6 / max(1, len(text.sentences)):.2g}\\linewidth}}"
     kinds = [paragraph if name in text.sentences else "r" if name in text.right else "l" for name in text.columns]
