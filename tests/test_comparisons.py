@@ -154,6 +154,16 @@ def test_arms_matched_in_size_and_tuned_on_their_own_grids_meet() -> None:
     assert compare(apart, "model.constraint", "conv", "dense")["second"].tolist() == ["dense (channels 1, 2)"]
 
 
+def test_networks_of_different_depths_with_a_delta_for_each_layer_are_compared() -> None:
+    fields = ("model.channels", "model.pool_sizes", "model.strides", "model.delta")
+    depths = [((4, 4), (2, 2), (1, 1), (1, 2)), ((4, 4, 4), (2, 2, 1), (1, 1, 1), (1, 2, 3))]
+    experiments = experiments_of(axis(fields, depths), axis("model.constraint", ["conv", "local"]), SEEDS)
+    results = make_results(experiments)
+    assert compare(results, "model.constraint", "conv", "local")["seeds"].tolist() == [3, 3]
+    assert compare(results, "model.channels", *(depth[0] for depth in depths))["seeds"].tolist() == [3, 3]
+    assert set(comparisons(results)["field"]) == {"model.constraint", "model.delta"}
+
+
 @pytest.mark.parametrize(
     ("field", "first", "second", "sentence"),
     [

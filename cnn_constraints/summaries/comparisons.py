@@ -298,7 +298,7 @@ def _agree(one: Any, other: Any, name: str) -> bool:
     if name in SIZES and (isinstance(one, tuple) or isinstance(other, tuple)):
         layers = max(len(_each(one)), len(_each(other)))
         ones, others = _of_layers(_each(one), layers), _of_layers(_each(other), layers)
-        return all(_agree(*pair, name) for pair in zip(ones, others, strict=True))
+        return len(ones) == len(others) and all(_agree(*pair, name) for pair in zip(ones, others, strict=True))
     return one == other or not (is_heeded(name, one) and is_heeded(name, other))
 
 
