@@ -151,7 +151,7 @@ def as_latex(text: TextTable) -> str:
     rows, keys = text.rows(), _section_keys(text)
     body = [
         f"{line(row)}{chr(10) + chr(92) + 'addlinespace' if key != following else ''}"
-        for row, key, following in zip(rows, keys, [*keys[1:], keys[-1]], strict=True)
+        for row, key, following in zip(rows, keys, [*keys[1:], *keys[-1:]], strict=True)
     ]
     title = text.title if text.title.endswith("?") else f"{text.title}."
     caption = f"\\caption{{{latex(' '.join(filter(None, (title, text.caption))))}}}"

@@ -134,6 +134,11 @@ def test_tables_have_a_row_a_claim_and_a_row_a_criterion():
     assert as_text("latex", both).count("\\begin{longtable}") == 2
 
 
+@pytest.mark.parametrize("form", ["csv", "markdown", "latex"])
+def test_a_folder_whose_first_claim_is_still_being_measured_has_tables_without_a_row(form):
+    assert as_text(form, {})
+
+
 def test_a_title_says_what_is_drawn():
     many, one = Interval(2.0, 1.5, 2.5, 5), Interval(np.nan, np.nan, np.nan, 1)
     words = {many: "Mean and 95% interval over 5 seeds", one: "1 seed, no intervals", exact(2.0): "Exact"}
