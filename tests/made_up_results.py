@@ -53,7 +53,7 @@ def result_of(experiment: Resolved, test_accuracy: float | None) -> Result:
         **(dict.fromkeys(found) if test_accuracy is None else found),
         diverged_candidates=len(experiment.candidates) if test_accuracy is None else 0,
         violations={},
-        parameters=PARAMETERS[experiment.model.constraint],
+        parameters=PARAMETERS.get(experiment.model.constraint, 1),
         multiply_adds=10**6,
         device="cpu",
     )
@@ -67,7 +67,7 @@ def look_of(experiment: Resolved, update: int = 40) -> Evaluation:
 
 
 def by_cell(experiment: Resolved) -> float | None:
-    return ACCURACY[experiment.model.constraint]
+    return ACCURACY.get(experiment.model.constraint, 0.5)
 
 
 def make_results(experiments: Iterable[Resolved], accuracy: Accuracy = by_cell) -> pandas.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 import pytest
 import scipy.stats
-from made_up_results import CELLS, DELTA_SWEEP, LADDER, PARAMETERS, experiments_of, make_results, noisy
+from made_up_results import CELLS, DELTA_SWEEP, LADDER, experiments_of, make_results, noisy
 
 from cnn_constraints import summaries
 from cnn_constraints.errors import InputError
@@ -221,8 +221,6 @@ def test_layers_that_differ_are_compared_by_name() -> None:
     accuracy = lambda one: 0.9 - 0.1 * str(one.model.constraint).count("local")
     results = make_results([one for one in experiments if isinstance(one.model.constraint, str)])
     assert comparisons(results)["second"].tolist() == ["local (delta 2)"]
-    for one in experiments:
-        PARAMETERS.setdefault(one.model.constraint, 1)
     results = make_results(experiments, accuracy)
     assert set(comparisons(results)["second"]) == {
         f"{cell} (delta 2)" for cell in ("conv then local", "local then conv", "local")
@@ -249,15 +247,10 @@ def test_no_cell_that_is_there_obeys_a_stronger_constraint_than_the_one_compared
         champion = min(some, key=lambda name: summaries.free_weights(name, 2))
         stronger = [name for name in some if leq(tables[name], tables[champion]) and name != champion]
         assert stronger == [], (some, champion)
-    for name in names:
-        monkeypatch.setitem(PARAMETERS, name, 1)
-    accuracy = lambda one: 0.5
-    found = comparisons(
-        make_results(experiments_of(axis("model.constraint", ["conv", "symmetric", "dense"]), SEEDS), accuracy)
-    )
+    found = comparisons(make_results(experiments_of(axis("model.constraint", ["conv", "symmetric", "dense"]), SEEDS)))
     assert set(found["first"]) == {"symmetric (delta 2)"}
     monkeypatch.delitem(constraints.CONSTRAINTS, "symmetric")
     summaries.free_weights.cache_clear()
-    results = make_results(experiments_of(axis("model.constraint", ["conv", "dense"]), SEEDS), accuracy)
+    results = make_results(experiments_of(axis("model.constraint", ["conv", "dense"]), SEEDS))
     lost = results.assign(**{"model.constraint": results["model.constraint"].replace("conv", "symmetric")})
     assert set(comparisons(lost)["first"]) == {"dense"}

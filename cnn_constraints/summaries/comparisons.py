@@ -133,16 +133,7 @@ def compare_differences(
     here, there = (
         _pairs(*_sides(side, names, *difference[1:]), names, key) for side in _sides(rows, others, *between[1:])
     )
-    held = [name for name in key if name not in others]
-    partners = defaultdict(list)
-    for pair in there:
-        partners[pair[0]["seed"]].append(pair)
-    matched = [
-        (*pair, *other)
-        for pair in here
-        for other in partners[pair[0]["seed"]]
-        if all(_agree(one[name], two[name], name) for one, two in zip(pair, other, strict=True) for name in held)
-    ]
+    matched = _joined(here, there, [name for name in key if name not in others])
     if not matched:
         raise _without_partner(table, [*names, *others], key)
     return _measure(table, key, [Contrast(names, matched, others)]).drop(columns=[*UNTOLD])
@@ -195,9 +186,8 @@ def free_weights(cell: str, delta: Any = None, tile: int | None = None, rank: in
     """Of a layer from one channel to one on SIDE x SIDE pixels, or the sum of layers that differ; infinite for a cell that
     has left the registry.
     """
-    cells, deltas = tuple(cell.split(", ")), _each(delta)
-    layers, total = max(len(cells), len(deltas)), 0.0
-    for name, reach in zip(_of_layers(cells, layers), _of_layers(deltas, layers), strict=True):
+    total = 0.0
+    for name, reach in zip(*_by_layer(tuple(cell.split(", ")), delta), strict=True):
         if bank_of(name) not in constraints.CONSTRAINTS:
             return math.inf
         within = min(int(reach), SIDE - 1) if isinstance(reach, Integral) else None
@@ -271,14 +261,21 @@ def _pairs(
 ) -> list[tuple[Row, ...]]:
     """Every first with every second of its seed that agrees with it as `compare` says."""
     held = [name for name in key if name not in compared and (_always_equal(name) or _in_common(name, firsts, seconds))]
-    partners: dict[int, list[Row]] = defaultdict(list)
-    for row in seconds:
-        partners[row["seed"]].append(row)
+    return _joined([(row,) for row in firsts], [(row,) for row in seconds], held)
+
+
+def _joined(
+    firsts: Sequence[tuple[Row, ...]], seconds: Sequence[tuple[Row, ...]], held: Sequence[str]
+) -> list[tuple[Row, ...]]:
+    """Every first with every second of its seed whose rows, one by one, agree with its own in the fields held."""
+    partners: dict[int, list[tuple[Row, ...]]] = defaultdict(list)
+    for rows in seconds:
+        partners[rows[0]["seed"]].append(rows)
     return [
-        (one, other)
-        for one in firsts
-        for other in partners[one["seed"]]
-        if all(_agree(one[name], other[name], name) for name in held)
+        (*rows, *others)
+        for rows in firsts
+        for others in partners[rows[0]["seed"]]
+        if all(_agree(one[name], other[name], name) for one, other in zip(rows, others, strict=True) for name in held)
     ]
 
 
@@ -295,15 +292,17 @@ def _in_common(name: str, firsts: Iterable[Row], seconds: Iterable[Row]) -> bool
 
 def _agree(one: Any, other: Any, name: str) -> bool:
     """Whether two values are equal, or one is missing that is not heeded. A size may be one for all layers, or one each."""
-    if name in SIZES and (isinstance(one, tuple) or isinstance(other, tuple)):
-        layers = max(len(_each(one)), len(_each(other)))
-        ones, others = _of_layers(_each(one), layers), _of_layers(_each(other), layers)
-        return len(ones) == len(others) and all(_agree(*pair, name) for pair in zip(ones, others, strict=True))
-    return one == other or not (is_heeded(name, one) and is_heeded(name, other))
+    ones, others = _by_layer(one, other) if name in SIZES else ((one,), (other,))
+    return len(ones) == len(others) and all(
+        mine == theirs or not (is_heeded(name, mine) and is_heeded(name, theirs))
+        for mine, theirs in zip(ones, others, strict=True)
+    )
 
 
-def _each(size: Any) -> tuple[Any, ...]:
-    return size if isinstance(size, tuple) else (size,)
+def _by_layer(one: Any, other: Any) -> tuple[tuple[Any, ...], ...]:
+    """Each as a value a layer; a single value is that of all layers of the other."""
+    ones, others = (size if isinstance(size, tuple) else (size,) for size in (one, other))
+    return ones * len(others) if len(ones) == 1 else ones, others * len(ones) if len(others) == 1 else others
 
 
 def _as_in_results(name: str, value: Any) -> Any:
@@ -311,11 +310,6 @@ def _as_in_results(name: str, value: Any) -> Any:
     if name not in LAYER or not isinstance(value, tuple):
         return value
     return value[0] if len(set(value)) == 1 else ", ".join(value) if name == CELL else value
-
-
-def _of_layers(values: tuple[Any, ...], layers: int) -> tuple[Any, ...]:
-    """One value is that of all layers."""
-    return values * layers if len(values) == 1 else values
 
 
 def _without_partner(table: pandas.DataFrame, compared: Sequence[str], key: Sequence[str]) -> InputError:

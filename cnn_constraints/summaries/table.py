@@ -98,13 +98,11 @@ def varies(table: pandas.DataFrame, name: str) -> bool:
     return len(table[name].drop_duplicates()) > 1
 
 
-def cell_rank(name: str) -> tuple[int, str]:
+def cell_rank(name: str) -> tuple[int, tuple[int, ...], str]:
     """A sorting key: the place in the registry; a name that has left it comes after all, layers that differ come last."""
-    registry = low_rank.names()
-    rank = 0
-    for layer in name.split(", "):
-        rank = rank * (len(registry) + 1) + (registry.index(layer) if layer in registry else len(registry)) + 1
-    return rank - 1, name
+    registry, layers = low_rank.names(), name.split(", ")
+    places = tuple(registry.index(layer) if layer in registry else len(registry) for layer in layers)
+    return len(layers), places, name
 
 
 def size_rank(value: Any) -> tuple[Any, ...]:
