@@ -100,12 +100,11 @@ def _needed(ratios: pandas.DataFrame) -> list[str]:
     """Of the most constrained arm's smallest training set."""
     found = []
     for panel, part in ratios.loc[ratios["n"] == ratios["n"].min()].groupby("panel", sort=False):
-        arms = {known: some["arm"].tolist() for known, some in part.groupby(part["ratio"].notna())}
-        told = part.loc[part["ratio"].notna(), "told"].tolist()
-        clauses = [f"{arm} needs {times} times as many" for arm, times in zip(arms.get(True, []), told, strict=True)]
-        if False in arms:
+        known, never = part.loc[part["ratio"].notna()], part.loc[part["ratio"].isna(), "arm"].tolist()
+        clauses = [f"{arm} needs {times} times as many" for arm, times in zip(known["arm"], known["told"], strict=True)]
+        if never:
             largest = f"with {part['largest'].iloc[0]:,} images"
-            clauses.append(f"{_listed(arms[False])} do{'es' * (len(arms[False]) == 1)} not get there {largest}")
+            clauses.append(f"{_listed(never)} do{'es' * (len(never) == 1)} not get there {largest}")
         images = f"{part['against'].iloc[0]} with {part['n'].iloc[0]:,} images"
         if len(part) <= MOST:
             found.append(f"{panel}: to be as good as {images}, {_listed(clauses)}.".removeprefix(": "))

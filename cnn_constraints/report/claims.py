@@ -18,15 +18,16 @@ from rich.text import Text
 from cnn_constraints.claims import Name
 from cnn_constraints.claims.claim import Picture
 from cnn_constraints.claims.records import interval_of
-from cnn_constraints.report.figures import Style, error_bars, logarithmic_x, panels, styles
+from cnn_constraints.report.figures import error_bars, logarithmic_x, panels, styles
 from cnn_constraints.report.tables import TextTable, as_latex, as_markdown
-from cnn_constraints.statistics import MOST_SEEDS, Interval, geometric_mean_interval, mean_interval, seeds_to_decide
+from cnn_constraints.statistics import MOST_SEEDS, geometric_mean_interval, mean_interval, seeds_to_decide
 
 COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
 
 HEADINGS = ("measured quantity", "published", "criterion", "measured", "seeds", "verdict")
 
-ENDS = ("measured", "low", "high")
+ENDS, MEAN = ("measured", "low", "high"), ("mean", "low", "high", "seeds")
+"""Columns of what was measured, and of a point of a picture."""
 
 UNDECIDED = (
     "So many fresh seeds put the interval on one side of the bound nearest to the estimate with a probability of 80%, if "
@@ -206,7 +207,7 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
     On a logarithmic axis the mean is the geometric one; a cell has the colour and marker it has everywhere.
     """
     names, lines = (list(dict.fromkeys(curves[name])) for name in ("panel", "line"))
-    known = styles({line: line for line in lines})
+    known, means = styles({line: line for line in lines}), means_of(curves, picture)
     categorical, columns = is_categorical(curves), min(3, len(names))
     size = ((6.4 if categorical else 3.9) * columns + 2.4, 3.5 * math.ceil(len(names) / columns) + 0.7)
     heights: dict[Axes, np.ndarray] = {}
@@ -215,10 +216,12 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
             of_panel = curves.loc[curves["panel"] == panel]
             # Categories stand side by side, and the lines beside each other in each, so that no point hides another.
             places = {x: place for place, x in enumerate(dict.fromkeys(of_panel["x"]))} if categorical else {}
-            for line, of_line in of_panel.groupby("line", sort=False):
+            for line, of_line in means.loc[means["panel"] == panel].groupby("line", sort=False):
                 shift = 0.12 * (lines.index(line) - (len(lines) - 1) / 2)
-                shifted = {x: place + shift for x, place in places.items()}
-                _draw_line(axes, of_line, picture, str(line), known[str(line)], shifted)
+                of_line, (color, marker, _) = of_line.sort_values("x"), known[str(line)]
+                x = (of_line["x"].map(places) + shift if categorical else of_line["x"]).to_numpy()
+                style = {"color": color, "marker": marker, "linestyle": "none" if categorical else "-"}
+                error_bars(axes, x, of_line[[*MEAN]].to_numpy(float), label=str(line), **style)
             if categorical:
                 axes.set_xticks(list(places.values()), list(places), fontsize=9)
             _share_height(axes, of_panel["y"].dropna().to_numpy(float), heights)
@@ -232,18 +235,15 @@ def draw_curves(title: str, picture: Picture, curves: pandas.DataFrame) -> Figur
     return figure
 
 
-def _draw_line(
-    axes: Axes, rows: pandas.DataFrame, picture: Picture, label: str, style: Style, places: Mapping[str, float]
-) -> None:
-    """places: of the categories, none where x is a number."""
+def means_of(curves: pandas.DataFrame, picture: Picture) -> pandas.DataFrame:
+    """A row a panel, line and x, and in the columns `MEAN` the mean over seeds with its 95% interval, geometric where y is
+    logarithmic; an experiment that diverged is in none.
+    """
     mean = geometric_mean_interval if picture.y_logarithmic else mean_interval
-    # An experiment that diverged has no y: it is in no mean.
-    found: dict[Any, Interval] = {x: mean(values.dropna()) for x, values in rows.groupby("x")["y"]}
-    style_of = {"color": style.color, "marker": style.marker, "label": label}
-    if places:
-        error_bars(axes, [places[x] for x in found], found.values(), linestyle="none", **style_of)
-    else:
-        error_bars(axes, list(found), found.values(), **style_of)
+    keys = ["panel", "line", "x"]
+    grouped: Any = curves.groupby(keys, sort=False)["y"]
+    rows = [(*key, *mean(values.dropna())) for key, values in grouped]
+    return pandas.DataFrame(rows, columns=[*keys, *MEAN])
 
 
 def is_categorical(curves: pandas.DataFrame) -> bool:

@@ -211,8 +211,8 @@ def styles(cells: Mapping[str, str]) -> dict[str, Style]:
     return found
 
 
-def error_bars(axes: Axes, x: Sequence[Any] | np.ndarray, found: Iterable[Interval], **style: Any) -> None:
-    """Estimates with their intervals; one seed has none."""
+def error_bars(axes: Axes, x: Sequence[Any] | np.ndarray, found: Iterable[Interval] | np.ndarray, **style: Any) -> None:
+    """Estimates with their intervals, a row or an `Interval` a point; one seed has none."""
     estimate, low, high, seeds = np.array(list(found), float).T
     axes.errorbar(x, estimate, np.where(seeds > 1, np.stack([estimate - low, high - estimate]), 0), capsize=3, **style)
 

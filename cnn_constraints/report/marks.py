@@ -1,6 +1,5 @@
 """What figures and the page draw: arms with their intervals, experiments, looks while training, ratios of sample sizes."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -65,10 +64,9 @@ def describe(results: pandas.DataFrame) -> pandas.DataFrame:
     fields = axes(table)
     panel, sizes = [name for name in fields if name in (RUN, *CONDITIONS)], [name for name in fields if name == N_TRAIN]
     deltas, own = words.values_in_words(DELTA, table), arm_fields(fields)
-    rows, arms = [], defaultdict(list)
-    for row in plain_rows(table):
-        arms[tuple(row[name] for name in fields)].append(row)
-    for members in arms.values():
+    rows: Rows = []
+    for _, of_arm in summaries.groups(table, fields):
+        members = plain_rows(of_arm)
         first, line = members[0], members[0] | {CELL: summaries.sweep_of(members[0][CELL])}
         shared = {name: words.value_in_words(name, first[name]) for name in fields}
         shared |= {"run": first[RUN], "cell": first[CELL], "n": first[N_TRAIN]}

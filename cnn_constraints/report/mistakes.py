@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 import pandas
 from matplotlib.figure import Figure
+from scipy.special import softmax
 
 from cnn_constraints.arrays import Split
 from cnn_constraints.errors import InputError
@@ -27,11 +28,10 @@ def wrong_images(trained: Trained, split: Split) -> pandas.DataFrame:
     `probability`, what the network gives for that.
     """
     logits, taken = predict(trained, split.images)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     wrong = np.flatnonzero(taken != split.labels)
     names = np.array(trained.classes)
     found = {"image": wrong, "class": names[split.labels[wrong]], "taken for": names[taken[wrong]]}
-    table = pandas.DataFrame(found | {"probability": 1 / odds[wrong].sum(axis=1)})
+    table = pandas.DataFrame(found | {"probability": softmax(logits[wrong], axis=1).max(axis=1)})
     return table.sort_values("probability", ascending=False, ignore_index=True)
 
 

@@ -129,9 +129,8 @@ def print_whole(text: TextTable, console: Console) -> None:
     for column in text.columns:
         # Folded where the terminal is too narrow: two rows may differ in the letters that would be cut off.
         table.add_column(column, justify="right" if column in text.right else "left", overflow="fold")
-    rows, keys = text.rows(), _section_keys(text)
-    for row, key, following in zip(rows, keys, [*keys[1:], None], strict=True):
-        table.add_row(*map(Text, row), end_section=key != following)
+    for row, ends_section in _rows_of_sections(text):
+        table.add_row(*map(Text, row), end_section=ends_section)
     if not console.is_terminal:
         console.width = max(80, console.measure(table, options=console.options.update_width(UNLIMITED)).maximum)
     console.print(table)
@@ -148,11 +147,7 @@ def as_markdown(text: TextTable) -> str:
 def as_latex(text: TextTable) -> str:
     """A table of LaTeX, for a document that loads the packages booktabs and, for one with sentences, longtable."""
     line = lambda entries: f"{' & '.join(latex(entry.strip()) for entry in entries)} \\\\"
-    rows, keys = text.rows(), _section_keys(text)
-    body = [
-        f"{line(row)}{chr(10) + chr(92) + 'addlinespace' if key != following else ''}"
-        for row, key, following in zip(rows, keys, [*keys[1:], *keys[-1:]], strict=True)
-    ]
+    body = [f"{line(row)}{chr(10) + chr(92) + 'addlinespace' if ends else ''}" for row, ends in _rows_of_sections(text)]
     title = text.title if text.title.endswith("?") else f"{text.title}."
     caption = f"\\caption{{{latex(' '.join(filter(None, (title, text.caption))))}}}"
     head = ["\\toprule", line(text.columns), "\\midrule"]
@@ -183,8 +178,12 @@ FORMS: dict[str, Callable[[pandas.DataFrame, pandas.DataFrame, pandas.DataFrame]
 """Tables as text: all digits as CSV, arms first and then comparisons after an empty line; rounded for people else."""
 
 
-def _section_keys(text: TextTable) -> list[tuple[str, ...]]:
-    return [tuple(text.columns[name][row] for name in text.sections) for row in range(len(text.rows()))]
+def _rows_of_sections(text: TextTable) -> list[tuple[tuple[str, ...], bool]]:
+    """The rows, each with whether it is the last of a section that another follows."""
+    keys = [tuple(text.columns[name][row] for name in text.sections) for row in range(len(text.rows()))]
+    return [
+        (row, key != next_key) for row, key, next_key in zip(text.rows(), keys, [*keys[1:], *keys[-1:]], strict=True)
+    ]
 
 
 def _caption(table: pandas.DataFrame, plus_minus: str) -> str:

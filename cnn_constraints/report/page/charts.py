@@ -66,7 +66,8 @@ def _errors(arms: pandas.DataFrame, x: alt.X, name: str, panel: str) -> alt.Face
 
 def _cells(arms: pandas.DataFrame) -> alt.FacetChart:
     colour, shape = _styles(arms, "cell")
-    base = alt.Chart().encode(y=_names(arms), color=colour)
+    names = alt.Y("arm:N", title=None, sort=list(dict.fromkeys(arms["arm"])), axis=alt.Axis(labelLimit=0))
+    base = alt.Chart().encode(y=names, color=colour)
     x, low = (alt.X(f"{name}:Q", title=ERROR, scale=alt.Scale(zero=False)) for name in ("error", "low"))
     whole = base.transform_filter(IS_ARM)
     bars = whole.mark_rule().encode(x=low, x2="high:Q")
@@ -185,10 +186,6 @@ def _error(title: str = ERROR) -> alt.Y:
 def _dots(base: alt.Chart) -> alt.Chart:
     dots = base.transform_filter("datum.kind == 'experiment'").mark_point(filled=True, size=22, opacity=0.35)
     return dots.encode(tooltip=tooltip(*EXPERIMENT))
-
-
-def _names(arms: pandas.DataFrame) -> alt.Y:
-    return alt.Y("arm:N", title=None, sort=list(dict.fromkeys(arms["arm"])), axis=alt.Axis(labelLimit=0))
 
 
 def _sizes(arms: pandas.DataFrame) -> alt.Axis:

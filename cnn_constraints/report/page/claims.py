@@ -15,10 +15,9 @@ from cnn_constraints import summaries
 from cnn_constraints.claims import records
 from cnn_constraints.claims.claim import Picture
 from cnn_constraints.claims.registry import CLAIMS
-from cnn_constraints.report.claims import HEADINGS, UNDECIDED, as_told, bars_of, criterion_row, is_categorical
+from cnn_constraints.report.claims import HEADINGS, UNDECIDED, as_told, bars_of, criterion_row, is_categorical, means_of
 from cnn_constraints.report.page import charts
 from cnn_constraints.report.page.build import assemble, section
-from cnn_constraints.statistics import geometric_mean_interval, mean_interval
 
 PLAIN = "format(datum.value, datum.value != 0 && (abs(datum.value) < 1e-3 || abs(datum.value) >= 1e5) ? '~e' : '~g')"
 """A number of an axis, with an exponent where it would be long."""
@@ -32,7 +31,8 @@ def claims_page(folder: Path) -> str:
     verdicts = [record["verdict"] for record in found.values()]
     counts = {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
     facts = " · ".join([f"{len(found)} claims", *(f"{count} {verdict}" for verdict, count in counts.items())])
-    means = {name: _means(rows, CLAIMS[name].picture) for name, rows in curves.items()}
+    means = {name: means_of(rows, CLAIMS[name].picture) for name, rows in curves.items()}
+    means = {name: rows.replace([np.inf, -np.inf], np.nan) for name, rows in means.items()}
     data = {
         "rows": {name: summaries.plain_rows(rows) for name, rows in means.items()},
         "charts": {name: claim_curves(name, CLAIMS[name].picture, rows).to_dict() for name, rows in means.items()},
@@ -44,15 +44,6 @@ def claims_page(folder: Path) -> str:
     details = f"<p>{html.escape(UNDECIDED)}</p>" if "undecided" in counts else ""
     details += f"<p>{html.escape(made + str(environment.get('commit'))[:12])}</p>"
     return assemble(str(folder), facts, "", body, details, data)
-
-
-def _means(curves: pandas.DataFrame, picture: Picture) -> pandas.DataFrame:
-    """Over seeds, with 95% intervals, geometric where y is logarithmic; an experiment that diverged is in none."""
-    mean = geometric_mean_interval if picture.y_logarithmic else mean_interval
-    keys, ends = ["panel", "line", "x"], ["mean", "low", "high", "seeds"]
-    grouped: Any = curves.groupby(keys, sort=False)["y"]
-    rows = [(*key, *mean(values.dropna())) for key, values in grouped]
-    return pandas.DataFrame(rows, columns=[*keys, *ends]).replace([np.inf, -np.inf], np.nan)
 
 
 def claim_curves(name: str, picture: Picture, means: pandas.DataFrame) -> alt.FacetChart:
