@@ -64,24 +64,17 @@ def test_what_the_tables_do_not_show_is_told(run: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("form", ["csv", "markdown", "latex"])
 def test_tables_for_others_are_all_that_is_printed_and_nothing_is_written(run: Path, form: str, capsys) -> None:
-    before = sorted(run.rglob("*"))
-    report.main([str(run), "--tables", form])
-    results = store.read(run)
-    expected = tables.FORMS[form](results, store.read(run, "evaluation"), summaries.untold_comparisons(results))
-    assert capsys.readouterr().out == expected
-    assert sorted(run.rglob("*")) == before
-
-
-def test_tables_of_claims_are_all_that_is_printed_and_nothing_is_written(tmp_path: Path, capsys) -> None:
-    claims = tmp_path / "claims"
+    results, claims = store.read(run), run.parent / "claims"
     records.open_folder(claims, "cpu", 7, {})
     terms = records.terms(CLAIMS["reach"], [1], {})
     values = dict.fromkeys((criterion.quantity for criterion in CLAIMS["reach"].criteria), exact(0))
     records.write(claims, "reach", records.judge(CLAIMS["reach"], terms, values, 1.0), curves_of([], []))
-    before = sorted(tmp_path.rglob("*"))
-    report.main([str(claims), "--tables", "markdown"])
-    assert capsys.readouterr().out == as_text("markdown", records.read(claims)["claims"])
-    assert sorted(tmp_path.rglob("*")) == before
+    of_run = tables.FORMS[form](results, store.read(run, "evaluation"), summaries.untold_comparisons(results))
+    before = sorted(run.parent.rglob("*"))
+    for folder, expected in ((run, of_run), (claims, as_text(form, records.read(claims)["claims"]))):
+        report.main([str(folder), "--tables", form])
+        assert capsys.readouterr().out == expected
+    assert sorted(run.parent.rglob("*")) == before
 
 
 def test_the_outcome_for_programs_has_what_the_tables_have(run: Path) -> None:
