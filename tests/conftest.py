@@ -149,3 +149,25 @@ def without_shapes() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A working directory with a folder and a file of images, no folder of archives, small tasks, and values as they come
+    from a user, whose shapes nobody checks.
+    """
+    # Not before the shapes of the package are being checked.
+    from random_experiments import FILE, FOLDER, write_arrays, write_images
+
+    here, generator = tmp_path_factory.mktemp("world"), np.random.default_rng()
+    write_images(here / FOLDER, generator, per_class=15, shape=(8, 6))
+    write_arrays(here / FILE, generator)
+    jaxtyping.config.update("jaxtyping_disable", True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        patch.setenv(DATA_VARIABLE, "nothing")
+        patch.setenv("CNN_CONSTRAINTS_CACHE", str(here / "cache"))
+        patch.setattr("cnn_constraints.data.tasks.TRAIN_EXAMPLES", 60)
+        patch.setattr("cnn_constraints.data.tasks.TEST_EXAMPLES", 20)
+        yield
+    jaxtyping.config.update("jaxtyping_disable", False)

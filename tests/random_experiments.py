@@ -1,120 +1,84 @@
-"""Experiments that are in order, and folders of images, for the tests of names and plans."""
+"""Experiments of every kind, and the images of a user, for the tests of names, plans and commands."""
 
+import contextlib
 import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 from PIL import Image
 
-from cnn_constraints.data.augmentation import AUGMENTATIONS
-from cnn_constraints.data.interventions import INTERVENTIONS
-from cnn_constraints.data.tasks import TASKS
-from cnn_constraints.experiment import Data, Experiment, Model, Training, replace
-from cnn_constraints.lattice import constraints
-from cnn_constraints.resolve import registries
-from cnn_constraints.training.soft_constraints import BETA_LASSO
+from cnn_constraints.data import sources, tasks
+from cnn_constraints.errors import InputError
+from cnn_constraints.experiment import Experiment, replace
+from cnn_constraints.resolve import check, registries
 
-IMAGES, ARRAYS_FILE = "here", "here.npz"
-"""A folder and a file of images in the working directory, for `random_experiment` to draw the sources of such."""
+FOLDER, FILE = "images", "images.npz"
+"""A folder and a file of images in the working directory; see the fixture `world`."""
 
 
-def random_experiment(generator: np.random.Generator) -> Experiment:
-    """Any experiment that is in order, its images being those of IMAGES where they are in a folder."""
-    allowed = registries()
-
-    def whole(lowest: int, highest: int) -> int:
-        return int(generator.integers(lowest, highest + 1))
-
-    def names(section: str, *leaves: str) -> dict[str, Any]:
-        return {leaf: str(generator.choice(sorted(allowed[f"{section}.{leaf}"]))) for leaf in leaves}
-
-    def side(highest: int) -> tuple[int, ...]:
-        return tuple(generator.integers(1, highest + 1, layers).tolist())
-
-    def constraint() -> Any:
-        """One for all layers, or one for each."""
-        each = generator.choice(sorted(allowed["model.constraint"]), layers).tolist()
-        return tuple(each) if generator.random() < 0.3 else each[0]
-
-    def delta() -> Any:
-        one = lambda: None if generator.random() < 0.3 and padding == "same" else whole(0, 40)
-        return tuple(one() for _ in range(layers)) if generator.random() < 0.3 else one()
-
-    def numbers() -> tuple[float, ...]:
-        return tuple((10 ** generator.uniform(-9, 9, whole(1, 3))).tolist())
-
-    layers, evaluate_every = whole(1, 3), whole(1, 50)
-    data = names("data", "source", "intervention")
-    updates, source = evaluate_every * whole(1, 9), data["source"]
-    bordered = names("model", "boundary", "padding")
-    padding = bordered["padding"] = bordered["padding"] if bordered["boundary"] == "zero" else "same"
-    augmentation: dict[str, Any] = {}
-    if INTERVENTIONS[data["intervention"]].commutes:
-        chosen = tuple(generator.permutation(sorted(AUGMENTATIONS))[: whole(0, 2)].tolist())
-        given = tuple(generator.random(len(chosen)).tolist())
-        augmentation = {"augmentation": chosen, "augmentation_strengths": ((), given)[whole(0, 1)]}
-    rates, decays = numbers(), (*numbers(), 0.0)[whole(0, 1) :]
-    has_strength = INTERVENTIONS[data["intervention"]].strength is not None
-    soft = [
-        {},
-        {**names("training", "switch_from"), "switch_at": whole(0, updates)},
-        {"penalty": names("training", "switch_from")["switch_from"], "penalty_strengths": (*numbers(), 0.0)},
-        {"penalty": BETA_LASSO, "penalty_strengths": numbers(), "penalty_threshold": [None, 0.5][whole(0, 1)]},
-        {"violations": tuple(generator.permutation(sorted(constraints.CONSTRAINTS))[: whole(1, 3)].tolist())},
-    ][whole(0, 4)]
-    return Experiment(
-        Data(
-            size=[None, whole(1, 30)][whole(0, 1)] if source in TASKS else None,
-            reduce=whole(1, 4),
-            frame=[None, whole(1, 40)][whole(0, 1)],
-            strength=[None, generator.random()][whole(0, 1)] if has_strength else None,
-            folder=IMAGES if source == "folder" else [None, IMAGES, "/some where/\u00e9"][whole(0, 2)],
-            file=ARRAYS_FILE if source == "arrays" else None,
-            n_train=whole(1, 999),
-            n_validation=whole(1, 999),
-            **augmentation,
-            **data,
-        ),
-        Model(
-            constraint=constraint(),
-            delta=delta(),
-            tile=[None, whole(1, 9)][whole(0, 1)],
-            rank=[None, whole(1, 9)][whole(0, 1)],
-            channels=side(64),
-            pool_sizes=side(4),
-            strides=side(4),
-            hidden=[None, whole(1, 9)][whole(0, 1)],
-            **names("model", "pooling", "activation", "readout", "bias", "precision", "network", "normalisation"),
-            **bordered,
-        ),
-        Training(
-            learning_rates=rates,
-            weight_decays=decays,
-            batch_size=whole(1, 999),
-            updates=updates,
-            evaluate_every=evaluate_every,
-            extend_grid=whole(0, 2) if max(len(rates), len(decays)) > 1 else 0,
-            **names("training", "optimizer", "schedule"),
-            **soft,
-        ),
-        whole(0, 2**32 - 1),
-    )
+def write_arrays(path: Path, generator: np.random.Generator) -> None:
+    """30 random gray images of each of two classes."""
+    np.savez(path, images=generator.random((60, 8, 6)), labels=generator.permutation(np.repeat([0, 1], 30)))
 
 
-def write_arrays(path: Path, generator: np.random.Generator, per_class: int = 30, side: int = 8) -> None:
-    """So many random gray images of each of two classes."""
-    labels = generator.permutation(np.repeat([0, 1], per_class))
-    np.savez(path, images=generator.integers(0, 256, (2 * per_class, side, side), np.uint8), labels=labels)
-
-
-def write_images(folder: Path, generator: np.random.Generator, per_class: int = 30, side: int = 8) -> None:
+def write_images(
+    folder: Path, generator: np.random.Generator, per_class: int = 30, shape: tuple[int, int] = (8, 8)
+) -> None:
     """So many random gray images of each of two classes in each split."""
     for split, label, number in itertools.product(("train", "test"), ("a", "b"), range(per_class)):
         path = folder / split / label / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(generator.integers(0, 256, (side, side), np.uint8)).save(path)
+        Image.fromarray(generator.integers(0, 256, shape, np.uint8)).save(path)
 
+
+def some(values: st.SearchStrategy) -> st.SearchStrategy[tuple]:
+    return st.lists(values, max_size=3).map(tuple)
+
+
+SIZE = st.integers(1, 4)
+RATE = st.floats(1e-6, 1.0)
+
+NAMES = {field: st.sampled_from(sorted(names)) for field, names in registries().items()}
+
+IN_ORDER: dict[str, st.SearchStrategy] = {
+    **NAMES,
+    "data.source": st.sampled_from(["digits", "digits", "folder", "arrays", *tasks.TASKS]),
+    "data.folder": st.none() | st.just(FOLDER),
+    "data.file": st.none() | st.just(FILE),
+    "data.digest": st.none() | st.just("0" * 64) | st.builds(lambda: sources.digest(FOLDER)),
+    "data.size": st.none() | st.integers(1, 12),
+    "data.reduce": st.integers(1, 2),
+    "data.frame": st.none() | st.integers(3, 10),
+    "data.strength": st.none() | st.floats(0, 1),
+    "data.augmentation": some(NAMES["data.augmentation"]),
+    "data.augmentation_strengths": some(st.floats(0, 1)),
+    "data.n_train": st.integers(1, 30),
+    "data.n_validation": st.integers(1, 25),
+    "model.constraint": NAMES["model.constraint"] | some(NAMES["model.constraint"]),
+    "model.delta": st.none() | st.integers(0, 4) | some(st.none() | st.integers(0, 4)),
+    "model.channels": some(SIZE),
+    "model.pool_sizes": some(st.integers(1, 2)),
+    "model.strides": some(st.integers(1, 2)),
+    "model.tile": st.none() | SIZE,
+    "model.rank": st.none() | SIZE,
+    "model.hidden": st.none() | SIZE,
+    "training.learning_rates": some(RATE),
+    "training.weight_decays": some(st.just(0.0) | RATE),
+    "training.batch_size": st.integers(1, 8),
+    "training.updates": st.integers(1, 4),
+    "training.evaluate_every": st.integers(1, 2),
+    "training.switch_from": st.none() | NAMES["training.switch_from"],
+    "training.switch_at": st.none() | st.integers(0, 3),
+    "training.penalty": st.none() | NAMES["training.penalty"],
+    "training.penalty_strengths": some(RATE),
+    "training.penalty_threshold": st.none() | st.floats(0, 100),
+    "training.violations": some(NAMES["training.violations"]),
+    "training.extend_grid": st.integers(0, 2),
+    "seed": st.integers(0, 2**32 - 1),
+}
+"""What each field may hold, if the others agree."""
 
 DENSE = {"model.constraint": "dense"}
 SWITCHED = DENSE | {"training.switch_from": "conv", "training.switch_at": 3}
@@ -178,3 +142,17 @@ def pair(field: str) -> tuple[Experiment, Experiment]:
     changes, value = PAIRS[field]
     one = replace(Experiment(), changes)
     return one, replace(one, {field: value})
+
+
+@st.composite
+def experiments_in_order(draw: st.DrawFn) -> Experiment:
+    """Experiments that differ from the default in any fields, each drawn where what was drawn before allows it."""
+    layers = draw(st.integers(1, 3))
+    of_layers = {f"model.{leaf}": (layers,) * layers for leaf in ("channels", "pool_sizes", "strides")}
+    experiment = replace(Experiment(), {"data.folder": FOLDER, "data.file": FILE, **of_layers})
+    for field in draw(st.permutations(sorted(PAIRS))):
+        changed = replace(experiment, PAIRS[field][0] | {field: draw(IN_ORDER[field])})
+        with contextlib.suppress(InputError):
+            check(changed)
+            experiment = changed
+    return experiment

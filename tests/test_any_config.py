@@ -1,103 +1,29 @@
 """Whatever a config says, it runs, or it is refused in one sentence before anything is trained."""
 
 import json
-from collections.abc import Iterator
 
 import jax
-import jaxtyping
-import numpy as np
 import pytest
 from any_input import FRESH, MANY, refusal_of
 from hypothesis import Phase, assume, event, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from random_experiments import IN_ORDER
 
-from cnn_constraints.data import sources, tasks
+from cnn_constraints.data import sources
 from cnn_constraints.data.datasets import Datasets
 from cnn_constraints.executors.local import LocalExecutor
 from cnn_constraints.executors.progress import ProgressBar
 from cnn_constraints.experiment import Data, Experiment, Model, Training, flat, flatten, replace, to_json
 from cnn_constraints.plan import plan
-from cnn_constraints.resolve import Resolved, registries, resolve
-from cnn_constraints.settings import DATA_VARIABLE
+from cnn_constraints.resolve import Resolved, resolve
+
+pytestmark = pytest.mark.usefixtures("world")
 
 SMALL = Experiment(
     Data(n_train=20, n_validation=20, reduce=2),
     Model(delta=1, channels=(2,), pool_sizes=(1,), strides=(1,)),
     Training(updates=2, evaluate_every=1, batch_size=4, learning_rates=(0.01,)),
 )
-
-FOLDER, FILE = "images", "images.npz"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def world(tmp_path_factory) -> Iterator[None]:
-    """A folder and a file of images, no folder of archives, small tasks, and values as they come from a user."""
-    here = tmp_path_factory.mktemp("world")
-    generator = np.random.default_rng()
-    for number in range(60):
-        path = here / FOLDER / ("train", "test")[number % 2] / "ab"[number // 2 % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(generator.integers(0, 256, (8, 6), np.uint8)).save(path)
-    np.savez(here / FILE, images=generator.random((60, 8, 6)), labels=np.arange(60) % 2)
-    (here / "nothing").mkdir()
-    jaxtyping.config.update("jaxtyping_disable", True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(here)
-        patch.setenv(DATA_VARIABLE, "nothing")
-        patch.setenv("CNN_CONSTRAINTS_CACHE", str(here / "cache"))
-        patch.setattr(tasks, "TRAIN_EXAMPLES", 60)
-        patch.setattr(tasks, "TEST_EXAMPLES", 20)
-        yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-def some(values: st.SearchStrategy) -> st.SearchStrategy[tuple]:
-    return st.lists(values, max_size=3).map(tuple)
-
-
-SIZE = st.integers(1, 4)
-RATE = st.floats(1e-6, 1.0)
-
-NAMES = {field: st.sampled_from(sorted(names)) for field, names in registries().items()}
-
-IN_ORDER: dict[str, st.SearchStrategy] = {
-    **NAMES,
-    "data.source": st.sampled_from(["digits", "digits", "folder", "arrays", *tasks.TASKS]),
-    "data.folder": st.none() | st.just(FOLDER),
-    "data.file": st.none() | st.just(FILE),
-    "data.digest": st.none() | st.just("0" * 64) | st.builds(lambda: sources.digest(FOLDER)),
-    "data.size": st.none() | st.integers(1, 12),
-    "data.reduce": st.integers(1, 2),
-    "data.frame": st.none() | st.integers(3, 10),
-    "data.strength": st.none() | st.floats(0, 1),
-    "data.augmentation": some(NAMES["data.augmentation"]),
-    "data.augmentation_strengths": some(st.floats(0, 1)),
-    "data.n_train": st.integers(1, 30),
-    "data.n_validation": st.integers(1, 25),
-    "model.constraint": NAMES["model.constraint"] | some(NAMES["model.constraint"]),
-    "model.delta": st.none() | st.integers(0, 4) | some(st.none() | st.integers(0, 4)),
-    "model.channels": some(SIZE),
-    "model.pool_sizes": some(st.integers(1, 2)),
-    "model.strides": some(st.integers(1, 2)),
-    "model.tile": st.none() | SIZE,
-    "model.rank": st.none() | SIZE,
-    "model.hidden": st.none() | SIZE,
-    "training.learning_rates": some(RATE),
-    "training.weight_decays": some(st.just(0.0) | RATE),
-    "training.batch_size": st.integers(1, 8),
-    "training.updates": st.integers(1, 4),
-    "training.evaluate_every": st.integers(1, 2),
-    "training.switch_from": st.none() | NAMES["training.switch_from"],
-    "training.switch_at": st.none() | st.integers(0, 3),
-    "training.penalty": st.none() | NAMES["training.penalty"],
-    "training.penalty_strengths": some(RATE),
-    "training.penalty_threshold": st.none() | st.floats(0, 100),
-    "training.violations": some(NAMES["training.violations"]),
-    "training.extend_grid": st.integers(0, 2),
-    "seed": st.integers(0, 2**32 - 1),
-}
-"""What each field may hold, if the others agree."""
 
 EDGES = [-1, 0, 1, 2**31 - 1, 2**31, 2**32, 10**40, 10**4000, 1e-50, 1e38, 1e39, -0.0, "", "conv", ".", "images\n"]
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from any_input import FRESH, MANY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_experiments import random_experiment
+from random_experiments import IN_ORDER, PAIRS
 
 from cnn_constraints.errors import InputError
-from cnn_constraints.experiment import DEFAULTS, axis, get
+from cnn_constraints.experiment import DEFAULTS, axis
 from cnn_constraints.grid import parse_axis
 
 
@@ -22,10 +23,11 @@ def written(value: Any) -> str:
     return str(value) if bare else repr(value)
 
 
-def test_what_is_written_is_what_is_read(generator: np.random.Generator):
-    fields = generator.permutation(sorted(DEFAULTS))[: generator.integers(1, 4)].tolist()
-    experiments = [random_experiment(generator) for _ in range(generator.integers(1, 9))]
-    entries = [tuple(get(one, field) for field in fields) for one in experiments]
+@settings(FRESH, max_examples=MANY)
+@given(st.data())
+def test_what_is_written_is_what_is_read(data: st.DataObject):
+    fields = data.draw(st.lists(st.sampled_from(sorted(PAIRS)), min_size=1, max_size=3, unique=True))
+    entries = data.draw(st.lists(st.tuples(*(IN_ORDER[field] for field in fields)), min_size=1))
     together = f"{','.join(fields)}={','.join(map(written, entries))}"
     assert parse_axis(together) == axis(fields if len(fields) > 1 else fields[0], entries)
     for field, *values in zip(fields, *entries, strict=True):
@@ -50,29 +52,10 @@ def test_nothing_is_evaluated(values):
         parse_axis(f"seed={values}")
 
 
-PIECES = [
-    "seed",
-    "model.delta",
-    "conv",
-    "None",
-    "range(",
-    "3",
-    "-",
-    "=",
-    ",",
-    "(",
-    ")",
-    "[",
-    "]",
-    "{",
-    "'",
-    "\\",
-    "*",
-    " ",
-]
+PIECES = ["seed", "model.delta", "conv", "None", "range(", "3", *"-=,()[]{'\\* "]
 
 
-@settings(deadline=None, database=None, derandomize=False)
+@settings(FRESH)
 @given(st.text() | st.lists(st.sampled_from(PIECES)).map(lambda pieces: "seed=" + "".join(pieces)))
 def test_any_text_is_an_axis_or_refused_in_a_sentence(text):
     try:

@@ -6,14 +6,15 @@ import os
 import pickle
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
-from random_experiments import ARRAYS_FILE, IMAGES, PAIRS, pair, random_experiment, write_arrays, write_images
+from any_input import FRESH, MANY, refusal_of
+from hypothesis import given, settings
+from random_experiments import FILE, FOLDER, PAIRS, experiments_in_order, pair, write_arrays, write_images
 
 import cnn_constraints as cc
 from cnn_constraints.data import sources
@@ -38,24 +39,11 @@ from cnn_constraints.resolve import ARRAYS, Resolved, name_of, registries, resol
 LOCAL = {name for name in low_rank.names() if constraints.find(low_rank.bank_of(name)).local}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A working directory with IMAGES, a folder of images, and ARRAYS_FILE; values come as from a user, whose shapes nobody
-    checks.
-    """
-    place = tmp_path_factory.mktemp("images")
-    write_images(place / IMAGES, np.random.default_rng(), per_class=2)
-    write_arrays(place / ARRAYS_FILE, np.random.default_rng())
-    jaxtyping.config.update("jaxtyping_disable", True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        yield place / IMAGES
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("world")
 
 
-@pytest.fixture
-def experiments(generator: np.random.Generator) -> list[Experiment]:
-    return [random_experiment(generator) for _ in range(10)]
+def of_any(law: Callable[[Experiment], None]) -> Callable:
+    return settings(FRESH, max_examples=MANY // 4)(given(experiments_in_order())(law))
 
 
 def resolve_one(experiment: Experiment) -> Resolved:
@@ -64,92 +52,94 @@ def resolve_one(experiment: Experiment) -> Resolved:
 
 
 def refusal(changes: dict[str, Any]) -> str:
-    with pytest.raises(InputError) as error:
-        resolve_one(replace(Experiment(), changes))
-    message = str(error.value)
-    assert "\n" not in message and message[-1] in ".?" and len(message) < 1000
-    return message
+    return refusal_of(lambda: resolve_one(replace(Experiment(), changes))) or pytest.fail("it was not refused")
 
 
-def test_resolving_twice_is_resolving_once(experiments):
-    once = resolve(experiments)
-    assert all(again is one for again, one in zip(resolve(once), once, strict=True))
-    assert resolve([*experiments, *once]) == resolve([replace(one, {}) for one in once]) == once
+@of_any
+def test_resolving_twice_is_resolving_once(experiment):
+    once = resolve([experiment])
+    assert resolve(once)[0] is once[0]
+    assert resolve([experiment, *once]) == resolve([replace(once[0], {})]) == once
     assert pickle.loads(pickle.dumps(once)) == once
 
 
-def test_what_is_changed_of_a_resolved_experiment_is_resolved_anew(experiments):
+@of_any
+def test_what_is_changed_of_a_resolved_experiment_is_resolved_anew(experiment):
     """It would go by the name of another."""
-    for one in resolve(experiments):
-        changes = {"seed": (one.seed + 1) % 2**32}
-        assert type(cc.replace(one, changes)) is Experiment
-        assert resolve_one(dataclasses.replace(one, **changes)) == resolve_one(cc.replace(one, changes))
+    one = resolve_one(experiment)
+    changes = {"seed": (one.seed + 1) % 2**32}
+    assert type(cc.replace(one, changes)) is Experiment
+    assert resolve_one(dataclasses.replace(one, **changes)) == resolve_one(cc.replace(one, changes)) != one
 
 
-def test_what_can_be_said_in_two_ways_is_one_experiment(experiments):
+@of_any
+def test_what_can_be_said_in_two_ways_is_one_experiment(one):
     """A local cell at all offsets is its corner, tiles of one site are a convolution, equal layers are one for all, and a
     size of its own is two.
     """
-    for one in experiments:
-        heeds, count = LOCAL & set(soft_constraints(one).stronger), len(one.model.channels)
-        ways: list[tuple[dict[str, Any], dict[str, Any]]] = [
-            ({"constraint": "conv", "delta": None}, {"constraint": "shared", "delta": None}),
-            ({"constraint": "local", "delta": None}, {"constraint": "dense", "delta": None}),
-            *[({"constraint": name, field: None}, {"constraint": name, field: 2})
-              for field, name in (("tile", "tiled"), ("rank", "low_rank_local"))],
-            ({"constraint": "local", "delta": 3}, {"constraint": ("local",) * count, "delta": (3,) * count}),
-            ({"delta": 0}, {"delta": 0, "boundary": "zero", "padding": "full"}),
-            ({"normalisation": "batch", "bias": "none"}, {"normalisation": "batch", "bias": "channel"}),
-        ]  # fmt: skip
-        if not heeds:
-            ways.append(({"constraint": "dense", "delta": 7}, {"constraint": "dense", "delta": 9}))
-            mixed = {"constraint": ("dense", *["conv"] * count), "delta": 3} | {
-                field: (1, *getattr(one.model, field)) for field in ("channels", "pool_sizes", "strides")
-            }
-            ways.append((mixed, mixed | {"delta": (7, *[3] * count)}))
-        if "tiled" not in soft_constraints(one).stronger:
-            ways.append(({"constraint": "tiled", "tile": 1}, {"constraint": "conv"}))
-        for both in ways:
-            named = [{f"model.{leaf}": value for leaf, value in way.items()} for way in both]
-            usual = {"model.delta": 2, "model.padding": "same", "model.boundary": "zero"}
-            first, second = (resolve_one(replace(one, usual | way)) for way in named)
-            assert first == second, both
+    heeds, count = LOCAL & set(soft_constraints(one).stronger), len(one.model.channels)
+    ways: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"constraint": "conv", "delta": None}, {"constraint": "shared", "delta": None}),
+        ({"constraint": "local", "delta": None}, {"constraint": "dense", "delta": None}),
+        ({"constraint": "tiled", "tile": None}, {"constraint": "tiled", "tile": 2}),
+        ({"constraint": "low_rank_local", "rank": None}, {"constraint": "low_rank_local", "rank": 2}),
+        ({"constraint": "local", "delta": 3}, {"constraint": ("local",) * count, "delta": (3,) * count}),
+        ({"delta": 0}, {"delta": 0, "boundary": "zero", "padding": "full"}),
+        ({"normalisation": "batch", "bias": "none"}, {"normalisation": "batch", "bias": "channel"}),
+    ]
+    if not heeds:
+        ways.append(({"constraint": "dense", "delta": 7}, {"constraint": "dense", "delta": 9}))
+        mixed = {"constraint": ("dense", *["conv"] * count), "delta": 3} | {
+            field: (1, *getattr(one.model, field)) for field in ("channels", "pool_sizes", "strides")
+        }
+        ways.append((mixed, mixed | {"delta": (7, *[3] * count)}))
+    if "tiled" not in soft_constraints(one).stronger:
+        ways.append(({"constraint": "tiled", "tile": 1}, {"constraint": "conv"}))
+    for both in ways:
+        named = [{f"model.{leaf}": value for leaf, value in way.items()} for way in both]
+        usual = {"model.delta": 2, "model.padding": "same", "model.boundary": "zero"}
+        first, second = (resolve_one(replace(one, usual | way)) for way in named)
+        assert first == second, both
+
+
+def test_a_size_and_a_strength_that_are_not_given_are_those_they_stand_for():
     drawn = replace(Experiment(), {"data.source": "signal_patches", "data.intervention": "translate"})
-    for given in ({"data.size": 16}, {"data.strength": 0.2}):
-        assert resolve_one(drawn) == resolve_one(replace(drawn, given))
+    assert resolve_one(drawn) == resolve_one(replace(drawn, {"data.size": 16, "data.strength": 0.2}))
 
 
-def test_resolving_changes_nothing_else(experiments):
+@of_any
+def test_resolving_changes_nothing_else(experiment):
     two_ways = {f"model.{leaf}" for leaf in ("constraint", "delta", "tile", "rank", "padding", "bias")}
     two_ways |= {"data.digest", "data.size", "data.strength", "data.augmentation_strengths"}
     two_ways |= {"training.penalty_threshold"}
-    for experiment in experiments:
-        before, after = flat(experiment), flat(resolve_one(experiment))
-        assert {name for name in before if before[name] != after[name]} <= two_ways
-        layers = [
-            [per_layer(of[field], len(experiment.model.channels)) for field in ("model.constraint", "model.delta")]
-            for of in (before, after)
-        ]
-        for given, given_delta, name, delta in zip(*layers[0], *layers[1], strict=True):
-            if name in LOCAL:
-                assert name == ("conv" if given == "tiled" and before["model.tile"] == 1 else given)
-                assert delta == given_delta
+    before, after = flat(experiment), flat(resolve_one(experiment))
+    assert {name for name in before if before[name] != after[name]} <= two_ways
+    layers = [
+        [per_layer(of[field], len(experiment.model.channels)) for field in ("model.constraint", "model.delta")]
+        for of in (before, after)
+    ]
+    for constraint, own_delta, name, delta in zip(*layers[0], *layers[1], strict=True):
+        if name in LOCAL:
+            assert name == ("conv" if constraint == "tiled" and before["model.tile"] == 1 else constraint)
+            assert delta == own_delta
 
 
-def test_the_candidates_are_every_combination_the_last_fastest(experiments):
-    for one in resolve(experiments):
-        training = one.training
-        each = (training.learning_rates, training.weight_decays, training.penalty_strengths or (0.0,))
-        assert [tuple(candidate) for candidate in one.candidates] == list(itertools.product(*each))
-        assert {type(value) for candidate in one.candidates for value in candidate} == {float}
+@of_any
+def test_the_candidates_are_every_combination_the_last_fastest(experiment):
+    one = resolve_one(experiment)
+    training = one.training
+    each = (training.learning_rates, training.weight_decays, training.penalty_strengths or (0.0,))
+    assert [tuple(candidate) for candidate in one.candidates] == list(itertools.product(*each))
+    assert {type(value) for candidate in one.candidates for value in candidate} == {float}
 
 
-def test_a_name_is_of_the_fields_that_are_not_at_their_default_and_of_no_other(experiments):
+@of_any
+def test_a_name_is_of_the_fields_that_are_not_at_their_default_and_of_no_other(experiment):
     """So a field to come, whose default does what was done before, renames nothing; and JSON has the same name."""
-    for one in resolve(experiments):
-        told = {name: value for name, value in flat(one).items() if value != DEFAULTS[name] and name not in PLACES}
-        assert one.name == name_of(told) == name_of(flatten(to_json(one)))
-        assert re.fullmatch(r"[0-9a-f]{12}", one.name) and re.fullmatch(r"[0-9a-f]{12}", one.group)
+    one = resolve_one(experiment)
+    told = {name: value for name, value in flat(one).items() if value != DEFAULTS[name] and name not in PLACES}
+    assert one.name == name_of(told) == name_of(flatten(to_json(one)))
+    assert re.fullmatch(r"[0-9a-f]{12}", one.name) and re.fullmatch(r"[0-9a-f]{12}", one.group)
 
 
 def test_every_field_is_in_the_name():
@@ -265,8 +255,8 @@ TOGETHER: list[tuple[dict[str, Any], str]] = [
     ({"data.source": "folder", "data.folder": "nowhere"}, "There is no data folder 'nowhere'"),
     ({"data.digest": "0"}, "data.digest is '0': only the images of the sources folder and arrays"),
     ({"data.source": "arrays", "data.file": "nowhere"}, "There is no data file 'nowhere'"),
-    ({"data.source": "arrays", "data.file": ARRAYS_FILE, "data.digest": "0"}, f"the images in {ARRAYS_FILE!r} have"),
-    ({"data.source": "folder", "data.folder": IMAGES, "data.digest": "0"}, f"the images in {IMAGES!r} have"),
+    ({"data.source": "arrays", "data.file": FILE, "data.digest": "0"}, f"the images in {FILE!r} have"),
+    ({"data.source": "folder", "data.folder": FOLDER, "data.digest": "0"}, f"the images in {FOLDER!r} have"),
 ]
 
 
