@@ -72,6 +72,7 @@ class Progress(Protocol):
         """So many updates more are to be done than was thought."""
 
 
+@dataclass(eq=False)
 class LocalExecutor:
     """Holds what groups have in common: data sets in memory and on the device, each loaded once.
 
@@ -79,31 +80,21 @@ class LocalExecutor:
     them. checkpoint_every: in seconds; 0 for after every step, whatever it costs.
     stop: whether to stop, asked before experiments are trained and after every step, that is after each look at the
     validation data. planned: the groups that will be run, as far as is known, in their order. keep_weights: whether what is
-    found comes with the chosen networks.
+    found comes with the chosen networks. programs: how many were compiled.
     """
 
-    def __init__(
-        self,
-        progress: Progress,
-        load: Callable[[Data], Dataset],
-        checkpoints: Checkpoints | None = None,
-        checkpoint_every: float = CHECKPOINT_EVERY,
-        stop: Callable[[], bool] = lambda: False,
-        planned: Sequence[Group] = (),
-        keep_weights: bool = False,
-    ) -> None:
-        self._progress = progress
-        self._load = load
-        self._checkpoints = checkpoints
-        self._checkpoint_every = checkpoint_every
-        self._stop = stop
-        self._on_device: dict[tuple, tuple[Images, Images]] = {}
-        self._planned = planned
-        self._keep_weights = keep_weights
-        self._compilers = ThreadPoolExecutor(compilers())
-        self._compiled: dict[tuple[str, int], Future[Program]] = {}
-        self._last: tuple[str, int] | None = None
-        self.programs = 0
+    progress: Progress
+    load: Callable[[Data], Dataset]
+    checkpoints: Checkpoints | None = None
+    checkpoint_every: float = CHECKPOINT_EVERY
+    stop: Callable[[], bool] = lambda: False
+    planned: Sequence[Group] = ()
+    keep_weights: bool = False
+    programs: int = field(default=0, init=False)
+    _on_device: dict[tuple, tuple[Images, Images]] = field(default_factory=dict, init=False)
+    _compilers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(compilers()), init=False)
+    _compiled: dict[tuple[str, int], Future[Program]] = field(default_factory=dict, init=False)
+    _last: tuple[str, int] | None = field(default=None, init=False)
 
     def close(self) -> None:
         """Wait for the programs that are being compiled, and compile no others."""
@@ -118,9 +109,9 @@ class LocalExecutor:
             width = side_by_side(group)
             checkpoint = self._load_checkpoint(group, width)
             for members in rounds(group, width, checkpoint):
-                if self._stop():
+                if self.stop():
                     raise KeyboardInterrupt
-                dataset = self._load(members[0].data)
+                dataset = self.load(members[0].data)
                 arrays = ensemble.stack([build_arrays(member, dataset) for member in filled_up(members, width)])
                 program = self._program(group)
                 yield self._round(Round(group, members, arrays), program, checkpoint)
@@ -129,13 +120,13 @@ class LocalExecutor:
     def _round(self, round_: "Round", program: Program, checkpoint: Checkpoint | None) -> list[Finished]:
         """What a round finds, from its checkpoint on if it has one."""
         members, group = round_.members, round_.group
-        self._progress.running(members)
+        self.progress.running(members)
         so_far = self._resume(round_, program, checkpoint)
         train, test = self._splits(members[0].data, program)
         while any(so_far.grids):
             self._train(round_, program, train, so_far)
             so_far = so_far.after_grid(members)
-            self._progress.extended(sum(grid is not None for grid in so_far.grids) * program.updates)
+            self.progress.extended(sum(grid is not None for grid in so_far.grids) * program.updates)
         networks = filled_up(so_far.best, program.side_by_side)
         tested = ensemble.test(program, networks, round_.arrays.standardisation, test)
         device, seconds = jax.devices()[0].device_kind, so_far.seconds / len(members)
@@ -145,7 +136,7 @@ class LocalExecutor:
                 result_of(looks := so_far.found[one.name], metrics, *group.cost, device),
                 looks,
                 seconds,
-                self._packed(round_, number, so_far.best[number]) if self._keep_weights and choose(looks) else None,
+                self._packed(round_, number, so_far.best[number]) if self.keep_weights and choose(looks) else None,
             )
             for number, (one, metrics) in enumerate(zip(members, tested, strict=False))
         ]
@@ -153,7 +144,7 @@ class LocalExecutor:
     def _packed(self, round_: "Round", number: int, variables: Any) -> bytes:
         """The weights of one of the experiments of a round, as a file holds them."""
         member, scales = round_.members[number], ensemble.row(round_.arrays.standardisation, number)
-        return weights.pack(member, round_.group.task.network, variables, scales, self._load(member.data))
+        return weights.pack(member, round_.group.task.network, variables, scales, self.load(member.data))
 
     def _train(self, round_: "Round", program: Program, split: Images, so_far: "SoFar") -> None:
         """Train the grids of a round to their end. Raises KeyboardInterrupt, with a checkpoint, where it is to stop."""
@@ -169,12 +160,12 @@ class LocalExecutor:
                 if grid:
                     looks = evaluations_of(part, grid, so_far.number * len(grid))
                     so_far.found[member.name] += looks
-                    self._progress.looked(member, looks)
-                    self._progress.advanced(program.evaluate_every)
+                    self.progress.looked(member, looks)
+                    self.progress.advanced(program.evaluate_every)
             if state.update == program.updates and not any(so_far.next_grids(round_.members)):
                 return
-            pause = max(self._checkpoint_every, so_far.cost / CHECKPOINT_SHARE) if self._checkpoint_every else 0.0
-            stop = self._stop()
+            pause = max(self.checkpoint_every, so_far.cost / CHECKPOINT_SHARE) if self.checkpoint_every else 0.0
+            stop = self.stop()
             if now - so_far.saved >= pause or stop:
                 self._save(round_, so_far)
                 so_far.saved = time.perf_counter()
@@ -183,16 +174,16 @@ class LocalExecutor:
                 raise KeyboardInterrupt
 
     def _save(self, round_: "Round", so_far: "SoFar") -> None:
-        if self._checkpoints and so_far.state:
+        if self.checkpoints and so_far.state:
             count = len(round_.members)
             own = [np.array(array[:count]) for array in jax.tree.leaves(so_far.state.candidates)]
             best = [np.stack(leaves) for leaves in zip(*map(jax.tree.leaves, so_far.best), strict=True)]
             of_state = (so_far.state.update, so_far.seconds, so_far.found, [*own, *best])
-            self._checkpoints.save(round_.group.name, Checkpoint(*of_state))
+            self.checkpoints.save(round_.group.name, Checkpoint(*of_state))
 
     def _load_checkpoint(self, group: Group, width: int) -> Checkpoint | None:
         """The checkpoint of a group, if its experiments are not finished and fit side by side."""
-        checkpoint = self._checkpoints.load(group.name) if self._checkpoints else None
+        checkpoint = self.checkpoints.load(group.name) if self.checkpoints else None
         if checkpoint is None or len(checkpoint.found) > width:
             return None
         return checkpoint if checkpoint.found.keys() <= {one.name for one in group.experiments} else None
@@ -210,10 +201,10 @@ class LocalExecutor:
         found = {name: list(looks) for name, looks in checkpoint.found.items()}
         tried = [tuning.tried(found[member.name], len(member.candidates)) for member in members]
         number = max(map(len, tried)) - 1
-        self._progress.extended(sum(len(each) - 1 for each in tried) * program.updates)
+        self.progress.extended(sum(len(each) - 1 for each in tried) * program.updates)
         for member in members:
-            self._progress.looked(member, looks := found[member.name])
-            self._progress.advanced(len(looks) // len(member.candidates) * program.evaluate_every)
+            self.progress.looked(member, looks := found[member.name])
+            self.progress.advanced(len(looks) // len(member.candidates) * program.evaluate_every)
         structure = jax.tree.structure(ensemble.best_variables(state, 0, 0))
         rows = zip(*checkpoint.state[count:], strict=True)
         best = [jax.tree.unflatten(structure, row) for row in rows]
@@ -224,7 +215,7 @@ class LocalExecutor:
         """One data set at a time stays on the devices: their memory is for models."""
         key = (images_of(data), program.devices)
         if key not in self._on_device:
-            dataset = self._load(data)
+            dataset = self.load(data)
             train, test = (ensemble.on_devices(program, Images(*split)) for split in (dataset.train, dataset.test))
             self._on_device = {key: (train, test)}
         return self._on_device[key]
@@ -234,20 +225,20 @@ class LocalExecutor:
 
         Raises KeyboardInterrupt where it is asked to stop before the program is there.
         """
-        names = [one.name for one in self._planned]
+        names = [one.name for one in self.planned]
         after = names.index(group.name) + 1 if group.name in names else len(names)
-        wanted = {(one.name, side_by_side(one)): one for one in (group, *self._planned[after : after + compilers()])}
+        wanted = {(one.name, side_by_side(one)): one for one in (group, *self.planned[after : after + compilers()])}
         self._compiled = {key: self._compiled.get(key) or self._compile(one) for key, one in wanted.items()}
         key, program = next(iter(self._compiled.items()))
         while not wait([program], STOP_EVERY).done:
-            if self._stop():
+            if self.stop():
                 raise KeyboardInterrupt
         self.programs += key != self._last
         self._last = key
         return program.result()
 
     def _compile(self, group: Group) -> Future[Program]:
-        dataset, width = self._load(group.first.data), side_by_side(group)
+        dataset, width = self.load(group.first.data), side_by_side(group)
         # A caller's `with jax.default_matmul_precision(...)` is of the caller's thread alone.
         precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
@@ -256,10 +247,10 @@ class LocalExecutor:
             repeat = lambda array: np.broadcast_to(array, (width, *array.shape))
             arrays = jax.tree.map(repeat, build_arrays(group.first, dataset))
             splits = Images(*dataset.train), Images(*dataset.test)
-            self._progress.compiling(group)
+            self.progress.compiling(group)
             with fixed_settings(), jax.default_matmul_precision(precision):
                 program = ensemble.compile_program(group.task, arrays, *splits, group.first.training.evaluate_every)
-            self._progress.compiled(group)
+            self.progress.compiled(group)
             return program
 
         return self._compilers.submit(compile_program)

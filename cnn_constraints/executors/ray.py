@@ -10,6 +10,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +47,7 @@ class RaySettings(NamedTuple):
     gpus: int | None = None
 
 
+@dataclass(eq=False)
 class RayExecutor:
     """A context manager that joins or starts a cluster, hands out tasks with their data sets, and says nothing on standard
     output meanwhile. JAX should compute on the CPU of this process: accelerators belong to the workers.
@@ -54,26 +56,18 @@ class RayExecutor:
     installed, where there is no such cluster, and where no machine of it has room for a task.
     """
 
-    def __init__(
-        self,
-        progress: Progress,
-        load: Callable[[Data], Dataset],
-        settings: RaySettings,
-        stop: Callable[[], bool] = lambda: False,
-        keep_weights: bool = False,
-    ) -> None:
-        self._progress = progress
-        self._load = load
-        self._settings = settings
-        self._stop = stop
-        self._keep_weights = keep_weights
-        self._stack = contextlib.ExitStack()
-        self._stored: dict[Data, Any] = {}
-        self.programs = 0
+    progress: Progress
+    load: Callable[[Data], Dataset]
+    settings: RaySettings
+    stop: Callable[[], bool] = lambda: False
+    keep_weights: bool = False
+    programs: int = field(default=0, init=False)
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
+    _stored: dict[Data, Any] = field(default_factory=dict, init=False)
 
     def __enter__(self) -> "RayExecutor":
         with self._stack as stack:
-            self._ray = _begin(self._settings.address, stack)
+            self._ray = _begin(self.settings.address, stack)
             self._head = self._ray.get_runtime_context().gcs_address
             self._cpus, self._gpus = self._share()
             self._stack = stack.pop_all()
@@ -105,12 +99,12 @@ class RayExecutor:
             while True:
                 # One more than there is room for tells a cluster that can grow that it should.
                 for group, dataset in itertools.islice(tasks, max(0, self._slots() + 1 - len(running))):
-                    task = remote.remote(group, dataset, versions(), self._gpus > 0, self._keep_weights)
+                    task = remote.remote(group, dataset, versions(), self._gpus > 0, self.keep_weights)
                     running[task] = group
-                    self._progress.running(group.experiments)
+                    self.progress.running(group.experiments)
                 if not running:
                     return
-                if self._stop():
+                if self.stop():
                     raise KeyboardInterrupt
                 done, _ = self._ray.wait(list(running), timeout=LOOK_EVERY)
                 if not done:
@@ -136,10 +130,10 @@ class RayExecutor:
                 f"the command; what is finished is kept."
             ) from None
         self.programs += programs
-        self._progress.advanced(sum(one.training.updates for one in group.experiments))
+        self.progress.advanced(sum(one.training.updates for one in group.experiments))
         experiments = {one.name: one for one in group.experiments}
         for one in found:
-            self._progress.looked(experiments[one.experiment], one.evaluations)
+            self.progress.looked(experiments[one.experiment], one.evaluations)
         return found
 
     def _cut(self, group: Group) -> Iterator[tuple[Group, Any]]:
@@ -149,7 +143,7 @@ class RayExecutor:
             together = tuple(members)
             if images not in self._stored:
                 # Once: workers need no archives.
-                self._stored[images] = self._ray.put(self._load(images))
+                self._stored[images] = self._ray.put(self.load(images))
             for first in range(0, len(together), width):
                 yield group._replace(experiments=together[first : first + width]), self._stored[images]
 
@@ -157,7 +151,7 @@ class RayExecutor:
         """The CPUs and GPUs that a task takes of a machine. Raises InputError where none has them."""
         machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         most = {unit: int(max(machine.get(unit, 0) for machine in machines)) for unit in ("CPU", "GPU")}
-        _, cpus, gpus = self._settings
+        _, cpus, gpus = self.settings
         gpus = min(1, most["GPU"]) if gpus is None else gpus
         cpus = min(1 if gpus else 2, most["CPU"]) if cpus is None else cpus
         if cpus < 1 or gpus < 0:
