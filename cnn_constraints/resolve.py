@@ -233,22 +233,18 @@ def check_values(changes: Mapping[str, Any]) -> None:
     """Raises InputError, as `check` does, for the value of a dotted field that is wrong whatever the others are."""
     names = registries()
     for name, value in changes.items():
-        _check_field(name, value, names.get(name))
-
-
-def _check_field(name: str, value: Any, allowed: Collection[str] | None) -> None:
-    hint, bounds = fields()[name]
-    if not _fits(hint)(value):
-        raise InputError(f"{name} is {_shown(value)}: it must be {_in_words(hint)}.")
-    for entry in value if isinstance(value, tuple) else (value,):
-        if entry is None:
-            continue
-        if allowed is not None and entry not in allowed:
-            raise unknown_name(name, entry, allowed)
-        if bounds and not bounds["least"] <= entry <= bounds["most"]:
-            raise InputError(
-                f"{name} is {_shown(value)}: it must lie between {bounds['least']:.10g} and {bounds['most']:.10g}."
-            )
+        hint, bounds = fields()[name]
+        if not _fits(hint)(value):
+            raise InputError(f"{name} is {_shown(value)}: it must be {_in_words(hint)}.")
+        for entry in value if isinstance(value, tuple) else (value,):
+            if entry is None:
+                continue
+            if name in names and entry not in names[name]:
+                raise unknown_name(name, entry, names[name])
+            if bounds and not bounds["least"] <= entry <= bounds["most"]:
+                raise InputError(
+                    f"{name} is {_shown(value)}: it must lie between {bounds['least']:.10g} and {bounds['most']:.10g}."
+                )
 
 
 @cache

@@ -9,7 +9,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from cnn_constraints.files import PARTIAL, atomic_write
+from cnn_constraints.files import atomic_write
 from cnn_constraints.store import parts
 from cnn_constraints.training.records import Evaluation
 
@@ -50,7 +50,7 @@ class Checkpoints:
                 warnings.warn(f"{told}: training goes on, and tries again.", stacklevel=2)
             self._told = True
             return
-        self._drop(group, but=path)
+        self.drop(group, but=path)
 
     def load(self, group: str) -> Checkpoint | None:
         """The last checkpoint of a group, if it has one. What is not what was written is told and deleted."""
@@ -64,14 +64,9 @@ class Checkpoints:
         # A process that is killed before it deletes the one before leaves two.
         return max(found, key=lambda checkpoint: checkpoint.update, default=None)
 
-    def drop(self, group: str) -> None:
-        """Delete what there is of a group, which is finished or starts anew, half-written files too."""
-        self._drop(group)
-        for path in self._folder.glob(f"{group}-*{PARTIAL}"):
-            path.unlink(missing_ok=True)
-
-    def _drop(self, group: str, but: Path | None = None) -> None:
-        for path in self._folder.glob(f"{group}-*.safetensors"):
+    def drop(self, group: str, but: Path | None = None) -> None:
+        """Delete what there is of a group, but for this file: half-written files too."""
+        for path in self._folder.glob(f"{group}-*"):
             if path != but:
                 path.unlink(missing_ok=True)
 

@@ -60,12 +60,8 @@ def _evaluations(found: pyarrow.Table) -> pyarrow.Table:
     """One row for each entry of the lists of evaluations."""
     lists = found["evaluations"].combine_chunks()
     columns = pyarrow.Table.from_struct_array(lists.flatten())
-    return columns.add_column(0, "experiment", found["experiment"].take(_parents(lists)))
-
-
-def _parents(lists: pyarrow.ListArray) -> pyarrow.Array:
-    """For each entry of the lists, the number of the list that it is in."""
-    return compute.call_function("list_parent_indices", [lists])
+    numbers = compute.call_function("list_parent_indices", [lists])
+    return columns.add_column(0, "experiment", found["experiment"].take(numbers))
 
 
 def _times(found: pyarrow.Table) -> pyarrow.Table:

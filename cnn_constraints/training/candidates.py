@@ -6,7 +6,7 @@ batched product is what keeps the machine busy.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from cnn_constraints.network import AnyNetwork, logits_side_by_side
+
+T = TypeVar("T")
 
 Images = Float[Array, "batch height width channels"]
 Logits = Float[Array, "candidates batch classes"]
@@ -28,7 +30,7 @@ class Unrolled(NamedTuple):
     def map(self, function: Callable, *others: Any) -> "Unrolled":
         """function(one, *own) for every candidate. Others: candidates too, or arrays whose leading axis is theirs."""
         own = [
-            other.each if isinstance(other, Unrolled) else [_row(other, i) for i in range(len(self.each))]
+            other.each if isinstance(other, Unrolled) else [row(other, i) for i in range(len(self.each))]
             for other in others
         ]
         return Unrolled(tuple(function(*mine) for mine in zip(self.each, *own, strict=True)))
@@ -47,7 +49,7 @@ class Unrolled(NamedTuple):
 
     def on_host(self, experiment: int, candidate: int) -> Any:
         """That of one candidate of one of several experiments, whose axis comes first."""
-        return _row(jax.tree.map(np.asarray, self.each[candidate]), experiment)
+        return row(jax.tree.map(np.asarray, self.each[candidate]), experiment)
 
 
 class Stacked(NamedTuple):
@@ -63,7 +65,7 @@ class Stacked(NamedTuple):
         return self.each
 
     def pick(self, index: Int[Array, ""]) -> Any:
-        return _row(self.each, index)
+        return row(self.each, index)
 
     def logits(self, network: AnyNetwork, images: Images) -> Logits:
         say: Callable = lambda variables: network.apply(variables, images)
@@ -71,7 +73,7 @@ class Stacked(NamedTuple):
 
     def on_host(self, experiment: int, candidate: int) -> Any:
         # Cut out where it lies: a device holds many candidates.
-        return jax.tree.map(np.asarray, _row(self.each, (experiment, candidate)))
+        return jax.tree.map(np.asarray, row(self.each, (experiment, candidate)))
 
 
 Candidates = Unrolled | Stacked
@@ -89,5 +91,6 @@ def fastest_kind(backend: str) -> type[Candidates]:
     return Unrolled if backend == "cpu" else Stacked
 
 
-def _row(arrays: Any, index: Any) -> Any:
+def row(arrays: T, index: Any) -> T:
+    """What stands there on the leading axis, or axes, of all arrays."""
     return jax.tree.map(lambda leaf: leaf[index], arrays)

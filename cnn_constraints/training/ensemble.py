@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, UInt32
 from cnn_constraints.settings import compile_lowered
 from cnn_constraints.training import candidates as kinds
 from cnn_constraints.training import loop, soft_constraints
-from cnn_constraints.training.candidates import Candidates, Unrolled
+from cnn_constraints.training.candidates import Candidates, Unrolled, row
 from cnn_constraints.training.loop import Hyperparameters, Images, Standardisation, Task
 from cnn_constraints.training.metrics import Metrics, measure
 
@@ -87,11 +87,6 @@ class Program(NamedTuple):
 def stack(experiments: Sequence[T]) -> T:
     """Arrays of experiments of one shape, to be trained side by side."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *experiments)
-
-
-def row(stacked: T, number: int) -> T:
-    """Those of one of several experiments."""
-    return jax.tree.map(lambda leaf: leaf[number], stacked)
 
 
 def compile_program(
@@ -198,8 +193,7 @@ def _for_each(function: Callable) -> Callable:
     def for_each(one: Any, other: Any, *shared: Any) -> Any:
         if len(jax.tree.leaves(one)[0]) > 1:
             return jax.vmap(lambda *own: function(*own, *shared))(one, other)
-        alone = jax.tree.map(lambda leaf: leaf[0], (one, other))
-        return jax.tree.map(lambda leaf: leaf[None], function(*alone, *shared))
+        return jax.tree.map(lambda leaf: leaf[None], function(*row((one, other), 0), *shared))
 
     return for_each
 
@@ -279,8 +273,7 @@ def _evaluate(
 
 def _test(task: Task, variables: Any, standardisation: Standardisation, test_split: Images) -> Metrics:
     everything = jnp.arange(len(test_split.labels))
-    found = _evaluate(task, Unrolled((variables,)), test_split, everything, standardisation)
-    return jax.tree.map(lambda leaf: leaf[0], found)
+    return row(_evaluate(task, Unrolled((variables,)), test_split, everything, standardisation), 0)
 
 
 def _best(candidates: Candidates) -> Candidates:

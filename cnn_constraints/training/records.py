@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from cnn_constraints.training.ensemble import Segment
+from cnn_constraints.training.ensemble import Segment, row
 from cnn_constraints.training.loop import NEVER, Hyperparameters
 from cnn_constraints.training.metrics import Metrics
 
@@ -75,18 +75,20 @@ class Finished(NamedTuple):
 
 def evaluations_of(segment: Segment, candidates: Sequence[Hyperparameters], before: int = 0) -> list[Evaluation]:
     """A record for each candidate, from what happened up to a look. before: how many candidates other grids had."""
-    return [
-        Evaluation(
+    found = []
+    for number, hyperparameters in enumerate(candidates):
+        train, validation, diverged, violations = row(segment[1:], number)
+        one = Evaluation(
             candidate=before + number,
             update=segment.update,
-            diverged_update=None if segment.diverged[number] == NEVER else int(segment.diverged[number]),
-            violations=_violations(segment, number),
+            diverged_update=None if diverged == NEVER else int(diverged),
+            violations={name: _number(distance) for name, distance in violations.items()},
             **hyperparameters._asdict(),
-            **_measured("train", segment.train, number),
-            **_measured("validation", segment.validation, number),
+            **_measured("train", train),
+            **_measured("validation", validation),
         )
-        for number, hyperparameters in enumerate(candidates)
-    ]
+        found.append(one)
+    return found
 
 
 def choose(looks: Collection[Evaluation]) -> Evaluation | None:
@@ -118,14 +120,8 @@ def _place(look: Evaluation) -> tuple[float, float, int, int]:
     return (-look.validation_accuracy, look.validation_loss, look.candidate, look.update)
 
 
-def _measured(split: str, metrics: Metrics, candidate: int | None = None) -> dict[str, Any]:
-    values = {"loss": metrics.loss, "accuracy": metrics.accuracy}
-    own = {name: value if candidate is None else value[candidate] for name, value in values.items()}
-    return {f"{split}_{name}": _number(value) for name, value in own.items()}
-
-
-def _violations(segment: Segment, candidate: int) -> dict[str, Number]:
-    return {name: _number(of_candidates[candidate]) for name, of_candidates in segment.violations.items()}
+def _measured(split: str, metrics: Metrics) -> dict[str, Any]:
+    return {f"{split}_{name}": _number(value) for name, value in metrics._asdict().items()}
 
 
 def _number(value: Any) -> Number:
