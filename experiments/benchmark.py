@@ -47,6 +47,9 @@ class Suite:
 
         if not self.cells:
             raise InputError(f"--cells is empty: name some of {', '.join(get_args(Cell))}.")
+        for flag in ("shapes", "deltas"):
+            if not getattr(self, flag, True):
+                raise InputError(f"--{flag} is empty: name at least one.")
         if self.rounds < 1:
             raise InputError(f"--rounds is {self.rounds}: it must be at least 1.")
         if self.output:
