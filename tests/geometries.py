@@ -3,11 +3,11 @@
 Laws of formulations are tested on random geometries too, among the slow tests.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from cnn_constraints.lattice import constraints
+from cnn_constraints.lattice import constraints, low_rank
 from cnn_constraints.lattice.constraints import Ties, ties
 from cnn_constraints.lattice.geometry import Geometry
 
@@ -44,6 +44,13 @@ CASES = {
 def cases(*names: str) -> pytest.MarkDecorator:
     """A parameter `case`, of these names."""
     return pytest.mark.parametrize("case", [CASES[name] for name in names], ids=names)
+
+
+def options_of(constraint: str) -> dict[str, Any]:
+    """What a user writes for a layer under it: a delta of one, a tile and a rank of two, where these mean something."""
+    arguments = constraints.find(low_rank.bank_of(constraint)).arguments
+    heeded = [*arguments, "rank"] if constraint in low_rank.BANKS else arguments
+    return {"constraint": constraint, **{name: {"delta": 1, "tile": 2, "rank": 2}[name] for name in heeded}}
 
 
 EVERY_CASE = cases(*CASES)

@@ -11,7 +11,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
+from unittest import mock
+from unittest.mock import call
 
 import numpy as np
 import pytest
@@ -125,49 +127,27 @@ def test_the_tables_of_claims_are_what_the_command_prints_of_the_records_in_docs
     assert f"{len(found)} claims of the text and of papers: {said}" in page("README.md")
 
 
-class WandbRun:
-    """Stands in for a run of W&B, and records what it is told."""
-
-    def __init__(self, *, project: str, id: str, config: dict[str, Any], reinit: str, resume: str) -> None:
-        self.id, self.config, self.summary, self.over = id, config, {}, False
-        self.logged: list[dict[str, Any]] = []
-        WandbRun.runs.append(self)
-
-    runs: ClassVar[list["WandbRun"]] = []
-
-    def log(self, data: dict[str, Any]) -> None:
-        assert not self.over
-        self.logged.append(data)
-
-    def finish(self) -> None:
-        self.over = True
-
-
-class MlflowClient:
-    """Stands in for MLflow, and records what it is told."""
-
-    told: ClassVar[list[tuple[Any, ...]]] = []
-
-    def create_run(self, experiment_id: str, *, run_name: str) -> Any:
-        return SimpleNamespace(info=SimpleNamespace(run_id=f"run of {run_name}"))
-
-    def log_param(self, run_id: str, key: str, value: Any) -> None:
-        self.told.append((run_id, key, value))
-
-    def log_metric(self, run_id: str, key: str, value: float, *, step: int = 0) -> None:
-        self.told.append((run_id, key, value, step))
-
-    def set_terminated(self, run_id: str) -> None:
-        self.told.append((run_id, "terminated"))
+@pytest.fixture
+def wandb(monkeypatch) -> dict[str, mock.Mock]:
+    """Stands in for Weights & Biases: its runs, by their id."""
+    runs: dict[str, mock.Mock] = {}
+    start = lambda **given: runs.setdefault(given["id"], mock.Mock(summary={}, **given))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=start))
+    return runs
 
 
 @pytest.fixture
-def extended(monkeypatch):
+def mlflow(monkeypatch) -> mock.Mock:
+    """Stands in for the client of MLflow."""
+    client = mock.Mock()
+    client.create_run = lambda _, run_name: SimpleNamespace(info=SimpleNamespace(run_id=f"run of {run_name}"))
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=lambda: client))
+    return client
+
+
+@pytest.fixture
+def extended(wandb, mlflow):
     """What docs/extending.md defines, and for one test the registries with what it adds."""
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=WandbRun))
-    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=MlflowClient))
-    monkeypatch.setattr(WandbRun, "runs", [])
-    monkeypatch.setattr(MlflowClient, "told", [])
     before = [dict(entries) for entries in REGISTRIES]
     try:
         names = run_blocks("docs/extending.md")
@@ -217,24 +197,26 @@ def test_the_new_claim_is_measured_and_judged(extended):
     assert np.allclose(measured[:3], -10) and criterion.verdict(measured) == "holds"
 
 
-def test_the_trackers_are_told_what_the_tables_say(extended, tmp_path, seed):
+def test_the_trackers_are_told_what_the_tables_say(extended, wandb, mlflow, tmp_path, seed):
     base = cc.replace(SMALL, {"training.learning_rates": (1e-2, 1e30), "training.updates": 4})
     experiments = cc.product(base, cc.axis("seed", [seed, (seed + 1) % 2**32]))
     for tracker in ("WeightsAndBiases", "MLflow"):
         cc.run(experiments, tmp_path / tracker, observer=extended[tracker]())
     results = cc.read(tmp_path / "MLflow").set_index("experiment")
-    looks, told = store.read(tmp_path / "MLflow", "evaluation"), set(MlflowClient.told)
-    for name, own in looks.groupby("experiment"):
+    assert wandb.keys() == set(results.index) and len(wandb) == 2
+    for name, own in store.read(tmp_path / "MLflow", "evaluation").groupby("experiment"):
         accuracies = [
             (f"accuracy/{row['candidate']}", row["validation_accuracy"], row["update"]) for _, row in own.iterrows()
         ]
-        tested, run = results.loc[name, "test_accuracy"], f"run of {name}"
-        assert {(run, *each) for each in accuracies} | {(run, "test_accuracy", tested, 0), (run, "terminated")} <= told
-        (of_wandb,) = (one for one in WandbRun.runs if one.id == name)
-        assert of_wandb.logged == [{"update": update, key: value} for key, value, update in accuracies]
-        assert of_wandb.over and of_wandb.summary["test_accuracy"] == tested
-        assert of_wandb.config["seed"] == results.loc[name, "seed"] and (run, "seed", of_wandb.config["seed"]) in told
-    assert len(WandbRun.runs) == len(results) == 2
+        run, logged = f"run of {name}", [call.log({"update": update, key: value}) for key, value, update in accuracies]
+        seed, tested = results.loc[name, ["seed", "test_accuracy"]]
+        assert wandb[name].mock_calls == [*logged, call.finish()]
+        assert wandb[name].config["seed"] == seed and wandb[name].summary["test_accuracy"] == tested
+        metrics = [each for each in mlflow.log_metric.mock_calls if each.args[0] == run]
+        looks = [call(run, key, value, step=update) for key, value, update in accuracies]
+        assert metrics == [*looks, call(run, "test_accuracy", tested)]
+        assert call(run, "seed", seed) in mlflow.log_param.mock_calls
+        assert call(run) in mlflow.set_terminated.mock_calls
 
 
 def test_the_sweep_of_running_is_one_over_delta_and_its_sentences_are_what_is_said():

@@ -1,17 +1,17 @@
-"""What D2L 7.1 claims of layers: invariance, locality, their corners; and that a new constraint is one function."""
+"""What D2L 7.1 claims of layers: invariance, locality and their corners."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exactly import close
 from geometries import EVERY_CONSTRAINT, cases
+from random_variables import random_variables
 
 from cnn_constraints.functional import Layer
-from cnn_constraints.lattice import constraints, projection
-from cnn_constraints.lattice.constraints import Constraint
+from cnn_constraints.lattice import projection
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.lattice.order import meet
-from cnn_constraints.layer import ConstrainedLayer
 from cnn_constraints.network import Network
 from cnn_constraints.ops import choose
 from cnn_constraints.ops.choose import stored_ties
@@ -22,21 +22,10 @@ IMAGE = Geometry(5, 4)
 CASE = cases("stride 2", "torus")
 
 
-def close(actual, desired, relative: float = 0.0) -> None:
-    np.testing.assert_allclose(actual, desired, rtol=relative, atol=1e-10)
-
-
 def random_layer(constraint: str, geometry: Geometry, delta: int | None, draw, tile: int | None = None):
     """The layer's function of x, with random weights."""
     weights = draw.weights(stored_ties(constraint, geometry, delta, tile), 2, 2)
     return lambda x: choose.apply(constraint, x, weights, geometry, delta, tile)
-
-
-def random_parameters(network, images: jax.Array, draw):
-    """Parameters of the network's shapes, biases included, in 64 bits."""
-    with jax.enable_x64(False):  # modules create their parameters in 32 bits
-        shapes = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct(images.shape, "float32"))
-    return jax.tree.map(lambda array: 0.3 * draw.normal(*array.shape), shapes)
 
 
 @CASE
@@ -99,7 +88,7 @@ def test_a_network_of_conv_with_delta_zero_is_one_perceptron_for_all_pixels(draw
     """Each pixel goes through the same small network, and no pixel sees another: their order means nothing."""
     layers = (Layer("conv", IMAGE, 2, 4, 0), Layer("conv", IMAGE, 4, 4, 0))
     network, images = Network(layers, (1, 1), 3, readout="global_average"), draw.normal(2, 5, 4, 2)
-    parameters = random_parameters(network, images, draw)
+    parameters = random_variables(network, images, draw)
     own, pixels = parameters["params"], images
     for name in ("layer_0", "layer_1"):
         pixels = jax.nn.relu(pixels @ own[name]["kernel"][0, 0] + own[name]["bias"])
@@ -123,7 +112,7 @@ def test_only_a_dense_layer_absorbs_a_permutation_of_pixels(constraint, draw):
         close(choose.apply("dense", moved, v, IMAGE), choose.apply("dense", x, w, IMAGE))
 
 
-@cases("stride 2", "torus")
+@CASE
 @EVERY_CONSTRAINT
 def test_gradient_descent_stays_within_the_constraint(constraint, case, draw):
     """The gradient of the free weights is the dense gradient, projected and multiplied by how often each is used."""
@@ -139,22 +128,3 @@ def test_gradient_descent_stays_within_the_constraint(constraint, case, draw):
 
     free, projected = gradients(draw.weights(table, 2, 2), draw.normal(2, geometry.height, geometry.width, 2))
     close(free, np.bincount(table[table >= 0])[:, None] * np.asarray(projected), 1e-9)
-
-
-def write_mirrored(geometry: Geometry, delta: int | None) -> np.ndarray:
-    """A toy: tied by (a, |b|), so that left and right are alike. Zero boundary and stride 1."""
-    a, b = constraints.offsets_of_pairs(geometry)
-    return np.where(constraints.near(geometry, delta), (a - a.min()) * (abs(b).max() + 1) + abs(b), -1)
-
-
-@pytest.fixture
-def mirrored(monkeypatch) -> str:
-    """The one registry line."""
-    monkeypatch.setitem(constraints.CONSTRAINTS, "mirrored", Constraint("mirrored convolution", write_mirrored))
-    return "mirrored"
-
-
-def test_a_new_constraint_is_a_layer_of_anyones_network_with_its_symmetry(mirrored, draw):
-    layer, images = ConstrainedLayer(3, constraint=mirrored, delta=1), draw.normal(2, 5, 4, 2)
-    parameters, apply = random_parameters(layer, images, draw), jax.jit(layer.apply)
-    close(apply(parameters, images[:, :, ::-1]), apply(parameters, images)[:, :, ::-1])

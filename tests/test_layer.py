@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exactly import EXACTLY, close
+from geometries import options_of
 from random_variables import initial_shapes, random_variables
 
 from cnn_constraints import functional
@@ -21,7 +23,6 @@ from cnn_constraints.layer import ConstrainedLayer, Conv, Dense, Local, Shared, 
 from cnn_constraints.network import StoredLayer
 from cnn_constraints.ops import choose
 
-EXACTLY = pytest.mark.usefixtures("float64")
 AS_A_USER = pytest.mark.usefixtures("without_shapes")
 
 SITES_AND_BIASES = (
@@ -29,16 +30,6 @@ SITES_AND_BIASES = (
     (Geometry(5, 4, 2, "zero", 1), "channel"),
     (Geometry(4, 5, 3, "circular"), None),
 )
-OPTIONS = {"delta": 1, "tile": 2, "rank": 2}
-
-
-def options_of(constraint: str) -> dict:
-    """What a user writes for it."""
-    arguments = constraints.find(low_rank.bank_of(constraint)).arguments
-    heeded = [*arguments, "rank"] if constraint in low_rank.BANKS else arguments
-    return {"constraint": constraint, **{name: OPTIONS[name] for name in heeded}}
-
-
 LAYERS = [
     Layer(geometry=geometry, in_channels=2, out_channels=3, bias=bias, gain=1.5, **options_of(name))
     for name in low_rank.names()
@@ -46,10 +37,6 @@ LAYERS = [
 ]
 EVERY_CONSTRAINT = pytest.mark.parametrize("constraint", low_rank.names())
 EVERY_LAYER = pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: f"{layer.constraint}-{layer.bias}")
-
-
-def close(actual, desired) -> None:
-    np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-10)
 
 
 def same(actual, desired) -> None:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exactly import EXACTLY, close
+from geometries import options_of
 from random_variables import initial_shapes, random_variables
 
 from cnn_constraints import network as networks
@@ -21,21 +23,13 @@ from cnn_constraints.network import Network, canonical_network, stored_network
 from cnn_constraints.resolve import BIASES
 from cnn_constraints.variables import embed
 
-EXACTLY = pytest.mark.usefixtures("float64")
 GEOMETRY = Geometry(4, 5)
 SHAPE = (3, 4, 5, 2)
 
 
-def close(actual, desired) -> None:
-    np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-10)
-
-
 def a_layer(constraint: str, geometry: Geometry, in_channels: int, out_channels: int, **settings) -> Layer:
-    """With a delta of one, a tile and a rank of two where these mean something."""
-    bank = low_rank.bank_of(constraint)
-    delta = 1 if constraints.find(bank).local else None
-    of_constraint = (delta, constraints.tile_of(bank, 2), low_rank.rank_of(constraint, 2))
-    return Layer(constraint, geometry, in_channels, out_channels, *of_constraint, **settings)
+    shape = {"geometry": geometry, "in_channels": in_channels, "out_channels": out_channels}
+    return Layer(**options_of(constraint), **shape, **settings)
 
 
 def two_layers(constraint: str, geometry: Geometry = GEOMETRY, stored: bool = True, of_layers=None, **settings):

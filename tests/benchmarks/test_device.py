@@ -12,17 +12,14 @@ from benchmarks import device, measure
 from benchmarks.device import Timing
 from benchmarks.measure import Ceilings
 from benchmarks.sweep import problem as problems
-from cnn_constraints.errors import InputError
 from cnn_constraints.ops import choose, conv
-from cnn_constraints.training.candidates import Stacked, Unrolled
 from experiments import benchmark
 
 CEILINGS = Ceilings(1e9, 1e9)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Stacked, Unrolled])
-def test_what_fails_or_trains_something_else_is_told_and_the_others_are_timed(kind, seed, monkeypatch, capsys):
+def test_what_fails_or_trains_something_else_is_told_and_the_others_are_timed(seed, monkeypatch, capsys):
     def broken(*_) -> None:
         raise ValueError("it takes no such image\nat all")
 
@@ -31,9 +28,7 @@ def test_what_fails_or_trains_something_else_is_told_and_the_others_are_timed(ki
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)  # which is compiled faster
     registered = dict(choose.FORMULATIONS["conv"])
     variants = [((name,), "float32") for name in (None, "broken", "wrong")] + [(("patches",), "bfloat16")]
-    ask = lambda deadline: device.time_networks(
-        small_problem("conv", 1, seed), variants, 2, 2, deadline, CEILINGS, kind
-    )
+    ask = lambda deadline: device.time_networks(small_problem("conv", 1, seed), variants, 2, 2, deadline, CEILINGS)
     answer = ask(time.monotonic() + 600)
     assert [(one.formulations, one.precision) for one in answer] == variants
     failures = [one.failure and one.failure.split(":")[0] for one in answer]
@@ -102,11 +97,3 @@ def test_the_command_times_prints_and_records(monkeypatch, tmp_path, capsys):
     assert {(row["candidates"], row["precision"]) for row in rows} == {(2, "float32"), (2, "bfloat16"), (1, "float32")}
     assert [row["formulations"] for row in rows[:2]] == [[None, None], [None, "fourier"]]
     assert capsys.readouterr().out.count('Choice(("cpu",), "shared", ') == 1
-
-
-@pytest.mark.parametrize("numbers", [[], ["0"], ["8", "-1"]])
-def test_candidates_are_at_least_one(numbers, monkeypatch):
-    monkeypatch.setattr(benchmark, "prepare_jax", lambda: None)
-    monkeypatch.setattr(measure, "measure_ceilings", lambda: CEILINGS)
-    with pytest.raises(InputError, match="--candidates is"):
-        benchmark.main(["device", "--candidates", *numbers])

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exactly import close
 from geometries import cases
 
 from cnn_constraints.errors import InputError
@@ -31,10 +32,6 @@ def tables(case, draw) -> dict[str, np.ndarray]:
 def impose(absolute, table, geometry):
     """P W."""
     return projection.expand(projection.project(absolute, table), table, geometry)
-
-
-def close(actual, desired) -> None:
-    np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-10)
 
 
 @CASE
@@ -101,11 +98,12 @@ def test_embedding_keeps_the_function_and_is_possible_exactly_into_weaker_constr
             pairs.append((stronger, weaker))
         else:
             with pytest.raises(InputError, match="The weaker constraint does not contain the stronger one"):
-                projection.embed(weights[stronger], tables[stronger], tables[weaker])
+                projection.classes(tables[stronger], tables[weaker])
 
     @jax.jit
     def embedded(weights):
-        return [projection.embed(weights[stronger], tables[stronger], tables[weaker]) for stronger, weaker in pairs]
+        ways = [(one, projection.classes(tables[one], tables[other])) for one, other in pairs]
+        return [projection.spread(weights[stronger], classes) for stronger, classes in ways]
 
     assert len(pairs) > len(tables)
     for (stronger, weaker), found in zip(pairs, embedded(weights), strict=True):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exactly import close
 from geometries import CASES, EVERY_CONSTRAINT, Case
 
 from cnn_constraints.errors import InputError
@@ -17,10 +18,6 @@ from cnn_constraints.ops.choose import stored_ties
 pytestmark = pytest.mark.usefixtures("float64")
 
 QUICK = ("torus, a stride that does not divide it", "outside")
-
-
-def close(actual, desired) -> None:
-    np.testing.assert_allclose(actual, desired, rtol=0, atol=1e-10)
 
 
 def definition(x, weights, geometry: Geometry, table) -> np.ndarray:
