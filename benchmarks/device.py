@@ -19,7 +19,6 @@ from benchmarks.sweep.jax_loops import ours
 from benchmarks.sweep.problem import Problem, layers_of, least_work, make_problem
 from benchmarks.sweep.suite import updates_of_round
 from cnn_constraints.ops import choose, conv, local
-from cnn_constraints.training.candidates import Candidates
 
 UNREGISTERED = {
     "conv": {"tiles_8x8": partial(conv.tiles, rows=8, columns=8)},
@@ -131,7 +130,6 @@ def time_networks(
     rounds: int,
     deadline: float,
     ceilings: Ceilings,
-    kind: type[Candidates] | None = None,
 ) -> list[Timing]:
     """A timing, in the same rounds, for each of the variants that could be compiled before the deadline. One that fails, or
     does not come to the loss of the first, is told so.
@@ -148,7 +146,7 @@ def time_networks(
             if time.monotonic() > deadline:
                 break
             try:
-                contender = ours(problem.computed_by(*variant), candidates, kind)
+                contender = ours(problem.computed_by(*variant), candidates)
                 losses[variant] = loss = contender.train(updates)
             except Exception as error:  # whatever XLA or the device refuses: the others go on
                 failures[variant] = f"{type(error).__name__}: {error}".splitlines()[0][:200]

@@ -5,47 +5,24 @@
 [1000000000000, 3996001, 436392100, 441]
 """
 
+# ruff: noqa: F401, what stands under TYPE_CHECKING is for who reads types
+
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn_constraints.architecture import NETWORKS as NETWORKS
-    from cnn_constraints.errors import InputError as InputError
-    from cnn_constraints.experiment import Data as Data
-    from cnn_constraints.experiment import Experiment as Experiment
-    from cnn_constraints.experiment import Model as Model
-    from cnn_constraints.experiment import Training as Training
-    from cnn_constraints.experiment import axis as axis
-    from cnn_constraints.experiment import product as product
-    from cnn_constraints.experiment import replace as replace
-    from cnn_constraints.experiment import replace_axes as replace_axes
-    from cnn_constraints.lattice.constraints import CONSTRAINTS as CONSTRAINTS
-    from cnn_constraints.lattice.constraints import Constraint as Constraint
-    from cnn_constraints.lattice.constraints import ties as ties
-    from cnn_constraints.lattice.counts import count as count
-    from cnn_constraints.lattice.geometry import Geometry as Geometry
-    from cnn_constraints.lattice.order import join as join
-    from cnn_constraints.lattice.order import leq as leq
-    from cnn_constraints.lattice.order import meet as meet
-    from cnn_constraints.layer import ConstrainedLayer as ConstrainedLayer
-    from cnn_constraints.layer import Conv as Conv
-    from cnn_constraints.layer import Dense as Dense
-    from cnn_constraints.layer import Local as Local
-    from cnn_constraints.layer import Shared as Shared
-    from cnn_constraints.store import load as load
-    from cnn_constraints.store import predict as predict
-    from cnn_constraints.store import read as read
-    from cnn_constraints.summaries import at_edge as at_edge
-    from cnn_constraints.summaries import compare as compare
-    from cnn_constraints.summaries import compare_differences as compare_differences
-    from cnn_constraints.summaries import comparisons as comparisons
-    from cnn_constraints.summaries import summarise as summarise
-    from cnn_constraints.sweep import Observer as Observer
-    from cnn_constraints.sweep import run as run
-    from cnn_constraints.variables import embed as embed
-    from cnn_constraints.variables import expand as expand
-    from cnn_constraints.variables import project as project
-    from cnn_constraints.variables import violation as violation
+    from cnn_constraints.architecture import NETWORKS
+    from cnn_constraints.errors import InputError
+    from cnn_constraints.experiment import Data, Experiment, Model, Training, axis, product, replace, replace_axes
+    from cnn_constraints.lattice.constraints import CONSTRAINTS, Constraint, ties
+    from cnn_constraints.lattice.counts import count
+    from cnn_constraints.lattice.geometry import Geometry
+    from cnn_constraints.lattice.order import join, leq, meet
+    from cnn_constraints.layer import ConstrainedLayer, Conv, Dense, Local, Shared
+    from cnn_constraints.store import load, predict, read
+    from cnn_constraints.summaries import at_edge, compare, compare_differences, comparisons, summarise
+    from cnn_constraints.sweep import Observer, run
+    from cnn_constraints.variables import embed, expand, project, violation
 
 _WHERE = {
     "architecture": ("NETWORKS",),

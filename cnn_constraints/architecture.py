@@ -172,16 +172,11 @@ def cost(network: AnyNetwork, image_shape: ImageShape) -> Cost:
     widths += [] if network.hidden is None else [network.hidden]
     biases = [] if network.normalisation == "batch" else widths[1:]
     products = [one * other for one, other in zip(widths, [*widths[1:], network.classes], strict=True)]
-    normalised = (
-        [layer.out_channels for layer in network.layers] + widths[1:] if network.normalisation != "none" else []
-    )
-    return Cost(
-        sum(count.parameters for count in counted)
-        + sum(products)
-        + sum([*biases, network.classes])
-        + 2 * sum(normalised),
-        sum(count.multiply_adds for count in counted) + sum(products),
-    )
+    channels = [layer.out_channels for layer in network.layers] + widths[1:]
+    normalised = 0 if network.normalisation == "none" else sum(channels)
+    of_head = sum(products) + sum(biases) + network.classes
+    parameters = sum(count.parameters for count in counted) + of_head + 2 * normalised
+    return Cost(parameters, sum(count.multiply_adds for count in counted) + sum(products))
 
 
 def activations(network: AnyNetwork, image_shape: ImageShape) -> int:

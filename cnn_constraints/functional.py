@@ -20,7 +20,6 @@ from cnn_constraints.arrays import FreeWeights, Inputs, Outputs
 from cnn_constraints.lattice import constraints, counts, low_rank
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.ops import choose
-from cnn_constraints.ops.low_rank import combine
 from cnn_constraints.ops.storage import to_canonical, to_storage
 
 Parameters = Mapping[str, Any]
@@ -130,7 +129,10 @@ def respond(layer: Layer, x: Inputs, networks: Sequence[Parameters]) -> Outputs:
     arguments = (layer.geometry, layer.delta, layer.tile, layer.formulation)
     h = choose.apply(layer.tied_by, rounded(x), rounded(weights), *arguments).astype(x.dtype)
     if layer.rank is not None:
-        h = combine(h, jnp.stack([one["combining"] for one in networks]))
+        # Elsayed et al. 2020, equation 2: H[d, i, j, n] = sum_r combining[r, i, j] H_r[d, i, j, n].
+        combining = jnp.stack([one["combining"] for one in networks])
+        by_bank = h.reshape(len(networks), layer.rank, layer.out_channels, *h.shape[1:])
+        h = (by_bank * combining[:, :, None, :, :, None]).sum(axis=1).reshape(-1, *h.shape[1:])
     if layer.bias is not None:
         h = h + jnp.concatenate([one["bias"] for one in networks])
     return h

@@ -103,7 +103,8 @@ def _nearest(variables: Variables, both: dict[Path, tuple[Layer, Layer]]) -> Var
         _require_subspace(other)
         own = _at(variables, path, layer)
         if layer.rank is None and leq(layer.ties, other.ties):
-            free = projection.embed(free_weights(layer, own["kernel"]), layer.ties, other.ties)
+            classes = projection.classes(layer.ties, other.ties)
+            free = projection.spread(free_weights(layer, own["kernel"]), classes)
         elif layer.rank is None and leq(other.ties, layer.ties):
             classes = projection.classes(other.ties, layer.ties)
             free = projection.class_means(free_weights(layer, own["kernel"]), classes)

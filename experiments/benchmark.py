@@ -45,13 +45,14 @@ class Suite:
         """Raises InputError for what cannot be measured or recorded, before anything is."""
         from benchmarks import measure
 
-        if not self.cells:
-            raise InputError(f"--cells is empty: name some of {', '.join(get_args(Cell))}.")
-        for flag in ("shapes", "deltas"):
+        some = "name at least one"
+        cells = f"name some of {', '.join(get_args(Cell))}"
+        for flag, remedy in {"cells": cells, "layers": "name 1, 2 or both", "shapes": some, "deltas": some}.items():
             if not getattr(self, flag, True):
-                raise InputError(f"--{flag} is empty: name at least one.")
-        if self.rounds < 1:
-            raise InputError(f"--rounds is {self.rounds}: it must be at least 1.")
+                raise InputError(f"--{flag} is empty: {remedy}.")
+        for flag in ("rounds", "batch"):
+            if (number := getattr(self, flag, 1)) < 1:
+                raise InputError(f"--{flag} is {number}: it must be at least 1.")
         if self.output:
             measure.check_writable(self.output)
 
@@ -85,12 +86,6 @@ class Layers(Suite):
     formulations: bool = False
     """Also time those of our formulations that are not chosen."""
 
-    def check(self) -> None:
-        """Raises InputError as every suite, and for a batch without images."""
-        super().check()
-        if self.batch < 1:
-            raise InputError(f"--batch is {self.batch}: it must be at least 1.")
-
     def measure(self, ceilings: Any, seed: int) -> Iterator[Any]:
         """The rows."""
         from benchmarks.layers import suite
@@ -111,10 +106,8 @@ class Training(Suite):
     """
 
     def check(self) -> None:
-        """Raises InputError as every suite, for no network, and as `numbers`."""
+        """Raises InputError as every suite, and as `numbers`."""
         super().check()
-        if not self.layers:
-            raise InputError("--layers is empty: name 1, 2 or both.")
         self.numbers()
 
     def numbers(self) -> tuple[int, ...]:
@@ -190,25 +183,20 @@ def main(arguments: list[str]) -> None:
     suites: Any = Layers | Sweep | Megapixel | Device
     suite = parse_flags(suites, arguments, __doc__, prog="python -m experiments.benchmark")
     try:
-        measure_and_print(suite)
+        with own_settings():
+            prepare_jax()
+            suite.check()
+            from benchmarks import measure
+
+            ceilings, seed = measure.measure_ceilings(), secrets.randbits(31)
+            print(
+                f"ceilings: {ceilings.operations / 1e9:.0f} GFLOP/s in float32 matrix products, "
+                f"{ceilings.bytes / 1e9:.0f} GB/s of elementwise traffic; seed {seed}",
+                file=sys.stderr,
+            )
+            suite.run(ceilings, seed)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command measures everything anew.") from None
-
-
-@own_settings()
-def measure_and_print(suite: Suite) -> None:
-    """Check a suite, and run it. Raises InputError for what cannot be measured."""
-    prepare_jax()
-    suite.check()
-    from benchmarks import measure
-
-    ceilings, seed = measure.measure_ceilings(), secrets.randbits(31)
-    print(
-        f"ceilings: {ceilings.operations / 1e9:.0f} GFLOP/s in float32 matrix products, {ceilings.bytes / 1e9:.0f} GB/s "
-        f"of elementwise traffic; seed {seed}",
-        file=sys.stderr,
-    )
-    suite.run(ceilings, seed)
 
 
 if __name__ == "__main__":

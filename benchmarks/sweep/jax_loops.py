@@ -20,7 +20,6 @@ from cnn_constraints.arrays import Split
 from cnn_constraints.network import layer_name
 from cnn_constraints.plan import to_device
 from cnn_constraints.training import ensemble
-from cnn_constraints.training.candidates import Candidates
 from cnn_constraints.training.ensemble import Arrays
 from cnn_constraints.training.loop import Hyperparameters, Standardisation
 
@@ -37,10 +36,9 @@ OF_AN_EXPERIMENT = 4
 """Candidates that see the same batches on an accelerator, as a grid of learning rates has them."""
 
 
-def ours(problem: Problem, candidates: int, kind: type[Candidates] | None = None) -> Contender:
+def ours(problem: Problem, candidates: int) -> Contender:
     """Many candidates on each device, one program from first to last update, as a sweep over seeds has them: candidates of
-    one experiment on CPU; elsewhere of as many experiments as that takes, each with batches of its own. kind: None for the
-    engine's choice.
+    one experiment on CPU; elsewhere of as many experiments as that takes, each with batches of its own.
     """
     rates = candidates if jax.default_backend() == "cpu" else min(candidates, OF_AN_EXPERIMENT)
     experiments = jax.local_device_count() * -(-candidates // rates)
@@ -61,7 +59,7 @@ def ours(problem: Problem, candidates: int, kind: type[Candidates] | None = None
         own = lambda number: first._replace(batches=(first.batches + number) % len(problem.raw.labels))
         stacked = ensemble.stack([own(number) for number in range(experiments)])
         task = dataclasses.replace(problem.task, updates=updates)
-        return ensemble.compile_program(task, stacked, *splits, updates, kind), stacked
+        return ensemble.compile_program(task, stacked, *splits, updates), stacked
 
     def train(updates: int) -> float:
         if updates not in prepared:

@@ -201,15 +201,10 @@ def ties(name: str, geometry: Geometry, delta: int | None = None, tile: int | No
     return table
 
 
-def table_fits(geometry: Geometry) -> bool:
-    """Whether a table for this geometry is small enough to be written."""
-    return geometry.output_sites * geometry.input_sites <= LARGEST_TABLE
-
-
 def require_table_fits(geometry: Geometry) -> None:
     """Raises InputError where a table would be too large to write."""
-    if not table_fits(geometry):
-        pairs = geometry.output_sites * geometry.input_sites
+    pairs = geometry.output_sites * geometry.input_sites
+    if pairs > LARGEST_TABLE:
         raise InputError(
             f"The tie table of a {geometry.height} x {geometry.width} image has {pairs:,} entries, {8 * pairs:,} "
             f"bytes: at most {LARGEST_TABLE:,} entries are written, so this needs a smaller image, or a constraint that "

@@ -67,16 +67,10 @@ def classes(stronger: Ties, weaker: Ties) -> Classes:
     return Classes(np.where(class_ < 0, count, class_), pairs[used], count)
 
 
-def embed(weights: FreeWeights, stronger: Ties, weaker: Ties) -> OtherFreeWeights:
-    """The weights with which the weaker constraint computes the same function.
-
-    Raises InputError where `weaker` does not contain `stronger`: then no such weights exist in general.
-    """
-    return spread(weights, classes(stronger, weaker))
-
-
 def spread(weights: FreeWeights, classes: Classes) -> OtherFreeWeights:
-    """To each weight of the weaker constraint the value of its class, and 0 where it has none."""
+    """The weights with which the weaker constraint computes the same function: to each the value of its class, and 0 where
+    it has none.
+    """
     return jnp.take(_with_zero(weights), classes.of_weight, axis=1)
 
 
