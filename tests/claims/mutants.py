@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_constraints.claims import parameter_ladder, records
+from cnn_constraints.claims import parameter_ladder, quadratic_separation, records
 from cnn_constraints.claims.claim import Laboratory
 from cnn_constraints.claims.laboratory import Session, find_images
 from cnn_constraints.claims.registry import CLAIMS
@@ -51,7 +51,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "dynamic_signal": {
         "SIZES": {"conv": (48,), "local": (32, 128, 512, 1024, 2048), "dense": (1024,), "shared": (4096,)}
     },
-    "quadratic_separation": {"DENSE_SAMPLES": (256, 1024, 4096, 16384)},
+    "quadratic_separation": {"SAMPLES": quadratic_separation.SAMPLES | {"dense": (256, 1024, 4096, 16384)}},
     "locality_exponent": {"SIZES": (64, 128, 256, 512, 1024)},
     "pruning_finds_locality": {"UPDATES": 500},
 }

@@ -4,6 +4,7 @@ import math
 import sys
 import zlib
 from collections.abc import Iterable
+from pkgutil import resolve_name
 from typing import get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mutants import MUTANTS, failing
+from mutants import MUTANTS, SMALLER, failing
 
 from cnn_constraints.claims import Name, Tier
 from cnn_constraints.claims.claim import (
@@ -78,6 +79,15 @@ def test_a_registered_claim_is_complete(name):
     assert len(set(quantities)) == len(quantities) and {"cpu", "gpu"} <= set(claim.seeds) <= set(get_args(Tier))
     assert "quick" not in claim.seeds or claim.of_tier("quick").criteria
     assert all(c.low <= c.high and (c.low > -math.inf or c.high < math.inf) for c in claim.criteria)
+
+
+def test_what_mutants_change_is_there():
+    for name, constants in SMALLER.items():
+        assert constants.keys() <= vars(sys.modules[f"cnn_constraints.claims.{name}"]).keys()
+    for mutant in MUTANTS:
+        place, _, key = mutant.place.partition("/")
+        there = resolve_name(f"cnn_constraints.{place}")
+        assert not key or key in there
 
 
 @pytest.mark.slow
