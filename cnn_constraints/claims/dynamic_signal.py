@@ -5,7 +5,6 @@ one filter for all patches, a local layer one filter for each, and dense and sha
 """
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,19 +28,8 @@ PATCHES = (16, 32, 64)
 LEARNING_RATES = {"dense": 0.3, "shared": 0.3, "local": 0.3, "conv": 0.1}
 SIZES = {"conv": (48,), "local": (16, 32, 64, 128, 256, 512, 1024, 2048), "dense": (1024,), "shared": (4096,)}
 
-
-class Sample(NamedTuple):
-    """inputs: patches as sites of a ring, channels first; labels: -1 or 1."""
-
-    inputs: Float[Array, "dimension patches 1 examples"]
-    labels: Float[Array, " examples"]
-
-
-class Outcome(NamedTuple):
-    """Fractions of wrong answers, at the threshold that is best on validation data."""
-
-    train_error: Float[Array, "*seeds"] | np.ndarray
-    test_error: Float[Array, "*seeds"] | np.ndarray
+Sample = tuple[Array, Array]
+"""Patches as sites of a ring, [dimension, patches, 1, examples], and their labels, -1 or 1."""
 
 
 def localized_signed(z: Array, threshold: Array | float) -> Array:
@@ -61,36 +49,41 @@ def margins(
 
 def error(cell: str, weights: FreeWeights, threshold: Array | float, sample: Sample) -> Float[Array, ""]:
     """The fraction of wrong answers; a margin of exactly 0 is half wrong."""
-    agreement = margins(cell, weights, threshold, sample.inputs) * sample.labels
+    inputs, labels = sample
+    agreement = margins(cell, weights, threshold, inputs) * labels
     return jnp.mean(jnp.where(agreement == 0, 0.5, agreement < 0))
 
 
 @partial(jax.jit, static_argnums=0)
-def train(cell: str, weights: FreeWeights, train_: Sample, validation: Sample, test: Sample) -> Outcome:
-    """Gradient descent with momentum 0.9 on the mean logistic loss of all samples, STEPS at each threshold."""
-    optimizer = optax.sgd(LEARNING_RATES[cell], momentum=0.9)
+def train(cell: str, weights: FreeWeights, seen: Sample, validation: Sample, test: Sample) -> tuple[Array, Array]:
+    """Training and test error, at the threshold that is best on validation data, of gradient descent with momentum 0.9 on
+    the mean logistic loss of all samples, STEPS at each threshold.
+    """
+    optimizer, (inputs, labels) = optax.sgd(LEARNING_RATES[cell], momentum=0.9), seen
 
     def loss(threshold: float, weights: FreeWeights, _: Array) -> Float[Array, ""]:
-        return jnp.mean(jax.nn.softplus(-train_.labels * margins(cell, weights, threshold, train_.inputs)))
+        return jnp.mean(jax.nn.softplus(-labels * margins(cell, weights, threshold, inputs)))
 
     phases = []
     for threshold in THRESHOLDS:
         weights = descend(optimizer, partial(loss, threshold), weights, jnp.arange(STEPS))
-        phases.append([error(cell, weights, threshold, sample) for sample in (validation, train_, test)])
+        phases.append([error(cell, weights, threshold, sample) for sample in (validation, seen, test)])
     validation_error, train_error, test_error = jnp.array(phases).T
     best = validation_error.argmin()
-    return Outcome(train_error[best], test_error[best])
+    return train_error[best], test_error[best]
 
 
-def run(cell: str, patches: int, samples: int, seed: int, planted: bool = False) -> Outcome:
-    """One network, from random weights, or from the signal itself at each unit's own patch and nothing elsewhere."""
+def run(cell: str, patches: int, samples: int, seed: int, planted: bool = False) -> tuple[float, float]:
+    """Training and test error of one network, from random weights, or from the signal itself at each unit's own patch and
+    nothing elsewhere.
+    """
     generator = np.random.default_rng((seed, patches, samples))
     signal = generator.standard_normal(DIMENSION)
     signal /= np.linalg.norm(signal)
 
     def draw(examples: int) -> Sample:
         inputs, labels = tasks.signal_patches(generator, examples, patches, signal, NOISE)
-        return Sample(jnp.asarray(inputs.transpose(2, 1, 0)[:, :, None], jnp.float32), jnp.asarray(labels, jnp.float32))
+        return jnp.asarray(inputs.transpose(2, 1, 0)[:, :, None], jnp.float32), jnp.asarray(labels, jnp.float32)
 
     table = choose.stored_ties(cell, Geometry(patches, 1, boundary="circular"), 0)
     # A unit's filter has a norm of about 1: the shorter the weights, the larger a step turns them.
@@ -105,29 +98,27 @@ def run(cell: str, patches: int, samples: int, seed: int, planted: bool = False)
 
 def measure(laboratory: Laboratory) -> Measurement:
     """Errors of the four cells by the number of patches, and how local's samples to 10% error grow with it."""
-
-    def outcomes(cell: str, patches: int, samples: int, planted: bool = False) -> Outcome:
-        runs = [run(cell, patches, samples, seed, planted) for seed in laboratory.seeds]
-        return Outcome(*(np.array(column, np.float32) for column in zip(*runs, strict=True)))
-
+    seeds = laboratory.seeds
     arms = [(cell, patches, samples) for cell in SIZES for patches in PATCHES for samples in SIZES[cell]]
-    found = {arm: outcomes(*arm) for arm in arms}
+    train_errors, errors = {}, {}
+    for arm in arms:
+        train_errors[arm], errors[arm] = np.array([run(*arm, seed) for seed in seeds], np.float32).T
     [of_conv], [of_dense], [of_shared] = SIZES["conv"], SIZES["dense"], SIZES["shared"]
     largest = ("shared", PATCHES[-1], of_shared)
-    values = {SHARED_TRAIN: mean_interval(found[largest].train_error)}
-    values[SHARED_PLANTED] = mean_interval(outcomes(*largest, planted=True).test_error)
+    values = {SHARED_TRAIN: mean_interval(train_errors[largest])}
+    values[SHARED_PLANTED] = mean_interval([run(*largest, seed, planted=True)[1] for seed in seeds])
     reached = []
     for k in PATCHES:
-        conv, dense = found["conv", k, of_conv].test_error, found["dense", k, of_dense].test_error
+        conv, dense = errors["conv", k, of_conv], errors["dense", k, of_dense]
         values[CONV_ERROR[k]] = mean_interval(conv)
         values[DENSE_ERROR[k]] = mean_interval(dense)
-        values[EXCESS[k]] = mean_interval(dense - found["local", k, of_dense].test_error)
-        local = np.stack([found["local", k, samples].test_error for samples in SIZES["local"]], axis=1)
+        values[EXCESS[k]] = mean_interval(dense - errors["local", k, of_dense])
+        local = np.stack([errors["local", k, samples] for samples in SIZES["local"]], axis=1)
         reached.append(samples_of_seeds(SIZES["local"], local, 0.1))
     values[LOCAL_EXPONENT] = power_law(PATCHES, np.transpose(reached)).growth
     values[LOCAL_OVER_CONV] = geometric_mean_interval(reached[-1] / of_conv)
-    points = [(f"{k} patches", cell, n, outcome.test_error) for (cell, k, n), outcome in found.items()]
-    return Measurement(values, curves_of(points, laboratory.seeds))
+    points = [(f"{k} patches", cell, n, of_seeds) for (cell, k, n), of_seeds in errors.items()]
+    return Measurement(values, curves_of(points, seeds))
 
 
 CONV_ERROR = {k: f"test error of conv, 48 samples, {k} patches" for k in PATCHES}

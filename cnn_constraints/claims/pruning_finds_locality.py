@@ -36,16 +36,6 @@ class Weights(NamedTuple):
     offsets: Float[Array, " classes"]
 
 
-class Round(NamedTuple):
-    """near: how near the surviving inputs of a unit are, over chance, in the image and in the order that the network is
-    given. accuracy: on test images.
-    """
-
-    near: float
-    near_as_given: float
-    accuracy: float
-
-
 def answers(weights: Weights, mask: Mask, images: Float[Array, "examples pixels"]) -> Float[Array, "examples classes"]:
     """Logits of the network that keeps the weights of the mask."""
     return jax.nn.relu(images @ (weights.dense * mask) + weights.biases) @ weights.readout + weights.offsets
@@ -83,8 +73,10 @@ def nearness(mask: Mask, places: Float[np.ndarray, "pixels 2"]) -> float:
     return float(within / chance)
 
 
-def run(dataset: Dataset, n_train: int, permuted: bool, seed: int) -> list[Round]:
-    """What each round of pruning leaves."""
+def run(dataset: Dataset, n_train: int, permuted: bool, seed: int) -> list[tuple[float, float, float]]:
+    """After each round, how near surviving inputs are over chance, in the image and in the order that the network is given,
+    and the accuracy on test images.
+    """
     generator = np.random.default_rng(seed)
     height, width = dataset.train.images.shape[1:3]
     places = np.stack(np.divmod(np.arange(height * width), width), axis=1).astype(float)
@@ -108,7 +100,7 @@ def run(dataset: Dataset, n_train: int, permuted: bool, seed: int) -> list[Round
             mask = prune(mask, trained.dense)
         trained = train(start, mask, seen, labels, batches(UPDATES))
         right = np.asarray(answers(trained, mask, unseen)).argmax(axis=1) == dataset.test.labels
-        rounds.append(Round(nearness(mask, places[order]), nearness(mask, places), float(right.mean())))
+        rounds.append((nearness(mask, places[order]), nearness(mask, places), float(right.mean())))
     return rounds
 
 

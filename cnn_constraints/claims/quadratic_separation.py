@@ -6,7 +6,7 @@ from cnn_constraints.claims.claim import Claim, Criterion, Laboratory, Measureme
 from cnn_constraints.claims.networks import train_arms
 from cnn_constraints.experiment import Data, Experiment, Model, Training, replace
 from cnn_constraints.statistics import geometric_mean_interval, mean_interval, power_law, samples_of_seeds
-from cnn_constraints.summaries import N_TRAIN
+from cnn_constraints.summaries import CELL, DELTA, N_TRAIN, READOUT
 
 SIDES = {"dense": (3, 4, 5), "local": (3, 4, 6, 8), "conv": (3, 4, 5, 6)}
 CONV_SAMPLES = 256
@@ -27,13 +27,8 @@ def arms() -> dict[tuple[str, int, int], Experiment]:
         model=Model("dense", None, (6,), (1,), (1,), activation="quadratic", readout="flatten", bias="none"),
         training=Training("sgd", (0.003, 0.01, 0.03), updates=2000, evaluate_every=200, batch_size=64),
     )
-    local = replace(
-        dense, {"model.constraint": "local", "model.delta": 0, "training.learning_rates": (0.01, 0.03, 0.1)}
-    )
-    conv = replace(
-        local,
-        {"model.constraint": "conv", "model.delta": 1, "model.channels": (10,), "model.readout": "global_average"},
-    )
+    local = replace(dense, {CELL: "local", DELTA: 0, "training.learning_rates": (0.01, 0.03, 0.1)})
+    conv = replace(local, {CELL: "conv", DELTA: 1, "model.channels": (10,), READOUT: "global_average"})
     usual = {"dense": dense, "local": local, "conv": conv}
     shapes = [(cell, side, n) for cell in usual for side in SIDES[cell] for n in SAMPLES[cell]]
     return {(cell, side, n): replace(usual[cell], {"data.size": side, N_TRAIN: n}) for cell, side, n in shapes}

@@ -41,13 +41,6 @@ class Covariances(NamedTuple):
     saturated: Bool[Array, " arms"]
 
 
-class Outcome(NamedTuple):
-    """filters: after training. accuracy: on fresh inputs."""
-
-    filters: Float[Array, "arms units sites"]
-    accuracy: Float[Array, " arms"]
-
-
 def answers(weights: Weights, inputs: Float[Array, "arms examples sites"]) -> Float[Array, "arms examples"]:
     """The mean over units of erf((w x / sqrt(sites) + b) / sqrt(2))."""
     units = jnp.einsum("aes,aus->aeu", inputs, weights.filters) / np.sqrt(SITES) + weights.biases[:, None]
@@ -63,8 +56,9 @@ def draw(key: Array, examples: int, covariances: Covariances) -> Float[Array, "a
 
 
 @jax.jit
-def train(key: Array, covariances: Covariances) -> Outcome:
-    """Gradient descent on the mean squared difference from labels 1 and -1, fresh inputs for every update.
+def train(key: Array, covariances: Covariances) -> tuple[Float[Array, "arms units sites"], Float[Array, " arms"]]:
+    """The filters and the accuracy on fresh inputs after gradient descent on the mean squared difference from labels 1 and
+    -1, fresh inputs for every update.
 
     All arms start at the same weights, of deviation 0.1, with biases 1 and -1. Rates are those of the paper's mean-field
     network: times UNITS for filters, and for biases over SITES too.
@@ -84,7 +78,7 @@ def train(key: Array, covariances: Covariances) -> Outcome:
 
     trained, _ = lax.scan(update, start, jax.random.split(of_inputs, UPDATES))
     right = answers(trained, draw(of_test, TEST, covariances)) * labels(TEST) > 0
-    return Outcome(trained.filters, right.mean(axis=1))
+    return trained.filters, right.mean(axis=1)
 
 
 def participation(filters: Float[np.ndarray, "*units sites"]) -> Float[np.ndarray, "*units"]:
@@ -109,8 +103,8 @@ def measure(laboratory: Laboratory) -> Measurement:
     """The largest participation ratio of a unit, for each gain, against that of a Gaussian of equal covariance."""
     of_arms = covariances()
     found = [train(jax.random.key(seed), of_arms) for seed in laboratory.seeds]
-    largest = np.stack([participation(np.asarray(outcome.filters)).max(axis=-1) for outcome in found], axis=-1)
-    accuracy = 100 * np.stack([np.asarray(outcome.accuracy) for outcome in found], axis=-1)
+    largest = np.stack([participation(np.asarray(filters)).max(axis=-1) for filters, _ in found], axis=-1)
+    accuracy = 100 * np.stack([np.asarray(right) for _, right in found], axis=-1)
     by_arm = dict(zip(ARMS, largest, strict=True))
     saturated, clone = INPUTS
     values = {

@@ -30,7 +30,7 @@ MEASURED: dict[str, dict[Tier, tuple[str, ...]]] = {
 COMPARED = 1000
 """Images with which dense and conv of equal cost are compared."""
 
-NARROW = {"mnist": (1, 2, 2), "cifar10": (1, 2, 2)}
+NARROW = (1, 2, 2)
 """Channels of the dense network that a convolution is made as wide as to cost as much."""
 
 
@@ -49,15 +49,11 @@ def measure(laboratory: Laboratory) -> Measurement:
         for source in sources
         for cell, n in itertools.product(laboratory.of_tier(MEASURED[source]), sizes[source])
     }
-    narrow = {
-        source: replace(deep(laboratory, source, COMPARED), {CELL: "dense", "model.channels": NARROW[source]})
-        for source in sources
-    }
-    of_equal_cost = {(source, "dense, narrow", COMPARED): dense for source, dense in narrow.items()}
-    of_equal_cost |= {
-        (source, quantity, COMPARED): matched(dense, quantity)
-        for (source, dense), quantity in itertools.product(narrow.items(), MATCHED)
-    }
+    of_equal_cost = {}
+    for source in sources:
+        narrow = replace(deep(laboratory, source, COMPARED), {CELL: "dense", "model.channels": NARROW})
+        of_equal_cost[source, "dense, narrow", COMPARED] = narrow
+        of_equal_cost |= {(source, quantity, COMPARED): matched(narrow, quantity) for quantity in MATCHED}
     results = train_arms(laboratory, arms | of_equal_cost)
     accuracy = {arm: rows["test_accuracy"].to_numpy(float) for arm, rows in results.items()}
 
