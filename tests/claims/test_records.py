@@ -1,7 +1,10 @@
 """Records are kept and never lost, and are those of a claim as it is now."""
 
 import dataclasses
+import functools
+import itertools
 import json
+import operator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,26 +75,8 @@ def test_what_is_not_a_folder_of_these_claims_is_refused_and_left_as_it_is(folde
     assert sorted(tmp_path.rglob("*")) == before
 
 
-DAMAGES = (None, 3, "text")
-DAMAGED = [(place, damage) for place in ("whole", "claims", "c", "criteria", "verdict", "row") for damage in DAMAGES]
-
-
-@pytest.mark.parametrize(("place", "damage"), [*DAMAGED, *((place, []) for place in ("whole", "c", "row")), ("c", {})])
-def test_a_file_that_is_not_what_was_written_is_told_by_its_name_and_left_as_it_is(folder, place, damage):
-    records.write(folder, "c", record(), CURVES)
-    path = folder / "claims.json"
-    file = {"whole": json.loads(path.read_text())}
-    of_claim = file["whole"]["claims"]["c"]
-    holders = {"whole": file, "claims": file["whole"], "c": file["whole"]["claims"], "row": of_claim["criteria"]}
-    holders.get(place, of_claim)[0 if place == "row" else place] = damage
-    for text in (json.dumps(file["whole"]), json.dumps(file["whole"])[:-9], ""):
-        path.write_text(text)
-        with pytest.raises(InputError, match=f"^{path} is not what this version writes"):
-            records.open_folder(folder, "cpu", 7, {})
-        assert path.read_text() == text
-
-
-UNTRUE = {
+ANYTHING = (None, 3, "text", [])
+OF_CLAIM = {
     "statement": 7,
     "source": None,
     "frozen": [],
@@ -109,26 +94,32 @@ OF_ROW = {
     "lowest_allowed": 0.7,
     "seeds": None,
 }
+CLAIM_C, ROW = ("claims", "c"), ("claims", "c", "criteria", 1)
+PLACES = [(), ("environment",), ("superseded",), ("claims",), CLAIM_C, (*CLAIM_C, "criteria"), ROW]
 
 
 @pytest.mark.parametrize(
-    ("holder", "entry", "damage"),
+    ("place", "damage"),
     [
-        *(("claim", *one) for one in UNTRUE.items()),
-        *(("row", *one) for one in OF_ROW.items()),
-        *(("whole", name, damage) for name in ("environment", "superseded") for damage in ([], None)),
+        *itertools.product(PLACES, ANYTHING),
+        (CLAIM_C, {}),
+        *(((*CLAIM_C, name), damage) for name, damage in OF_CLAIM.items()),
+        *(((*ROW, name), damage) for name, damage in OF_ROW.items()),
     ],
 )
-def test_what_was_never_judged_is_no_record(folder, holder, entry, damage):
-    held = records.judge(CLAIM, TERMS, {"q": Interval(2.5, 2.0, 3.0, 5), "r": Interval(1.0, 0.5, 1.5, 5)}, 3.5)
-    records.write(folder, "c", held, CURVES)
-    whole = records.read(folder)
-    of_claim = whole["claims"]["c"]
-    assert of_claim["verdict"] == "holds"
-    {"whole": whole, "claim": of_claim, "row": of_claim["criteria"][1]}[holder][entry] = damage
-    (folder / "claims.json").write_text(json.dumps(whole))
-    with pytest.raises(InputError, match="is not what this version writes"):
-        records.read(folder)
+def test_a_file_that_is_not_what_was_judged_is_told_by_its_name_and_left_as_it_is(folder, place, damage):
+    values = {"q": Interval(2.5, 2.0, 3.0, 5), "r": Interval(1.0, 0.5, 1.5, 5)}
+    records.write(folder, "c", records.judge(CLAIM, TERMS, values, 3.5), CURVES)
+    path = folder / "claims.json"
+    file = {"whole": json.loads(path.read_text())}
+    *holders, entry = ("whole", *place)
+    functools.reduce(operator.getitem, holders, file)[entry] = damage
+    text = json.dumps(file["whole"])
+    for damaged in (text, text[:-9], ""):
+        path.write_text(damaged)
+        with pytest.raises(InputError, match=f"^{path} is not what this version writes"):
+            records.open_folder(folder, "cpu", 7, {})
+        assert path.read_text() == damaged
 
 
 def test_a_record_is_of_the_claim_as_it_is_now_of_its_seeds_and_of_its_images(folder):
