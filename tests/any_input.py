@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, settings
 from small_runs import Trained, small_experiment, train_alone
 
 from cnn_constraints.arrays import Dataset, Split
@@ -13,15 +12,6 @@ from cnn_constraints.errors import InputError
 
 MANY = int(os.environ.get("TEST_EXAMPLES", 40))
 """Examples of a law; more by hand."""
-
-FRESH = settings(
-    deadline=None,
-    database=None,
-    derandomize=False,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-"""New examples at every run, in CI too; a failure prints the line that repeats it."""
 
 TRAIN, TEST = 60, 12
 """So many images are trained on and tested, whatever the number of those that were read: one program for all."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.lattice.order import canonical
@@ -23,6 +24,17 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
 # Or the first of several processes on one GPU takes most of its memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+# New examples at every run, in CI too, however busy the machine; a failure prints the line that repeats it.
+settings.register_profile(
+    "fresh",
+    deadline=None,
+    database=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+settings.load_profile("fresh")
 
 
 class Draw:

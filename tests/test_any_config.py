@@ -4,7 +4,7 @@ import json
 
 import jax
 import pytest
-from any_input import FRESH, MANY, refusal_of
+from any_input import MANY, refusal_of
 from hypothesis import Phase, assume, event, given, settings
 from hypothesis import strategies as st
 from random_experiments import IN_ORDER
@@ -69,7 +69,7 @@ def test_every_field_has_values_in_order():
     assert {"mnist", "cifar10"} < set(sources.names())
 
 
-@settings(FRESH, max_examples=5 * MANY)
+@settings(max_examples=5 * MANY)
 @given(experiments(strange=True))
 def test_every_config_is_in_order_or_refused_in_a_sentence(experiment):
     resolved = checked(experiment)
@@ -81,7 +81,7 @@ def test_every_config_is_in_order_or_refused_in_a_sentence(experiment):
 
 
 @pytest.mark.slow
-@settings(FRESH, max_examples=MANY // 8, phases=[Phase.generate])
+@settings(max_examples=MANY // 8, phases=[Phase.generate])
 @given(experiments(strange=False), st.integers(1, 2))
 def test_what_is_not_refused_runs_and_gives_one_result_an_experiment(experiment, seeds):
     resolved = checked(experiment)

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from any_input import FRESH, MANY, refusal_of
+from any_input import MANY, refusal_of
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
@@ -46,7 +46,7 @@ SHAPES = [(PIXELS, PIXELS)] * 12 + [(PIXELS,), (PIXELS, PIXELS, 1), (PIXELS, 1),
 
 @example(entries="bytes", shape=(PIXELS, PIXELS), per_site=False, tied=True, seed=0)
 @example(entries="ragged", shape=(), per_site=False, tied=False, seed=0)
-@settings(FRESH, max_examples=MANY)
+@settings(max_examples=MANY)
 @given(
     entries=st.sampled_from([*LAWFUL, *ENTRIES]),
     shape=st.sampled_from(SHAPES),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from any_input import FRESH, MANY, refusal_of, require_that_training_sees
+from any_input import MANY, refusal_of, require_that_training_sees
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
@@ -153,7 +153,7 @@ def require_the_laws(data: Data) -> None:
 @example(seed=0, changes=[(BOTH, "images", "3e+38 to 3e+38 + 1e+19 in f4"), (BOTH, "images", "with 0")])
 @example(seed=0, changes=[(BOTH, "images", "1e-40 to 1e-40 + 1e-45 in f4")])
 @example(seed=0, changes=[(BOTH, "images", "0 to 0 + 1e-40 in f4"), (("test",), "images", "all 0")])
-@settings(FRESH, max_examples=MANY)
+@settings(max_examples=MANY)
 @given(seed=SEEDS, changes=CHANGES)
 def test_any_data_set_of_a_users_source(seed, changes):
     with pytest.MonkeyPatch.context() as patch:
@@ -162,7 +162,7 @@ def test_any_data_set_of_a_users_source(seed, changes):
 
 
 @example(seed=0, changes=[(BOTH, "images", "all 7")])
-@settings(FRESH, max_examples=MANY)
+@settings(max_examples=MANY)
 @given(seed=SEEDS, changes=CHANGES)
 def test_any_data_set_of_a_users_intervention(seed, changes):
     with pytest.MonkeyPatch.context() as patch:
@@ -180,7 +180,7 @@ DAMAGES: dict[str, Callable[[bytes, int], bytes]] = {
 }
 
 
-@settings(FRESH, max_examples=MANY)
+@settings(max_examples=MANY)
 @given(
     seed=SEEDS,
     changes=CHANGES,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from any_input import FRESH, MANY, refusal_of, require_that_training_sees
+from any_input import MANY, refusal_of, require_that_training_sees
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from image_files import KINDS, Picture
@@ -112,7 +112,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 @example(files=dict.fromkeys([b"train/a/1.png", b"train/b/1.png", b"test/a/1.png", b"test/b/1.png"], KEYED), seed=0)
-@settings(FRESH, max_examples=MANY)
+@settings(max_examples=MANY)
 @given(files=folders(), seed=SEEDS)
 def test_a_folder_is_read_as_a_viewer_shows_it(files, seed, root):
     pictures = pictures_of(files, seed)
@@ -128,7 +128,7 @@ def test_a_folder_is_read_as_a_viewer_shows_it(files, seed, root):
     require_that_training_sees(dataset)
 
 
-@settings(FRESH, max_examples=MANY)
+@settings(max_examples=MANY)
 @given(files=folders(), seed=SEEDS, fault=st.sampled_from(sorted(FAULTS)), place=st.floats(0, 1, exclude_max=True))
 def test_a_folder_with_a_faulty_image_is_refused_in_a_sentence(files, seed, fault, place, root):
     contents = {path: picture.content for path, picture in pictures_of(files, seed).items()}

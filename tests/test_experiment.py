@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from any_input import FRESH, MANY
+from any_input import MANY
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from random_experiments import experiments_in_order
@@ -37,7 +37,7 @@ def random_axes(generator: np.random.Generator) -> list[tuple[str, list[int]]]:
     return [(str(field), different()) for field in drawn[: generator.integers(1, 5)]]
 
 
-@settings(FRESH, max_examples=MANY // 4)
+@settings(max_examples=MANY // 4)
 @example(replace(Experiment(), {"data.folder": "\ud800 \u00e9\n", "seed": 2**32 - 1}))
 @given(experiments_in_order())
 def test_every_experiment_survives_json(experiment):
@@ -45,7 +45,7 @@ def test_every_experiment_survives_json(experiment):
     assert replace(Experiment(), flatten(written)) == experiment
 
 
-@settings(FRESH, max_examples=MANY // 4)
+@settings(max_examples=MANY // 4)
 @given(experiments_in_order(), experiments_in_order(), st.lists(st.sampled_from(FIELDS), unique=True))
 def test_replacing_changes_the_named_fields_at_once_and_no_other(experiment, other, names):
     before, changes = flat(experiment), {name: get(other, name) for name in names}

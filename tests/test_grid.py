@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from any_input import FRESH, MANY
+from any_input import MANY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_experiments import IN_ORDER, PAIRS
@@ -23,7 +23,7 @@ def written(value: Any) -> str:
     return str(value) if bare else repr(value)
 
 
-@settings(FRESH, max_examples=MANY)
+@settings(max_examples=MANY)
 @given(st.data())
 def test_what_is_written_is_what_is_read(data: st.DataObject):
     fields = data.draw(st.lists(st.sampled_from(sorted(PAIRS)), min_size=1, max_size=3, unique=True))
@@ -55,7 +55,6 @@ def test_nothing_is_evaluated(values):
 PIECES = ["seed", "model.delta", "conv", "None", "range(", "3", *"-=,()[]{'\\* "]
 
 
-@settings(FRESH)
 @given(st.text() | st.lists(st.sampled_from(PIECES)).map(lambda pieces: "seed=" + "".join(pieces)))
 def test_any_text_is_an_axis_or_refused_in_a_sentence(text):
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from any_input import FRESH, MANY, refusal_of
+from any_input import MANY, refusal_of
 from hypothesis import given, settings
 from random_experiments import FILE, FOLDER, PAIRS, experiments_in_order, pair, write_arrays, write_images
 
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("world")
 
 
 def of_any(law: Callable[[Experiment], None]) -> Callable:
-    return settings(FRESH, max_examples=MANY // 4)(given(experiments_in_order())(law))
+    return settings(max_examples=MANY // 4)(given(experiments_in_order())(law))
 
 
 def resolve_one(experiment: Experiment) -> Resolved:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from any_input import FRESH, MANY
+from any_input import MANY
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from made_up_records import write_random_run
@@ -137,7 +137,7 @@ def refused_well(outcome: Outcome) -> None:
 
 @example(typed=("pictures", ["mistakes", "--run", "run", "--output", "pictures"]))
 @example(typed=("report", ["empty", "--figures", "pictures"]))
-@settings(FRESH, max_examples=2 * MANY)
+@settings(max_examples=2 * MANY)
 @given(typed=st.sampled_from(COMMANDS).flatmap(lambda command: st.tuples(st.just(command), lines(command))))
 def test_any_command_line(typed, world):
     require_the_law(*typed, world)
