@@ -50,7 +50,7 @@ class Session:
         started = time.perf_counter()
         runs = self.folder / "runs" / name
         measurement = claim.measure(Laboratory(self.tier, seeds, self.images, lambda some: self.train(some, runs)))
-        return records.judge(claim, terms, measurement.values, time.perf_counter() - started), measurement.curves
+        return records.judge(terms, measurement.values, time.perf_counter() - started), measurement.curves
 
     def train(self, experiments: Iterable[Experiment], folder: Path) -> pandas.DataFrame:
         """The table of `store.read` for these experiments, in their order. How many diverged is told."""

@@ -7,13 +7,13 @@ lock                  held while claims.json is read and written again
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas
 
-from cnn_constraints.claims.claim import CURVE_COLUMNS, VERDICTS, Claim, Criterion, Verdict
+from cnn_constraints.claims.claim import CURVE_COLUMNS, VERDICTS, Claim, Criterion
 from cnn_constraints.environment import tell_other_settings
 from cnn_constraints.errors import InputError, input_error
 from cnn_constraints.files import atomic_write, foreign_entry, locked, write_json
@@ -31,13 +31,8 @@ TEXTS = ("statement", "source", "protocol", "frozen")
 TERMS = {*TEXTS, "seeds", "data_sets", "criteria"}
 """What a record says of a claim before it is measured. data_sets: what stands for each that the claim needs, in words."""
 
-RECORD = TERMS | {"verdict", "seconds"}
-
 CRITERION = {"quantity", "published", "lowest_allowed", "highest_allowed"}
-"""A missing bound is None."""
-
-ROW = CRITERION | {"measured", "low", "high", "seeds", "verdict"}
-"""Of a record's criteria, once they are measured: "inf" and "-inf" are infinite, None is unknown."""
+"""What the terms say of each criterion. A missing bound is None."""
 
 Record = dict[str, Any]
 
@@ -57,15 +52,20 @@ def terms(claim: Claim, seeds: Sequence[int], data_sets: Mapping[str, str]) -> R
     return {**texts, "seeds": list(seeds), "data_sets": dict(data_sets), "criteria": criteria}
 
 
-def judge(claim: Claim, settled: Record, values: Mapping[str, Interval], seconds: float) -> Record:
-    """The record of a claim: its terms, and what was found. One failure fails it; to hold, all its criteria must."""
-    rows = []
-    for criterion, row in zip(claim.criteria, settled["criteria"], strict=True):
-        found = values[criterion.quantity]
-        measured, low, high = (None if math.isnan(x) else x if math.isfinite(x) else str(x) for x in found[:3])
-        numbers = {"measured": measured, "low": low, "high": high, "seeds": found.seeds}
-        rows.append({**row, **numbers, "verdict": criterion.verdict(found)})
-    return {**settled, "criteria": rows, "verdict": _of_all(row["verdict"] for row in rows), "seconds": seconds}
+def judge(settled: Record, values: Mapping[str, Interval], seconds: float) -> Record:
+    """A claim's terms, and what was found. One failure fails it; to hold, all its criteria must."""
+    rows = [_judged(row, values[row["quantity"]]) for row in settled["criteria"]]
+    verdict = min((row["verdict"] for row in rows), key=VERDICTS.index)
+    return {**settled, "criteria": rows, "verdict": verdict, "seconds": seconds}
+
+
+def _judged(row: Mapping[str, Any], found: Interval) -> Record:
+    """A criterion's row with what was measured: "inf" and "-inf" are infinite, None is unknown."""
+    low, high = (row[bound] for bound in ("lowest_allowed", "highest_allowed"))
+    criterion = Criterion(row["quantity"], -math.inf if low is None else low, math.inf if high is None else high)
+    numbers = [None if math.isnan(x) else x if math.isfinite(x) else str(x) for x in found[:3]]
+    measured = dict(zip(("measured", "low", "high"), numbers, strict=True))
+    return {**row, **measured, "seeds": found.seeds, "verdict": criterion.verdict(found)}
 
 
 def interval_of(row: Mapping[str, Any]) -> Interval:
@@ -74,13 +74,14 @@ def interval_of(row: Mapping[str, Any]) -> Interval:
     return Interval(measured, low, high, row["seeds"])
 
 
-def _of_all(verdicts: Iterable[Verdict]) -> Verdict:
-    return min(verdicts, key=VERDICTS.index)
+def _terms_of(record: Record) -> Record:
+    criteria = [{key: row[key] for key in CRITERION} for row in record["criteria"]]
+    return {**{key: record[key] for key in TERMS}, "criteria": criteria}
 
 
 def changes(record: Record, settled: Record) -> list[str]:
-    """The entries in which a record is not one of the claim as it is now, of these seeds and of these images."""
-    then = {**record, "criteria": [{key: row[key] for key in CRITERION} for row in record["criteria"]]}
+    """The terms in which a record is not one of the claim as it is now, of these seeds and of these images."""
+    then = _terms_of(record)
     return [key for key in settled if then[key] != settled[key]]
 
 
@@ -141,20 +142,13 @@ def _is_judged(record: Record) -> bool:
     """Whether this is what `judge` gives: each verdict follows from the numbers beside it."""
     rows = record["criteria"]
     texts = [*(record[name] for name in TEXTS), *(row[name] for row in rows for name in ("quantity", "published"))]
-    verdicts = []
-    for row in rows:
-        low, high = (row[bound] for bound in ("lowest_allowed", "highest_allowed"))
-        criterion = Criterion("", -math.inf if low is None else low, math.inf if high is None else high)
-        verdicts.append(criterion.verdict(interval_of(row)))
+    values = {row["quantity"]: interval_of(row) for row in rows}
     return (
-        record.keys() == RECORD
-        and all(row.keys() == ROW for row in rows)
-        and all(isinstance(text, str) for text in texts)
+        all(isinstance(text, str) for text in texts)
         and all(isinstance(seed, int) for seed in (*record["seeds"], *(row["seeds"] for row in rows)))
         and isinstance(record["data_sets"], dict)
         and math.isfinite(record["seconds"])
-        and [row["verdict"] for row in rows] == verdicts
-        and record["verdict"] == _of_all(verdicts)
+        and record == judge(_terms_of(record), values, record["seconds"])
     )
 
 

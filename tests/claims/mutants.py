@@ -335,7 +335,7 @@ def failing(name: str, mutant: Mutant | None = None) -> list[str]:
             stack.enter_context(put_in_place(mutant))
         session = Session(folder, "quick", 0, images, [])
         found = claim.measure(Laboratory("quick", seeds, images, lambda some: session.train(some, folder / "runs")))
-    judged = records.judge(claim, records.terms(claim, seeds, {}), found.values, 0.0)
+    judged = records.judge(records.terms(claim, seeds, {}), found.values, 0.0)
     return [row["quantity"] for row in judged["criteria"] if row["verdict"] == "fails"]
 
 

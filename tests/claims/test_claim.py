@@ -102,7 +102,7 @@ def test_a_dense_layer_under_both_constraints_is_a_convolution(seed):
     """As the claim measures it; `parameter_ladder` is measured by the test of the command."""
     claim = CLAIMS["constraints_make_convolution"]
     values = claim.measure(Laboratory("cpu", draw_seeds(claim, "cpu", seed), {}, lambda _: pandas.DataFrame())).values
-    assert judge(claim, terms(claim, SEEDS, {}), values, 1.0)["verdict"] == "holds"
+    assert judge(terms(claim, SEEDS, {}), values, 1.0)["verdict"] == "holds"
 
 
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
@@ -125,7 +125,7 @@ def test_a_claim_reads_what_it_has_trained_and_measures_what_it_judges(name, tie
 
     values, curves = claim.measure(Laboratory(tier, SEEDS, images, train))
     assert set(values) == {criterion.quantity for criterion in claim.criteria}
-    assert judge(claim, terms(claim, SEEDS, {}), values, 1.0)["verdict"] in VERDICTS
+    assert judge(terms(claim, SEEDS, {}), values, 1.0)["verdict"] in VERDICTS
     assert set(trained) == set(SEEDS)
     assert list(curves.columns) == CURVE_COLUMNS and set(curves["seed"]) == set(SEEDS)
     draw_curves(name, claim.picture, curves)

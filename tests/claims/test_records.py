@@ -25,7 +25,7 @@ CURVES = curves_of([("p", "none", 1.0, [0.1, 0.2]), ("p", "nan", 2.0, [np.nan, 0
 
 def record(estimate: float = 2.5) -> records.Record:
     values = {"q": Interval(estimate, 0.1 + 0.2, np.inf, 5), "r": Interval(np.nan, -np.inf, np.inf, 5)}
-    return records.judge(CLAIM, TERMS, values, 3.5)
+    return records.judge(TERMS, values, 3.5)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 def test_one_failure_fails_a_claim_and_one_doubt_leaves_it_undecided():
     good, bad, unclear = Interval(1.5, 1.2, 1.8, 3), Interval(-1.0, -2.0, -0.5, 3), Interval(1.0, -1.0, 3.0, 3)
     for q, r, verdict in ((good, good, "holds"), (good, unclear, "undecided"), (unclear, bad, "fails")):
-        assert records.judge(CLAIM, TERMS, {"q": q, "r": r}, 1.0)["verdict"] == verdict
+        assert records.judge(TERMS, {"q": q, "r": r}, 1.0)["verdict"] == verdict
 
 
 def test_records_are_kept_and_added_to_and_those_that_are_replaced_are_kept_too(folder):
@@ -109,7 +109,7 @@ PLACES = [(), ("environment",), ("superseded",), ("claims",), CLAIM_C, (*CLAIM_C
 )
 def test_a_file_that_is_not_what_was_judged_is_told_by_its_name_and_left_as_it_is(folder, place, damage):
     values = {"q": Interval(2.5, 2.0, 3.0, 5), "r": Interval(1.0, 0.5, 1.5, 5)}
-    records.write(folder, "c", records.judge(CLAIM, TERMS, values, 3.5), CURVES)
+    records.write(folder, "c", records.judge(TERMS, values, 3.5), CURVES)
     path = folder / "claims.json"
     file = {"whole": json.loads(path.read_text())}
     *holders, entry = ("whole", *place)

@@ -35,7 +35,7 @@ LINES = ("dense", "conv", "local, pooled over 5")
 def record_of(criterion: Criterion, measured: Interval, seeds: int = 2, **data_sets: str) -> records.Record:
     claim = dataclasses.replace(CLAIM, criteria=(criterion,))
     terms = records.terms(claim, range(1000, 1000 + seeds), data_sets)
-    return records.judge(claim, terms, {criterion.quantity: measured}, 3.5)
+    return records.judge(terms, {criterion.quantity: measured}, 3.5)
 
 
 def random_curves(seed: int, lines: Sequence[str] = LINES) -> pandas.DataFrame:
@@ -117,7 +117,7 @@ def test_tables_have_a_row_a_claim_and_a_row_a_criterion():
     criteria = (Criterion("one", low=1.0), Criterion("two", low=1.0, published="9"), Criterion("three", low=1.0))
     claim = dataclasses.replace(CLAIM, criteria=criteria)
     values = {"one": exact(2), "two": Interval(1.5, 1.2, 1.8, 5), "three": Interval(0.5, 0.4, 0.6, 5)}
-    record = records.judge(claim, records.terms(claim, [1], {}), values, 1.0)
+    record = records.judge(records.terms(claim, [1], {}), values, 1.0)
     held = record_of(Criterion("alone", low=1.0), exact(3))
     both = {"kernel_lattice": record, "reach": held}
     text = as_text("markdown", both)

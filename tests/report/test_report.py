@@ -68,7 +68,7 @@ def test_tables_for_others_are_all_that_is_printed_and_nothing_is_written(run: P
     records.open_folder(claims, "cpu", 7, {})
     terms = records.terms(CLAIMS["reach"], [1], {})
     values = dict.fromkeys((criterion.quantity for criterion in CLAIMS["reach"].criteria), exact(0))
-    records.write(claims, "reach", records.judge(CLAIMS["reach"], terms, values, 1.0), curves_of([], []))
+    records.write(claims, "reach", records.judge(terms, values, 1.0), curves_of([], []))
     of_run = tables.FORMS[form](results, store.read(run, "evaluation"), summaries.untold_comparisons(results))
     before = sorted(run.parent.rglob("*"))
     for folder, expected in ((run, of_run), (claims, as_text(form, records.read(claims)["claims"]))):
