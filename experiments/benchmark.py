@@ -50,8 +50,9 @@ class Suite:
         for flag, remedy in {"cells": cells, "layers": "name 1, 2 or both", "shapes": some, "deltas": some}.items():
             if not getattr(self, flag, True):
                 raise InputError(f"--{flag} is empty: {remedy}.")
-        for flag in ("rounds", "batch"):
-            if (number := getattr(self, flag, 1)) < 1:
+        for flag in ("rounds", "batch", "budget"):
+            # A number that is none is not at least 1 either.
+            if not (number := getattr(self, flag, 1)) >= 1:
                 raise InputError(f"--{flag} is {number}: it must be at least 1.")
         if self.output:
             measure.check_writable(self.output)
