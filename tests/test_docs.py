@@ -131,7 +131,8 @@ def test_the_tables_of_claims_are_what_the_command_prints_of_the_records_in_docs
 def wandb(monkeypatch) -> dict[str, mock.Mock]:
     """Stands in for Weights & Biases: its runs, by their id."""
     runs: dict[str, mock.Mock] = {}
-    start = lambda **given: runs.setdefault(given["id"], mock.Mock(summary={}, **given))
+    # As `wandb.init` has them: no other flag is known to it.
+    start = lambda *, project, id, config, reinit, resume: runs.setdefault(id, mock.Mock(summary={}, config=config))
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=start))
     return runs
 
@@ -139,8 +140,10 @@ def wandb(monkeypatch) -> dict[str, mock.Mock]:
 @pytest.fixture
 def mlflow(monkeypatch) -> mock.Mock:
     """Stands in for the client of MLflow."""
-    client = mock.Mock()
-    client.create_run = lambda _, run_name: SimpleNamespace(info=SimpleNamespace(run_id=f"run of {run_name}"))
+    client = mock.Mock(spec_set=["create_run", "log_param", "log_metric", "set_terminated"])
+    client.create_run = lambda experiment_id, *, run_name: SimpleNamespace(
+        info=SimpleNamespace(run_id=f"run of {run_name}")
+    )
     monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=lambda: client))
     return client
 

@@ -1,4 +1,4 @@
-"""What D2L 7.1 claims of layers: invariance, locality and their corners."""
+"""What D2L 7.1 claims of layers: invariance, locality, their corners; and that a new constraint is one function."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,11 @@ from geometries import EVERY_CONSTRAINT, cases
 from random_variables import random_variables
 
 from cnn_constraints.functional import Layer
-from cnn_constraints.lattice import projection
+from cnn_constraints.lattice import constraints, projection
+from cnn_constraints.lattice.constraints import Constraint
 from cnn_constraints.lattice.geometry import Geometry
 from cnn_constraints.lattice.order import meet
+from cnn_constraints.layer import ConstrainedLayer
 from cnn_constraints.network import Network
 from cnn_constraints.ops import choose
 from cnn_constraints.ops.choose import stored_ties
@@ -128,3 +130,22 @@ def test_gradient_descent_stays_within_the_constraint(constraint, case, draw):
 
     free, projected = gradients(draw.weights(table, 2, 2), draw.normal(2, geometry.height, geometry.width, 2))
     close(free, np.bincount(table[table >= 0])[:, None] * np.asarray(projected), 1e-9)
+
+
+def write_mirrored(geometry: Geometry, delta: int | None) -> np.ndarray:
+    """A toy: tied by (a, |b|), so that left and right are alike. Zero boundary and stride 1."""
+    a, b = constraints.offsets_of_pairs(geometry)
+    return np.where(constraints.near(geometry, delta), (a - a.min()) * (abs(b).max() + 1) + abs(b), -1)
+
+
+@pytest.fixture
+def mirrored(monkeypatch) -> str:
+    """The one registry line."""
+    monkeypatch.setitem(constraints.CONSTRAINTS, "mirrored", Constraint("mirrored convolution", write_mirrored))
+    return "mirrored"
+
+
+def test_a_new_constraint_is_a_layer_of_anyones_network_with_its_symmetry(mirrored, draw):
+    layer, images = ConstrainedLayer(3, constraint=mirrored, delta=1), draw.normal(2, 5, 4, 2)
+    parameters, apply = random_variables(layer, images, draw), jax.jit(layer.apply)
+    close(apply(parameters, images[:, :, ::-1]), apply(parameters, images)[:, :, ::-1])

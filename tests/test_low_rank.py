@@ -11,6 +11,7 @@ from cnn_constraints.functional import Layer, initialisers
 from cnn_constraints.lattice import counts, low_rank, projection
 from cnn_constraints.lattice.constraints import ties
 from cnn_constraints.lattice.geometry import Geometry
+from cnn_constraints.network import StoredLayer
 
 CASE = cases("stride 2", "torus")
 
@@ -27,6 +28,37 @@ def expand(parameters, case) -> jax.Array:
 def initial_parameters(constraint: str, case, rank: int | None, seed: int, out_channels: int = 3, gain: float = 1.0):
     layer = Layer(constraint, case.geometry, 2, out_channels, case.delta, rank=rank, gain=gain)
     return {name: initialise(jax.random.key(seed)) for name, initialise in initialisers(layer).items()}
+
+
+@EXACTLY
+@CASE
+def test_a_layer_computes_its_definition_and_all_its_gradients(case, draw):
+    geometry, rank = case.geometry, 3
+    layer = StoredLayer(Layer("low_rank_local", geometry, 2, 3, case.delta, rank=rank, bias=None))
+
+    @jax.jit
+    def values_and_gradients(parameters, x, gradient):
+        fast = lambda parameters, x: layer.apply({"params": parameters}, x)
+        definition = lambda parameters, x: jnp.einsum("ijklcd,ckln->dijn", expand(parameters, case), x)
+        linearised = [jax.vjp(function, parameters, x) for function in (fast, definition)]
+        return [(h, pullback(gradient)) for h, pullback in linearised]
+
+    x = draw.normal(2, geometry.height, geometry.width, 2)
+    cotangent = draw.normal(3, geometry.output_height, geometry.output_width, 2)
+    jax.tree.map(close, *values_and_gradients(draw_parameters(case, rank, draw), x, cotangent))
+
+
+@EXACTLY
+@CASE
+def test_expanded_weights_are_the_sum_of_the_text_and_read_what_lies_within_delta(case, draw):
+    """V[i, j, a, b] = sum_r w[r, i, j] F_r[a, b], wherever (i + a, j + b) is a pixel."""
+    parameters, table = draw_parameters(case, 3, draw), case.table("conv")
+    with_zero = np.pad(parameters["weights"], ((0, 0), (0, 1), (0, 0))).reshape(2, -1, 3, 3)
+    combining = np.reshape(parameters["combining"], (3, -1))
+    expected = np.einsum("cpqrd,rp->pqcd", with_zero[:, table], combining)
+    found = np.reshape(jax.jit(lambda p: expand(p, case))(parameters), expected.shape)
+    close(found, expected)
+    np.testing.assert_array_equal(found.any(axis=(2, 3)), table >= 0)
 
 
 @EXACTLY

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from any_input import refusal_of
-from random_experiments import PAIRS
+from random_experiments import PAIRS, pair
 
 from cnn_constraints import plan as plan_module
 from cnn_constraints.architecture import PADDINGS, build_network, cost
@@ -59,6 +59,11 @@ def as_told(one: Resolved) -> tuple:
     """What a program is told: all fields that are no arrays to it, and the number of candidates."""
     fields = [get(one, field) for field in DEFAULTS if field not in (*ARRAYS, *PLACES)]
     return *fields, len(one.candidates)
+
+
+@pytest.mark.parametrize("field", PAIRS)
+def test_what_is_an_array_shares_a_program_and_any_other_field_needs_one_of_its_own(field, load):
+    assert len(plan(resolve(pair(field)), load)) == (1 if field in ARRAYS else 2)
 
 
 def test_candidates_share_a_program_when_their_number_agrees(load, generator):

@@ -68,6 +68,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(seed: int, interval: Cal
     [
         (mean_interval([0.5]), (0.5, NAN, NAN, 1)),
         (mean_interval([]), (NAN, NAN, NAN, 0)),
+        (statistics.exact(3), (3, 3, 3, 1)),
         (geometric_mean_interval([100.0, INFINITY, 300.0]), (INFINITY, 100, INFINITY, 3)),
         (geometric_mean_interval([0.0, 2.0]), (0, 0, 2, 2)),
         (geometric_mean_interval([0.0, INFINITY]), (NAN, 0, INFINITY, 2)),
@@ -98,6 +99,12 @@ def test_what_has_no_interval_says_so(found: Interval, expected: tuple) -> None:
 def test_what_has_no_estimate_is_refused(refused: Callable) -> None:
     with pytest.raises(InputError):
         refused()
+
+
+def test_verdict_is_whether_the_adjusted_p_is_below_5_percent() -> None:
+    words = {(0.2, 0.04): "better", (-0.2, 0.04): "worse", (0.2, 0.06): "undecided", (0.0, 1.0): "undecided"}
+    for (difference, p), word in {**words, (0.1, NAN): "undecided"}.items():
+        assert statistics.verdict(difference, p) == word
 
 
 def test_p_is_that_of_scipy(seed: int) -> None:

@@ -81,6 +81,18 @@ def test_embedding_keeps_the_function_and_projecting_undoes_it(stronger, weaker,
 
 
 @EXACTLY
+@pytest.mark.parametrize(("stronger", "weaker"), STRONGER_AND_WEAKER)
+def test_projecting_is_idempotent_and_brings_the_violation_to_zero(stronger, weaker, draw):
+    first, second, images = cell(stronger)(3), cell(weaker)(3), draw.normal(*SHAPE)
+    variables = random_variables(second, images, draw)
+    projected = lattice.project(variables, second, first, images)
+    nearest = lattice.embed(projected, first, second, images)
+    same(lattice.project(nearest, second, first, images), projected)
+    assert lattice.violation(variables, second, first, images) > 1e-3
+    close(lattice.violation(nearest, second, first, images), 0)
+
+
+@EXACTLY
 @pytest.mark.parametrize(
     "onto", ["local", "conv", *(pytest.param(name, marks=pytest.mark.slow) for name in ("shared", "tiled"))]
 )

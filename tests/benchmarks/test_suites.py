@@ -72,8 +72,8 @@ def test_a_megapixel_is_measured_where_its_weights_fit_and_else_told_in_bytes(ca
     "flags",
     [
         *("sweep --rounds 0", "sweep --cells", "sweep --layers", "device --layers", "layers --batch 0"),
-        *("layers --shapes", "layers --deltas", "megapixel --deltas"),
-        *("sweep --candidates", "sweep --candidates 8 0", "device --candidates -1", "device --budget nan"),
+        *("layers --shapes", "layers --deltas", "megapixel --deltas", "megapixel --rounds 0"),
+        *("sweep --candidates", "sweep --candidates 8 0", "device --candidates 8 -1", "device --budget nan"),
         *("layers --output {folder}", "device --output {folder}/none/rows.json", "megapixel --output /proc/rows.json"),
     ],
 )

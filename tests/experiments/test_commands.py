@@ -439,7 +439,16 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(here, line, words):
 
 BAD_FLAGS = [
     *(f"{name} --nonsense 3" for name in COMMANDS),
-    *("report", "sweep config.py --training.updates", "sweep config.py --seed x", "claims --tier tpu", "claims reech"),
+    *("sweep config.py --training.updates", "sweep config.py --seed x", "sweep config.py --executor r"),
+    *(
+        "report",
+        "count --boundary open",
+        "claims --tier tpu",
+        "claims reech",
+        "benchmark",
+        "pictures kernel",
+        "pictures mistakes",
+    ),
 ]
 
 

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from geometries import EVERY_CASE, EVERY_CONSTRAINT
 
+from cnn_constraints.lattice import constraints
 from cnn_constraints.ops import choose, storage
+
+
+def key_of_storage(constraint: str, geometry, tile: int, p: int, q: int) -> tuple[int, ...]:
+    """By what weights are stored: dense ones by input and then output; those of windows by (row phase, a, column phase, b),
+    where of a locally connected layer every site is a phase of its own; tied ones canonically, by (a, b).
+    """
+    (a, b), (i, j) = (o[p, q] for o in constraints.offsets_of_pairs(geometry)), divmod(p, geometry.output_width)
+    of = {"dense": (q, p), "shared": (a, b), "conv": (a, b), "local": (i, a, j, b)}
+    return of.get(constraint, (i % tile, a, j % tile, b))
 
 
 @EVERY_CASE
@@ -18,6 +28,12 @@ def test_stored_ties_are_the_same_constraint_by_other_names(constraint, case):
     order = np.arange(table.max() + 1) if order is None else order
     np.testing.assert_array_equal(np.sort(order), np.arange(table.max() + 1))
     np.testing.assert_array_equal(np.append(order, -1)[stored], table)
+    if constraint not in choose.FORMULATIONS:  # then the order of storage is the canonical one
+        return
+    keys = {
+        key_of_storage(constraint, case.geometry, case.tile, p, q): stored[p, q] for p, q in np.argwhere(stored >= 0)
+    }
+    assert [keys[key] for key in sorted(keys)] == list(range(len(order)))
 
 
 @pytest.mark.usefixtures("float64")

@@ -54,6 +54,8 @@ def random_curves(seed: int, lines: Sequence[str] = LINES) -> pandas.DataFrame:
         (Criterion("q", low=1.0), Interval(np.inf, 3.0, np.inf, 5), ("at least 1", "inf [3, inf]")),
         (Criterion("q", low=1.0), Interval(np.nan, -np.inf, np.inf, 5), ("at least 1", "unknown [-inf, inf]")),
         (Criterion("q", high=999.6), exact(12345.67), ("at most 999.6", "12,346")),
+        (Criterion("q", low=1.0), Interval(1.5, 0.99996, 2.04, 5), ("at least 1", "1.5 [0.99996, 2.04]")),
+        (Criterion("q", low=1 / 3), Interval(0.5, 0.33331, 0.6, 5), ("at least 0.33333", "0.5 [0.33331, 0.6]")),
         (Criterion("q", high=1e-12), exact(3.25e-16), ("at most 1e-12", "3.25e-16")),
     ],
 )
