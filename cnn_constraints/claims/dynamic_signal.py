@@ -28,7 +28,7 @@ PATCHES = (16, 32, 64)
 LEARNING_RATES = {"dense": 0.3, "shared": 0.3, "local": 0.3, "conv": 0.1}
 SIZES = {"conv": (48,), "local": (16, 32, 64, 128, 256, 512, 1024, 2048), "dense": (1024,), "shared": (4096,)}
 
-Sample = tuple[Array, Array]
+Sample = tuple[Float[Array, "dimension patches 1 _"], Float[Array, " _"]]
 """Patches as sites of a ring, [dimension, patches, 1, examples], and their labels, -1 or 1."""
 
 
@@ -55,7 +55,9 @@ def error(cell: str, weights: FreeWeights, threshold: Array | float, sample: Sam
 
 
 @partial(jax.jit, static_argnums=0)
-def train(cell: str, weights: FreeWeights, seen: Sample, validation: Sample, test: Sample) -> tuple[Array, Array]:
+def train(
+    cell: str, weights: FreeWeights, seen: Sample, validation: Sample, test: Sample
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Training and test error, at the threshold that is best on validation data, of gradient descent with momentum 0.9 on
     the mean logistic loss of all samples, STEPS at each threshold.
     """
