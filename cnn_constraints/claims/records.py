@@ -34,6 +34,9 @@ TERMS = {*TEXTS, "seeds", "data_sets", "criteria"}
 CRITERION = {"quantity", "published", "lowest_allowed", "highest_allowed"}
 """What the terms say of each criterion. A missing bound is None."""
 
+ENDS = ("measured", "low", "high")
+"""What a record says of each criterion's interval."""
+
 Record = dict[str, Any]
 
 
@@ -64,13 +67,13 @@ def _judged(row: Mapping[str, Any], found: Interval) -> Record:
     low, high = (row[bound] for bound in ("lowest_allowed", "highest_allowed"))
     criterion = Criterion(row["quantity"], -math.inf if low is None else low, math.inf if high is None else high)
     numbers = [None if math.isnan(x) else x if math.isfinite(x) else str(x) for x in found[:3]]
-    measured = dict(zip(("measured", "low", "high"), numbers, strict=True))
+    measured = dict(zip(ENDS, numbers, strict=True))
     return {**row, **measured, "seeds": found.seeds, "verdict": criterion.verdict(found)}
 
 
 def interval_of(row: Mapping[str, Any]) -> Interval:
     """What was measured for a criterion."""
-    measured, low, high = (math.nan if row[end] is None else float(row[end]) for end in ("measured", "low", "high"))
+    measured, low, high = (math.nan if row[end] is None else float(row[end]) for end in ENDS)
     return Interval(measured, low, high, row["seeds"])
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from cnn_constraints.claims import Name
 from cnn_constraints.claims.claim import Picture
-from cnn_constraints.claims.records import interval_of
+from cnn_constraints.claims.records import ENDS, interval_of
 from cnn_constraints.report.figures import error_bars, logarithmic_x, panels, styles
 from cnn_constraints.report.tables import TextTable, as_latex, as_markdown
 from cnn_constraints.statistics import MOST_SEEDS, geometric_mean_interval, mean_interval, seeds_to_decide
@@ -26,8 +26,8 @@ COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
 
 HEADINGS = ("measured quantity", "published", "criterion", "measured", "seeds", "verdict")
 
-ENDS, MEAN = ("measured", "low", "high"), ("mean", "low", "high", "seeds")
-"""Columns of what was measured, and of a point of a picture."""
+MEAN = ("mean", "low", "high", "seeds")
+"""Columns of a point of a picture."""
 
 UNDECIDED = (
     "So many fresh seeds put the interval on one side of the bound nearest to the estimate with a probability of 80%, if "
