@@ -14,6 +14,7 @@ from cnn_constraints.architecture import Cost, activations, build_network, cost
 from cnn_constraints.arrays import Dataset, Split
 from cnn_constraints.data import subsets
 from cnn_constraints.data.augmentation import AUGMENTATIONS, augment
+from cnn_constraints.data.datasets import images_of
 from cnn_constraints.data.interventions import INTERVENTIONS
 from cnn_constraints.environment import device_memory
 from cnn_constraints.errors import InputError
@@ -29,9 +30,9 @@ BYTES_PER_PARAMETER = 4 * 5
 
 
 class Group(NamedTuple):
-    """Experiments that share a compiled program, in the order of the sweep. size: how many there were when it was
-    planned. images_bytes: of the largest of their data sets, which is once on each accelerator, and once in the memory of
-    the machine, whose CPU devices read it there.
+    """Experiments that share a compiled program, in the order of the sweep. size: how many of them, at most, have one data
+    set, as it was when they were planned. images_bytes: of the largest of their data sets, which is once on each
+    accelerator, and once in the memory of the machine, whose CPU devices read it there.
     """
 
     name: str
@@ -83,14 +84,22 @@ def plan(experiments: Iterable[Resolved], load: Callable[[Data], Dataset]) -> li
 
 
 def _group(name: str, experiments: Sequence[Resolved], load: Callable[[Data], Dataset]) -> Group:
-    images_bytes = 0
+    images_bytes, size = 0, max(map(len, by_images(experiments)))
     for data in dict.fromkeys(experiment.data for experiment in experiments):
         train, test = load(data)[1:3]
         subsets.check_sizes(train, data.n_train, data.n_validation)
         images_bytes = max(images_bytes, train.images.nbytes + test.images.nbytes)
     task = build_task(experiments[0], load(experiments[0].data))
     whole_cost = cost(task.network, task.image_shape)
-    return Group(name, tuple(experiments), len(experiments), task, whole_cost, images_bytes)
+    return Group(name, tuple(experiments), size, task, whole_cost, images_bytes)
+
+
+def by_images(experiments: Iterable[Resolved]) -> list[list[Resolved]]:
+    """Those on one data set together, wherever they stand in the sweep."""
+    together: dict[Data, list[Resolved]] = {}
+    for one in experiments:
+        together.setdefault(images_of(one.data), []).append(one)
+    return list(together.values())
 
 
 def _check_memory(group: Group) -> None:

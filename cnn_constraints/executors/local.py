@@ -2,7 +2,6 @@
 follow: groups in, what each experiment found out.
 """
 
-import itertools
 import math
 import time
 import warnings
@@ -18,7 +17,7 @@ from cnn_constraints.arrays import Dataset
 from cnn_constraints.data.datasets import images_of
 from cnn_constraints.environment import device_memory, machine_memory
 from cnn_constraints.experiment import Data
-from cnn_constraints.plan import Group, as_arrays, build_arrays
+from cnn_constraints.plan import Group, as_arrays, build_arrays, by_images
 from cnn_constraints.resolve import Resolved
 from cnn_constraints.settings import cores, fixed_settings
 from cnn_constraints.store import Checkpoint, Checkpoints, weights
@@ -351,6 +350,5 @@ def rounds(group: Group, width: int, checkpoint: Checkpoint | None = None) -> It
     if begun:
         yield begun
     rest = [one for one in group.experiments if one not in begun]
-    for _, members in itertools.groupby(rest, key=lambda one: images_of(one.data)):
-        together = list(members)
+    for together in by_images(rest):
         yield from (together[first : first + width] for first in range(0, len(together), width))

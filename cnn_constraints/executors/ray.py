@@ -22,7 +22,7 @@ from cnn_constraints.environment import versions
 from cnn_constraints.errors import InputError
 from cnn_constraints.executors.local import LocalExecutor, Progress, experiments_at_once
 from cnn_constraints.experiment import Data
-from cnn_constraints.plan import Group
+from cnn_constraints.plan import Group, by_images
 from cnn_constraints.settings import cores, keep_compiled_programs, own_settings, recorded_settings
 from cnn_constraints.training.records import Finished
 
@@ -139,13 +139,13 @@ class RayExecutor:
     def _cut(self, group: Group) -> Iterator[tuple[Group, Any]]:
         """Tasks of one data set each, of as many experiments as a worker trains side by side, if its memory allows."""
         width = experiments_at_once(group, not self._gpus, self._gpus or max(2, self._cpus), group.size)
-        for images, members in itertools.groupby(group.experiments, key=lambda one: images_of(one.data)):
-            together = tuple(members)
+        for together in by_images(group.experiments):
+            images = images_of(together[0].data)
             if images not in self._stored:
                 # Once: workers need no archives.
                 self._stored[images] = self._ray.put(self.load(images))
             for first in range(0, len(together), width):
-                yield group._replace(experiments=together[first : first + width]), self._stored[images]
+                yield group._replace(experiments=tuple(together[first : first + width])), self._stored[images]
 
     def _share(self) -> tuple[int, int]:
         """The CPUs and GPUs that a task takes of a machine. Raises InputError where none has them."""

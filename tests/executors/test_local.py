@@ -18,10 +18,11 @@ from cnn_constraints.training import ensemble
 LOAD = Datasets()
 
 
-def groups_of(*constraints: str, seeds: int = 2, rates: int = 1) -> list[Group]:
+def groups_of(*constraints: str, seeds: int = 2, rates: int = 1, interventions: tuple = ("none",)) -> list[Group]:
     training = Training(updates=2, evaluate_every=1, batch_size=8, learning_rates=tuple(0.1**i for i in range(rates)))
     base = Experiment(data=Data(source="digits", n_train=20, n_validation=20), training=training)
-    experiments = product(base, axis("model.constraint", constraints), axis("seed", range(seeds)))
+    of_images = "data.intervention", interventions
+    experiments = product(base, axis("model.constraint", constraints), axis("seed", range(seeds)), axis(*of_images))
     return plan(resolve(experiments), LOAD)
 
 
@@ -118,3 +119,12 @@ def test_rounds_hold_every_experiment_once_and_no_more_than_fit(seeds, rates, ge
             assert (width // used - 1) * rates < local.CANDIDATES_ON_ACCELERATOR
     [single] = groups_of("conv")
     assert group.least_memory < group.most_memory == single.most_memory * rates
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_a_round_is_as_wide_as_its_data_set_has_experiments_wherever_they_stand_in_the_sweep(on_cpu):
+    [group] = groups_of("conv", seeds=3, interventions=("none", "permute_pixels"))
+    width = experiments_at_once(group, on_cpu, 1 if not on_cpu else 4, 9)
+    together = list(rounds(group, width))
+    assert [len(members) for members in together] == [width, width] == [3, 3]
+    assert [{one.data.intervention for one in members} for members in together] == [{"none"}, {"permute_pixels"}]
