@@ -5,7 +5,8 @@ Command: python -m experiments.sweep configs/flagship_cifar10.py
          On a GPU, with whole images: --data.reduce 1
 Expect:  with the flatten readout conv beats dense at every size and local at 20,000 images, and on permuted pixels dense
          beats conv at every size (criteria of 27 November 2026, before seeds 1000 to 1004 were run; p < 0.05, adjusted).
-         Those seeds left conv against local undecided; seeds 1005 to 1024, not run yet, are asked of these two once more
+         Those seeds left conv against local undecided; seeds 1005 to 1024, not run yet, are asked of these two once more.
+         Five minutes on an H200, hours on 2 CPU cores
 """
 
 from collections.abc import Sequence
