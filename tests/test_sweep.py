@@ -101,3 +101,15 @@ def test_an_interrupt_in_the_middle_is_raised_and_the_same_call_goes_on(tmp_path
     for event in ("result", "evaluation"):
         one, other = (store.read(tmp_path / name, event) for name in ("undisturbed", "stopped"))
         pandas.testing.assert_frame_equal(one, other)
+
+
+def test_a_sweep_goes_on_in_whatever_order_its_experiments_are_named(tmp_path, draw, monkeypatch):
+    experiments = draw_experiments(draw)
+    whole, witness = cc.run(experiments, tmp_path / "undisturbed"), Witness(tmp_path / "stopped")
+    with monkeypatch.context() as patch:
+        patch.setattr("cnn_constraints.sweep.Interruption.asked", lambda _: bool(witness.looks))
+        with pytest.raises(KeyboardInterrupt):
+            cc.run(experiments, tmp_path / "stopped", observer=witness, checkpoint_every=0.0)
+    assert list((tmp_path / "stopped" / "checkpoints").glob("*.safetensors"))
+    went_on = cc.run(experiments[::-1], tmp_path / "stopped")
+    pandas.testing.assert_frame_equal(went_on.results.iloc[::-1].reset_index(drop=True), whole.results)

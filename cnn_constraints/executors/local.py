@@ -345,10 +345,11 @@ def filled_up(members: list[T], width: int) -> list[T]:
 
 
 def rounds(group: Group, width: int, checkpoint: Checkpoint | None = None) -> Iterator[list[Resolved]]:
-    """The group's experiments, at most `width` at a time, all on one data set; those of a checkpoint first."""
-    begun = [one for one in group.experiments if checkpoint and one.name in checkpoint.found]
-    if begun:
-        yield begun
-    rest = [one for one in group.experiments if one not in begun]
-    for together in by_images(rest):
+    """The group's experiments, at most `width` at a time, all on one data set; those of a checkpoint first, in its order,
+    which is that of its arrays.
+    """
+    rest = {one.name: one for one in group.experiments}
+    if checkpoint:
+        yield [rest.pop(name) for name in checkpoint.found]
+    for together in by_images(rest.values()):
         yield from (together[first : first + width] for first in range(0, len(together), width))
