@@ -5,7 +5,7 @@ Command: python -m experiments.sweep configs/flagship_cifar10.py
          On a GPU, with whole images: --data.reduce 1
 Expect:  with the flatten readout conv beats dense at every size and local at 20,000 images, and on permuted pixels dense
          beats conv at every size (criteria of 27 November 2026, before seeds 1000 to 1004 were run; p < 0.05, adjusted).
-         Those seeds left conv against local undecided; seeds 1005 to 1024, not run yet, are asked of these two once more.
+         Those seeds left conv against local undecided, seeds 1005 to 1024 decided it: all hold (docs/results.md).
          Five minutes on an H200, hours on 2 CPU cores
 """
 
@@ -34,7 +34,8 @@ def get_sweep(base: Experiment) -> Sequence[Axis]:
         ("model.constraint", "model.pool_sizes"),
         [(cell, (4 // base.data.reduce, 2, 1)) for cell in ("dense", "shared", "local", "conv")],
     )
-    # Three hidden layers of 52, 40 and 52 units, or 12, 80 and 52 on whole images: 5% within conv's 44,810 parameters.
+    # Three hidden layers of 52, 40 and 52 units, or 12, 80 and 52 on whole images: 5% within conv's 44,810
+    # parameters with the flatten readout.
     narrow = {
         "model.constraint": "dense",
         "model.channels": (13, 10, 13) if base.data.reduce == 2 else (3, 20, 13),

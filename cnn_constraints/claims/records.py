@@ -134,7 +134,7 @@ def read(folder: Path) -> dict[str, Any]:
         whole = content.keys() == CONTENT and content["format"] == FORMAT and isinstance(content["environment"], dict)
         whole = whole and all(isinstance(earlier, list) for earlier in content["superseded"].values())
         whole = whole and all(map(_is_judged, content["claims"].values()))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         whole = False
     if not whole:
         raise InputError(f"{path} is not what this version writes: restore it, or choose another folder.")
@@ -162,6 +162,8 @@ def read_curves(folder: Path, name: str, record: Record) -> pandas.DataFrame:
         # A line may be named "none"; only a y can be missing.
         curves = pandas.read_csv(path, keep_default_na=False, na_values={"y": [""]})
         curves = curves.loc[:, CURVE_COLUMNS].astype({"y": float})
+        # Samples that do not suffice are infinite, and no point of a figure.
+        curves["y"] = curves["y"].where(curves["y"].abs() < math.inf)
         whole = len(curves) > 0 and (curves.groupby(["panel", "line", "x"]).size() == len(record["seeds"])).all()
     except (OSError, ValueError, KeyError):
         whole = False

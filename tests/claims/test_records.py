@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import math
 import operator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,7 +116,7 @@ def test_a_file_that_is_not_what_was_judged_is_told_by_its_name_and_left_as_it_i
     *holders, entry = ("whole", *place)
     functools.reduce(operator.getitem, holders, file)[entry] = damage
     text = json.dumps(file["whole"])
-    for damaged in (text, text[:-9], ""):
+    for damaged in (text, text[:-9], "", "[" * 100_000):
         path.write_text(damaged)
         with pytest.raises(InputError, match=f"^{path} is not what this version writes"):
             records.open_folder(folder, "cpu", 7, {})
@@ -139,6 +140,9 @@ def test_curves_come_back_as_they_were_and_what_is_damaged_is_told(folder):
     for curves in (CURVES, CURVES.assign(x=["images\nas they are", "images\nas they are", "", ""])):
         records.write(folder, "first", record(), curves)
         pandas.testing.assert_frame_equal(records.read_curves(folder, "first", TERMS), curves)
+    records.write(folder, "first", record(), CURVES.assign(y=math.inf))
+    assert records.read_curves(folder, "first", TERMS)["y"].isna().all()
+    records.write(folder, "first", record(), CURVES)
     path = folder / "curves" / "first.csv"
     head, *rows = path.read_text().splitlines()
     cut = (head, "\n".join([head, *rows[:-1]]))

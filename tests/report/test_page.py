@@ -1,10 +1,12 @@
 """The page holds every experiment, draws what statistics say, and asks for nothing."""
 
 import json
+import platform
 import re
 from dataclasses import replace as replace_run
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas
 import pytest
@@ -12,6 +14,7 @@ from made_up_records import write_random_run
 from made_up_results import DELTA_SWEEP, LADDER, experiments_of, make_results
 
 from cnn_constraints import store, summaries
+from cnn_constraints.environment import describe_environment
 from cnn_constraints.experiment import axis, replace
 from cnn_constraints.report import marks as marked
 from cnn_constraints.report.page import build
@@ -62,6 +65,8 @@ def test_every_experiment_is_on_the_page_with_its_numbers_and_every_table_has_th
         assert (row["seed"], row["n"]) == tuple(results.loc[experiment, ["seed", "data.n_train"]])
     some = list(found)[:5]
     assert {row["experiment"] for row in marks_of(page([read_run(folder, some)]), "experiment")} == set(some)
+    made_here = replace_run(read_run(folder), attempts=[describe_environment([])])
+    assert f"python {platform.python_version()}, jax {jax.__version__}" in page([made_here])
 
 
 @SWEEPS

@@ -178,8 +178,8 @@ def _details(results: pandas.DataFrame, runs: Sequence[Run]) -> str:
     made = {}
     for run in runs:
         last = run.attempts[-1] if run.attempts else {}
-        packages = {"Python": last.get("python"), **last.get("packages", {})}
-        versions = [f"{name} {packages[name]}" for name in ("Python", "jax", "flax", "optax") if name in packages]
+        packages = last.get("packages", {})
+        versions = [f"{name} {packages[name]}" for name in ("python", "jax", "flax", "optax") if name in packages]
         devices, commit = sorted(set(last.get("devices", []))), f"commit {str(last.get('commit'))[:12]}"
         made[run.name] = ", ".join([last.get("started", "unknown"), commit, *devices, *versions])
     return _list("In common", common) + _list("Made", made)
